@@ -1,0 +1,1 @@
+"""What is done to a model: data, augmentation, fit, evaluate, export, predict. One module a command."""

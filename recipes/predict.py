@@ -1,0 +1,53 @@
+"""Names for pictures, from a run or from a `.tflite` file alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recipes.data.picture import read, to_array
+from recipes.run import Run
+from recipes.tflite import TFLiteFile
+from zoo.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best guesses for one picture: (name, score) pairs, best first."""
+
+    image: str
+    guesses: tuple[tuple[str, float], ...]
+
+
+def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
+    """Classifies picture files of any size and mode.
+
+    A `.tflite` file is run by LiteRT and needs nothing but itself: labels and the resize rule are inside.
+    TensorFlow is imported only for a run folder.
+
+    Args:
+        source: a run folder, or a `.tflite` file.
+        images: picture files.
+        top_k: how many guesses a picture, at most the number of classes.
+
+    Raises:
+        RequestError: a file that cannot be read, as a model or as a picture; nothing is predicted then.
+    """
+    if top_k < 1:
+        raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
+    pictures = [read(image) for image in images]
+    if Path(source).suffix == ".tflite":
+        file = TFLiteFile(source)
+        batch = [to_array(picture, file.input_shape, file.facts.get("resize", "fill")) for picture in pictures]
+        scores, labels = file.predict(np.stack(batch)), file.labels
+    else:
+        run = Run.open(source)
+        model, data, labels = run.load_model(), run.recipe.data, run.class_names
+        batch = [to_array(picture, data.image_shape, data.resize) for picture in pictures]
+        scores = model.predict(np.stack(batch), verbose=0)
+    names = labels or [str(number) for number in range(scores.shape[1])]
+    return [
+        Prediction(str(image), tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]))
+        for image, row in zip(images, scores, strict=True)
+    ]

@@ -1,0 +1,167 @@
+"""Recipes: settings of a training in TOML, validated, with a name for every default."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recipes.augment import Affine
+from recipes.data.picture import Resize
+from zoo.errors import RequestError, unknown
+
+PRESETS = files("recipes") / "presets"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class About(_Settings):
+    """What a recipe is for and what it was measured to reach."""
+
+    summary: str = ""
+    reaches: str = ""
+    command: str = ""
+
+
+class Model(_Settings):
+    """Which model is built; what is None is as on the model's card."""
+
+    name: str
+    input_shape: tuple[int, int, int] | None = None
+    pooling: str | None = None
+    hidden: tuple[int, ...] | None = None
+    dropout: float | None = None
+    options: dict[str, Any] = {}
+
+
+class DataSettings(_Settings):
+    """Which pictures a run was trained on, and how they were brought to the model's size."""
+
+    source: str
+    image_shape: tuple[int, int, int]
+    resize: Resize = "fill"
+    split_seed: int = 0
+
+
+class Optimizer(_Settings):
+    """One of Keras' optimizers; weight decay leaves biases and normalisation alone."""
+
+    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class Schedule(_Settings):
+    """The learning rate over a training: a linear warm-up, then constant or half a cosine down to zero."""
+
+    name: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Recipe(_Settings):
+    """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved."""
+
+    about: About = About()
+    model: Model | None = None
+    data: DataSettings | None = None
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Affine = Affine()
+    versions: dict[str, str] = {}
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that `zoo fit --recipe` takes."""
+    return _names("fit")
+
+
+def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by name or from a TOML file, with `key=value` overrides such as `optimizer.learning_rate=3e-4`.
+
+    `augment` in a recipe is a table of ranges or the name of one of the presets in `presets/augment/`.
+
+    Raises:
+        RequestError: no such recipe, or settings that are not possible; the message names the key.
+    """
+    text = _text("fit", str(name_or_file))
+    settings = _parse(text, str(name_or_file))
+    for override in overrides:
+        _override(settings, override)
+    if isinstance(settings.get("augment"), str):
+        settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise RequestError(f"recipe {name_or_file}: {_first_problem(error)}") from None
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in (PRESETS / kind).iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def _text(kind: str, name: str) -> str:
+    if name.endswith(".toml"):
+        try:
+            return Path(name).read_text("utf-8")
+        except FileNotFoundError:
+            raise RequestError(f"{name} does not exist.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"{name} cannot be read: {error}") from None
+    if name not in _names(kind):
+        raise unknown("recipe" if kind == "fit" else "augmentation", name, [*_names(kind), "FILE.toml"])
+    return (PRESETS / kind / f"{name}.toml").read_text("utf-8")
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{name} is not valid TOML: {error}") from None
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise RequestError(
+            f"--set {override!r} is not possible; allowed: KEY=VALUE, as in optimizer.learning_rate=3e-4."
+        )
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        if isinstance(settings.get(table), str):  # a named preset becomes the table that it names
+            settings[table] = _parse(_text(table, settings[table]), settings[table])
+        settings = settings.setdefault(table, {})
+    try:
+        settings[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        settings[last] = value.strip()  # a bare word is a string
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first thing that is wrong: what was received, what is allowed, the nearest match."""
+    problem = error.errors()[0]
+    *tables, key = (str(part) for part in problem["loc"]) if problem["loc"] else ("",)
+    where = ".".join([*tables, key]).strip(".")
+    if problem["type"] == "extra_forbidden":
+        return str(unknown("setting", where, [".".join([*tables, name]) for name in _keys(tables)]))
+    message = problem["msg"].removeprefix("Value error, ")
+    return (
+        f"{where}={problem['input']!r} is not possible: {message[0].lower()}{message[1:]}." if where else f"{message}."
+    )
+
+
+def _keys(tables: Iterable[str]) -> Iterable[str]:
+    settings: Any = Recipe
+    for table in tables:
+        settings = settings.model_fields[table].annotation
+    return settings.model_fields

@@ -1,0 +1,55 @@
+"""What a training shows while it goes on: on stderr, live on a terminal, a line an epoch anywhere."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """A bar over the whole training with loss, accuracy, images/s and time left, and a line for every epoch.
+
+    Args:
+        epochs: how many epochs the training has.
+        steps: batches an epoch.
+        batch_size: pictures a batch.
+    """
+
+    def __init__(self, epochs: int, steps: int, batch_size: int) -> None:
+        super().__init__()
+        self._epochs, self._steps, self._batch_size = epochs, steps, batch_size
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._task = self._bar.add_task("starting", total=epochs * steps, state="")
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._bar.start()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self._bar.stop()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._began = time.perf_counter()
+        self._bar.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        rate = (batch + 1) * self._batch_size / (time.perf_counter() - self._began)
+        state = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.1%}  {rate:,.0f} images/s"
+        self._bar.update(self._task, advance=1, state=state)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        rate = self._steps * self._batch_size / (time.perf_counter() - self._began)
+        self._console.print(
+            f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  "
+            f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.1%}  "
+            f"validation loss {logs['val_loss']:.4f}  accuracy {logs['val_accuracy']:.1%}  {rate:,.0f} images/s"
+        )

@@ -1,0 +1,176 @@
+"""A run: the folder that holds one training and explains itself. Every later command takes it."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from recipes.preset import Recipe, load_recipe
+from recipes.quiet import import_keras
+from zoo.errors import FailureError, RequestError
+
+if TYPE_CHECKING:
+    import keras
+
+    from recipes.data import Data
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Its files are written whole or not at all."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path, *, overwrite: bool = False) -> "Run":
+        """An empty folder for a new run.
+
+        Raises:
+            RequestError: the folder holds a run (unless `overwrite`, which removes it), holds something else
+                (always), or cannot be made.
+        """
+        run = cls(Path(path))
+        check_free(run.path, overwrite=overwrite)
+        try:
+            if run.is_run:
+                shutil.rmtree(run.path)
+            (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"{run.path} cannot be written: {error.strerror}.") from None
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """An existing run.
+
+        Raises:
+            RequestError: there is no run at `path`.
+        """
+        run = cls(Path(path))
+        if not run.path.exists():
+            raise RequestError(f"{run.path} does not exist.")
+        if not run.is_run:
+            raise RequestError(f"{run.path} is not a run: it has no recipe.toml.")
+        return run
+
+    @property
+    def is_run(self) -> bool:
+        return (self.path / "recipe.toml").is_file()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings that the run was trained with."""
+        return load_recipe(self.path / "recipe.toml")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple((self.path / "labels.txt").read_text("utf-8").splitlines())
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        self.write_text("recipe.toml", tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        self.write_text(name, json.dumps(value, indent=1) + "\n")
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A CSV table; the first row's keys are its columns."""
+        rows = list(rows)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text(name, table.getvalue())
+
+    def write_text(self, name: str, text: str) -> None:
+        write_whole(self.path / name, lambda aside: aside.write_text(text, "utf-8"))
+
+    def save_model(self, model: "keras.Model") -> None:
+        write_whole(self.path / "model.keras", lambda aside: model.save(aside))
+
+    def load_model(self) -> "keras.Model":
+        """The trained model.
+
+        Raises:
+            RequestError: the training did not get as far as a model, or the file is damaged.
+        """
+        if not (self.path / "model.keras").is_file():
+            raise RequestError(f"{self.path} has no model.keras: its training did not finish.")
+        return load_keras_file(self.path / "model.keras")
+
+    def load_data(self) -> "Data":
+        """The pictures of the run, in the parts that it was trained with."""
+        from recipes.data import load
+
+        settings = self.recipe.data
+        return load(
+            settings.source,
+            image_shape=settings.image_shape,
+            resize=settings.resize,
+            split_seed=settings.split_seed,
+        )
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raises the `RequestError` of `Run.create`, without touching anything: called before the long work."""
+    if (path / "recipe.toml").is_file():
+        if not overwrite:
+            raise RequestError(f"{path} already holds a run; choose another folder, or --overwrite to replace it.")
+    elif path.is_dir() and any(path.iterdir()):
+        raise RequestError(f"{path} holds something that is not a run; choose another folder.")
+    elif path.exists() and not path.is_dir():
+        raise RequestError(f"{path} is a file; choose a folder.")
+    standing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise RequestError(f"{path} cannot be written: no permission in {standing}.")
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Has `write` fill a file aside, then puts it in place of `path` in one step.
+
+    Whoever reads `path` at any moment, also after a crash, finds the old file or the new one.
+
+    Raises:
+        FailureError: no space, or no permission; `path` is as it was.
+    """
+    aside = path.with_name(f".{os.getpid()}-{path.name}")  # the ending stays: writers look at it
+    try:
+        write(aside)
+        with open(aside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        raise FailureError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_keras_file(path: Path) -> "keras.Model":
+    """A `.keras` file as a model, without running code that the file may bring.
+
+    Raises:
+        RequestError: it is missing, truncated, or not a Keras file; Keras itself says "File not found" to all three.
+    """
+    import zipfile
+
+    if not path.exists():
+        raise RequestError(f"{path} does not exist.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError):
+        why = "is empty" if path.stat().st_size == 0 else "is truncated or not a Keras file"
+        raise RequestError(f"{path} {why}.") from None
+    if damaged or not {"config.json", "model.weights.h5"} <= set(names):
+        raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
+    try:
+        return import_keras().models.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its config parser meets
+        raise RequestError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error

@@ -1,0 +1,14 @@
+"""What a model is: a registry of convolutional architectures, and the builder that makes Keras models of them."""
+
+import lazy_loader
+
+from zoo.registry import Card, Paper, Scaling, get_card, list_models, register
+
+_lazy_getattr, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"builder": ["create_model"]})
+
+
+def __getattr__(name: str) -> object:
+    return _lazy_getattr(name)
+
+
+__all__ = ["Card", "Paper", "Scaling", "create_model", "get_card", "list_models", "register"]

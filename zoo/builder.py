@@ -1,0 +1,99 @@
+"""From a name to a Keras model: picture in, scores out."""
+
+from typing import Any
+
+import keras
+
+from zoo.errors import RequestError, unknown
+from zoo.heads import ACTIVATIONS, HEADS, apply_head
+from zoo.registry import Card, check_options, get_card
+
+
+def create_model(
+    name: str,
+    *,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    classes: int | None = None,
+    pooling: str | None = None,
+    hidden: tuple[int, ...] | None = None,
+    dropout: float | None = None,
+    activation: str = "softmax",
+    **options: Any,
+) -> keras.Model:
+    """Builds a registered architecture as a plain Keras model.
+
+    The model takes pictures (B, H, W, C) with pixels 0-255, uint8 or float, rescales them itself, and returns
+    float32 scores (B, classes). Its feature extractor is the nested model `backbone`, so
+    `model.get_layer("backbone").trainable = False` freezes everything but the head.
+
+    Args:
+        name: one of `zoo.list_models()`.
+        input_shape: (H, W, C); the card's own if None. H and W may be None with a pooled head.
+        classes: number of scores; the card's own if None.
+        pooling: head, one of `zoo.heads.HEADS`; the paper's own if None.
+        hidden: units of the head's hidden layers; the paper's own if None and `pooling` is the paper's too.
+        dropout: rate in the head, from 0 up to but not including 1.
+        activation: of the scores: `softmax`, `sigmoid` or `linear`.
+        **options: the architecture's own settings, see `zoo.get_card(name).options`.
+
+    Raises:
+        RequestError: an unknown name or option, or a size that the architecture cannot be built for.
+    """
+    card = get_card(name)
+    options = check_options(card, options)
+    shape = _check_shape(card.input_shape if input_shape is None else input_shape)
+    classes = _check_whole("classes", card.classes if classes is None else classes)
+    if hidden is None:
+        hidden = card.hidden if pooling in (None, card.pooling) else ()
+    hidden = tuple(_check_whole("hidden", units) for units in hidden)
+    pooling = card.pooling if pooling is None else pooling
+    dropout = card.dropout if dropout is None else dropout
+    if pooling not in HEADS:
+        raise unknown("pooling", pooling, HEADS)
+    if activation not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
+    if not 0 <= dropout < 1:
+        raise RequestError(f"dropout={dropout} is not possible; allowed: 0 up to but not including 1.")
+    if hidden and pooling == "convolutional":
+        raise RequestError("the convolutional head has no hidden layers; choose another pooling, or leave out hidden.")
+
+    nonlinearity = card.options.get("nonlinearity")
+    image = keras.Input(shape, name="image")
+    scaled = keras.layers.Rescaling(card.scaling.scale, card.scaling.offset, name="rescaling")(image)
+    try:
+        backbone = _backbone(card, shape, options)
+        scores = apply_head(
+            backbone(scaled),
+            pooling=pooling,
+            classes=classes,
+            hidden=hidden,
+            dropout=dropout,
+            activation=activation,
+            nonlinearity=options.get("nonlinearity", nonlinearity.default if nonlinearity else "relu"),
+        )
+    except (ValueError, TypeError) as error:
+        if isinstance(error, RequestError):
+            raise
+        size = "x".join(str(n) for n in shape)
+        why = str(error).strip().splitlines()[0]
+        raise RequestError(f"{name} cannot be built for pictures of {size} with pooling {pooling!r}: {why}") from error
+    return keras.Model(image, scores, name=name)
+
+
+def _backbone(card: Card, shape: tuple[int | None, int | None, int], options: dict[str, Any]) -> keras.Model:
+    scaled = keras.Input(shape, name="scaled")
+    return keras.Model(scaled, card.build(scaled, **options), name="backbone")
+
+
+def _check_shape(shape: tuple[int | None, ...]) -> tuple[int | None, int | None, int]:
+    shape = tuple(shape)
+    sizes = [n for n in shape if n is not None]
+    if len(shape) != 3 or shape[2] is None or any(int(n) != n or n < 1 for n in sizes):
+        raise RequestError(f"input_shape={shape} is not possible; allowed: (height, width, channels), all at least 1.")
+    return tuple(None if n is None else int(n) for n in shape)
+
+
+def _check_whole(what: str, number: int) -> int:
+    if int(number) != number or number < 1:
+        raise RequestError(f"{what}={number} is not possible; allowed: whole numbers from 1.")
+    return int(number)

@@ -1,0 +1,30 @@
+"""The two ways a call can go wrong, each told in one line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RequestError(ValueError):
+    """What was asked for cannot be done as asked: a wrong name, value or file. Exit code 2."""
+
+
+class FailureError(RuntimeError):
+    """What was asked for was tried, and did not succeed. Exit code 1."""
+
+
+def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") -> RequestError:
+    """Returns (does not raise) the error for a name that is not among `allowed`.
+
+    Args:
+        kind: what the name names, in the singular: "model", "recipe".
+        received: the name as the user wrote it.
+        allowed: the names that would have been right.
+        hint: where to find them all, used when there are too many to print.
+    """
+    names = sorted(allowed)
+    near = get_close_matches(received.lower(), names, n=1, cutoff=0.5)
+    meant = f" did you mean {near[0]!r}?" if near else ""
+    shown = f" Allowed: {', '.join(names)}." if len(names) <= 12 or not hint else f" {hint}"
+    return RequestError(
+        f"unknown {kind} {received!r}:{meant}{shown}" if meant else f"unknown {kind} {received!r}.{shown}"
+    )
