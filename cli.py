@@ -11,13 +11,16 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import zoo
 from zoo.anatomy import totals
 from zoo.errors import FailureError, RequestError, unknown
+
+if TYPE_CHECKING:
+    from recipes.fit import Fitted
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
 
@@ -254,15 +257,35 @@ def fit(
         overwrite=overwrite,
         quiet=quiet,
     )
+    _print_fitted(fitted, as_json)
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def resume(run: Path, quiet: bool, as_json: bool) -> None:
+    """Go on with the training of RUN where it was stopped; it ends as if it had not been.
+
+    \b
+    Example: zoo resume runs/first
+    """
+    from recipes.fit import resume
+
+    _print_fitted(resume(run, quiet=quiet), as_json)
+
+
+def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
     for warning in fitted.warnings:
         click.secho(f"Warning: {warning}", err=True, fg="yellow")
+    run, metrics = fitted.run.path, fitted.metrics
     if as_json:
-        _print_json({"run": str(out), "best_epoch": fitted.best_epoch, **fitted.metrics})
+        _print_json({"run": str(run), "best_epoch": fitted.best_epoch, **metrics})
         return
     click.echo(
-        f"{out}: test accuracy {fitted.metrics['accuracy']:.2%} on {fitted.metrics['examples']:,} pictures, "
-        f"loss {fitted.metrics['loss']:.4f}, weights of epoch {fitted.best_epoch}.\n"
-        f"Next: zoo evaluate {out}\n      zoo export {out} --to int8\n      zoo predict {out} PICTURE..."
+        f"{run}: test accuracy {metrics['accuracy']:.2%} on {metrics['examples']:,} pictures, "
+        f"loss {metrics['loss']:.4f}, weights of epoch {fitted.best_epoch}.\n"
+        f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
     )
 
 

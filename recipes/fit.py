@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from recipes.run import Run, check_free
 from zoo import get_card
 from zoo.errors import RequestError
 from zoo.registry import check_options
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,58 @@ def fit(
     """
     settings = resolve(model, data, recipe, overrides)
     check_free(Path(out), overwrite=overwrite)
-    keras = import_keras()
-    from recipes import training
+    pictures = _load(settings)
+    network = _build(settings, pictures)
+    run = Run.create(out, overwrite=overwrite)
+    with run.lock():
+        run.write_recipe(settings)
+        run.write_text("labels.txt", "\n".join(pictures.class_names) + "\n")
+        return _train(run, settings, network, pictures, quiet)
 
+
+def resume(run: str | Path | Run, *, quiet: bool = False) -> Fitted:
+    """Goes on with a training that was killed, interrupted, or ran out of disk, as if it had never stopped.
+
+    Raises:
+        RequestError: no run there, or one that is finished or being written by another process.
+        FailureError: as `fit`.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    with run.lock():
+        if (run.path / "metrics.json").is_file():
+            raise RequestError(f"{run.path} is finished; nothing is left to resume.")
+        settings = run.recipe
+        pictures = _load(settings)
+        return _train(run, settings, _build(settings, pictures), pictures, quiet)
+
+
+def _load(settings: Recipe) -> Data:
+    import_keras()
     source = settings.data
-    pictures = recipes.data.load(
+    return recipes.data.load(
         source.source, image_shape=source.image_shape, resize=source.resize, split_seed=source.split_seed
     )
-    keras.utils.set_random_seed(settings.seed)
-    network = training.compiled_model(settings, pictures)
 
-    run = Run.create(out, overwrite=overwrite)
-    run.write_recipe(settings)
-    run.write_text("labels.txt", "\n".join(pictures.class_names) + "\n")
-    best, history = training.train(network, pictures, settings, run, quiet=quiet)
+
+def _build(settings: Recipe, pictures: Data) -> "keras.Model":
+    keras = import_keras()
+    from recipes.training import compiled_model
+
+    keras.utils.set_random_seed(settings.seed)
+    return compiled_model(settings, pictures)
+
+
+def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, quiet: bool) -> Fitted:
+    from recipes.loop import train
+    from recipes.training import predict
+
+    state = train(network, pictures, settings, run, quiet=quiet)
     run.save_model(network)
-    metrics = classification_metrics(
-        pictures.test.labels, training.predict(network, pictures.test.images), pictures.class_names
-    )
-    run.write_json("metrics.json", metrics)
-    return Fitted(run, metrics, best, tuple(_warnings(history[best - 1], pictures)))
+    scores = predict(network, pictures.test.images)
+    metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names)
+    run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
+    run.remove_checkpoints()
+    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
 
 
 def resolve(

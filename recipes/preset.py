@@ -48,19 +48,37 @@ class DataSettings(_Settings):
 
 
 class Optimizer(_Settings):
-    """One of Keras' optimizers; weight decay leaves biases and normalisation alone."""
+    """One of Keras' optimizers.
 
-    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop"] = "adamw"
+    Attributes:
+        weight_decay: decoupled; leaves biases and normalisation alone.
+        momentum: of `sgd`, in Nesterov's form.
+        clipnorm: largest norm of all gradients together.
+        ema: momentum of a moving average of the weights, which is what is validated and kept; 0 for none.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    clipnorm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Schedule(_Settings):
-    """The learning rate over a training: a linear warm-up, then constant or half a cosine down to zero."""
+    """The learning rate over a training.
 
-    name: Literal["constant", "cosine"] = "cosine"
+    Attributes:
+        name: `constant`; `cosine` down to zero; `step`, times `factor` at each of `drops`.
+        warmup_epochs: linear from zero, for `cosine`.
+        drops: shares of the training, for `step`.
+        factor: of each drop.
+    """
+
+    name: Literal["constant", "cosine", "step"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 class Recipe(_Settings):
@@ -72,7 +90,7 @@ class Recipe(_Settings):
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs without improvement to wait for; 0: to the end
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Affine = Affine()

@@ -34,7 +34,8 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._bar.start()
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+    def stop(self) -> None:
+        """Takes the bar off the terminal, however the training ended."""
         self._bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -1,16 +1,18 @@
 """A run: the folder that holds one training and explains itself. Every later command takes it."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from recipes.preset import Recipe, load_recipe
 from recipes.quiet import import_keras
@@ -73,6 +75,23 @@ class Run:
     def class_names(self) -> tuple[str, ...]:
         return tuple((self.path / "labels.txt").read_text("utf-8").splitlines())
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from writing the run; the system lifts it when this process ends, however it ends.
+
+        Raises:
+            RequestError: another process is writing.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RequestError(f"{self.path} is being written by another process.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def write_recipe(self, recipe: Recipe) -> None:
         self.write_text("recipe.toml", tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
@@ -93,6 +112,11 @@ class Run:
 
     def save_model(self, model: "keras.Model") -> None:
         write_whole(self.path / "model.keras", lambda aside: model.save(aside))
+
+    def remove_checkpoints(self) -> None:
+        """What only an unfinished training needs."""
+        for file in (self.path / "checkpoints").iterdir():
+            file.unlink()
 
     def load_model(self) -> "keras.Model":
         """The trained model.

@@ -1,4 +1,4 @@
-"""The training loop: batches that are a function of the seed, and what happens after each epoch."""
+"""What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
 
 import math
 from typing import Any
@@ -9,33 +9,10 @@ import tensorflow as tf
 
 from recipes.data import Data, Split
 from recipes.preset import Recipe
-from recipes.progress import ProgressBar
-from recipes.run import Run
 from zoo import create_model
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
 EVALUATION_BATCH = 250
-
-
-def train(
-    model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bool
-) -> tuple[int, list[dict[str, float]]]:
-    """Trains a compiled model, leaving its best weights in it; returns the best epoch, from 1, and the history."""
-    batch_size = _batch_size(recipe, data.train)
-    steps = math.ceil(len(data.train) / batch_size)
-    best, history = _BestWeights(), _History(run)
-    model.fit(
-        training_batches(data.train, recipe),
-        epochs=recipe.epochs,
-        steps_per_epoch=steps,
-        validation_data=_evaluation_batches(data.validation),
-        validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
-        callbacks=[best, history, *([] if quiet else [ProgressBar(recipe.epochs, steps, batch_size)])],
-        shuffle=False,  # the batches are shuffled already
-        verbose=0,
-    )
-    best.restore(model)
-    return best.epoch, history.rows
 
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -43,15 +20,15 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
 
 
-def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
-    """Batches (uint8 (B, H, W, C), labels (B,)) for all epochs, one after the other.
+def training_batches(train: Split, recipe: Recipe, *, first_epoch: int = 0) -> tf.data.Dataset:
+    """Batches (uint8 (B, H, W, C), labels (B,)) for the epochs from `first_epoch` on, one after the other.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
     shape is another compilation) and every picture is seen in every epoch.
     """
     count, batch_size = len(train), _batch_size(recipe, train)
-    steps = math.ceil(count / batch_size)
+    steps = steps_per_epoch(train, recipe)
     images, labels = tf.constant(train.images), tf.constant(train.labels)
     augment = recipe.augment
 
@@ -66,14 +43,14 @@ def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
     def batch(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(tf.gather(images, rows), draws), tf.gather(labels, rows)
 
-    batches = tf.data.Dataset.range(recipe.epochs).flat_map(epoch_rows)
+    batches = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
     batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
     options = tf.data.Options()
     options.autotune.enabled = False  # autotuning stalls for seconds when an iterator ends
     return batches.with_options(options)
 
 
-def _evaluation_batches(split: Split) -> tf.data.Dataset:
+def evaluation_batches(split: Split) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
     return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(EVALUATION_BATCH).cache().repeat()
 
@@ -81,6 +58,11 @@ def _evaluation_batches(split: Split) -> tf.data.Dataset:
 def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     root = tf.constant([seed, STREAMS[name]], tf.int64)
     return tf.random.experimental.stateless_fold_in(root, epoch)
+
+
+def steps_per_epoch(train: Split, recipe: Recipe) -> int:
+    """Batches that it takes to see every picture."""
+    return math.ceil(len(train) / _batch_size(recipe, train))
 
 
 def _batch_size(recipe: Recipe, train: Split) -> int:
@@ -99,9 +81,8 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
         dropout=chosen.dropout,
         **chosen.options,
     )
-    steps = math.ceil(len(data.train) / _batch_size(recipe, data.train))
     model.compile(
-        optimizer=_optimizer(recipe, steps),
+        optimizer=_optimizer(recipe, steps_per_epoch(data.train, recipe)),
         loss=keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
@@ -109,57 +90,32 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     return model
 
 
-def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    settings, schedule = recipe.optimizer, recipe.schedule
-    rate: Any = settings.learning_rate
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
-    if schedule.name == "cosine":
-        total = recipe.epochs * steps_per_epoch
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(total - warmup, 1),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    extra = {"momentum": settings.momentum, "nesterov": True} if settings.name == "sgd" else {}
-    optimizer = keras.optimizers.get({"class_name": settings.name, "config": {"learning_rate": rate, **extra}})
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    settings = recipe.optimizer
+    rate = _learning_rate(recipe, steps)
+    own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
+    shared = {
+        "learning_rate": rate,
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.clipnorm,
+        "use_ema": settings.ema > 0,
+        "ema_momentum": settings.ema or 0.99,
+    }
+    optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
-        optimizer.weight_decay = settings.weight_decay
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-class _BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the best validation accuracy; of equals, the lowest validation loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.epoch = 0
-        self._score = (-math.inf, -math.inf)
-        self._weights: list[np.ndarray] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        score = (logs["val_accuracy"], -logs["val_loss"])
-        if score > self._score:
-            self._score, self.epoch, self._weights = score, epoch + 1, self.model.get_weights()
-
-    def restore(self, model: keras.Model) -> None:
-        model.set_weights(self._weights)
-
-
-class _History(keras.callbacks.Callback):
-    """Writes `history.csv` after every epoch."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.rows: list[dict[str, float]] = []
-        self._run = run
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._began = tf.timestamp()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        seconds = float(tf.timestamp() - self._began)
-        rate = float(self.model.optimizer.learning_rate)
-        self.rows.append({"epoch": epoch + 1, **logs, "learning_rate": rate, "seconds": round(seconds, 3)})
-        self._run.write_rows("history.csv", self.rows)
+def _learning_rate(recipe: Recipe, steps: int) -> Any:
+    """The rate as a function of the step; warm-up is linear from zero."""
+    schedules, peak, schedule = keras.optimizers.schedules, recipe.optimizer.learning_rate, recipe.schedule
+    total, warmup = recipe.epochs * steps, round(schedule.warmup_epochs * steps)
+    if schedule.name == "cosine":
+        start, target = (0.0, peak) if warmup else (peak, None)
+        return schedules.CosineDecay(start, max(total - warmup, 1), warmup_target=target, warmup_steps=warmup)
+    if schedule.name == "step":
+        ends = [round(share * total) for share in schedule.drops]
+        values = [peak * schedule.factor**number for number in range(len(ends) + 1)]
+        return schedules.PiecewiseConstantDecay(ends, values)
+    return peak
