@@ -291,12 +291,13 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--invariance", is_flag=True, help="Also turned, shifted, scaled and mirrored.")
 @as_json
-def evaluate(run: Path, as_json: bool) -> None:
+def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
     """Score RUN on its test pictures; leaves metrics.json and confusion_matrix.png in it.
 
     \b
-    Example: zoo evaluate runs/first
+    Example: zoo evaluate runs/first --invariance
     """
     from recipes.run import Run
 
@@ -304,7 +305,7 @@ def evaluate(run: Path, as_json: bool) -> None:
     _load_keras()
     from recipes.evaluate import evaluate
 
-    metrics = evaluate(opened)
+    metrics = evaluate(opened, invariance=invariance)
     if as_json:
         _print_json(metrics)
         return
@@ -323,6 +324,21 @@ def evaluate(run: Path, as_json: bool) -> None:
     click.echo("\nRows are true classes, columns are guesses:")
     _print_table(["", *names], matrix, right=range(1, len(names) + 1))
     click.echo(f"\nDrawn in {run / 'confusion_matrix.png'}")
+    if invariance:
+        _print_invariance(metrics["invariance"])
+
+
+def _print_invariance(measured: dict[str, Any]) -> None:
+    for name, family in measured.items():
+        if not isinstance(family, dict):
+            continue
+        click.echo(f"\n{name}: {family['score']:.1%} of the accuracy is kept")
+        columns = [name, *(f"{value:g}" if isinstance(value, float | int) else value for value in family["values"])]
+        rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
+        _print_table(columns, rows, right=range(1, len(columns)))
+    click.echo(
+        f"\noverall {measured['overall']:.1%}; two random shifts agree on {measured['shift_consistency']:.1%} of the pictures"
+    )
 
 
 @commands.command()
