@@ -336,9 +336,8 @@ def _print_invariance(measured: dict[str, Any]) -> None:
         columns = [name, *(f"{value:g}" if isinstance(value, float | int) else value for value in family["values"])]
         rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
         _print_table(columns, rows, right=range(1, len(columns)))
-    click.echo(
-        f"\noverall {measured['overall']:.1%}; two random shifts agree on {measured['shift_consistency']:.1%} of the pictures"
-    )
+    agree = measured["shift_consistency"]
+    click.echo(f"\noverall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the pictures")
 
 
 @commands.command()
