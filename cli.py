@@ -6,17 +6,18 @@ Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mi
 
 import json
 import logging
-import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import zoo
+from recipes import text
 from zoo.anatomy import totals
+from zoo.catalogue import ORDERS, select
 from zoo.errors import FailureError, RequestError, unknown
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def commands() -> None:
 @click.option("--input", "size", type=int, help="Only models for pictures of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds a picture: 10M, 1G.")
-@click.option("--sort", type=click.Choice(["name", "params", "macs", "year"]), default="name", show_default=True)
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
 @as_json
 def list_(
     pattern: str,
@@ -95,30 +96,8 @@ def list_(
     \b
     Example: zoo list 'l*' --max-params 1M --sort macs
     """
-    cards = [zoo.get_card(name) for name in zoo.list_models(pattern)]
-    families = {zoo.get_card(name).family for name in zoo.list_models()}
-    if family and family not in families:
-        raise unknown("family", family, families)
-    macs = {card.name: totals(card.name).get("macs", math.inf) for card in cards}
-    cards = [
-        card
-        for card in cards
-        if (not family or card.family == family)
-        and (not size or card.input_shape[0] == size)
-        and card.parameters <= (max_params or math.inf)
-        and macs[card.name] <= (max_macs or math.inf)
-    ]
-    order = {"params": lambda c: c.parameters, "macs": lambda c: macs[c.name], "year": lambda c: c.paper.year}
-    if sort in order:
-        cards.sort(key=order[sort])
-    if as_json:
-        _print_json([card.to_dict() | totals(card.name) for card in cards])
-        return
-    rows = [
-        (c.name, _size(c.input_shape), f"{c.parameters:,}", _short(macs[c.name]), str(c.paper.year), c.summary)
-        for c in cards
-    ]
-    _print_table(["model", "picture", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+    cards = select(pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, sort=sort)
+    _answer(as_json, [card.to_dict() | totals(card.name) for card in cards], lambda: text.models(cards))
 
 
 @commands.command()
@@ -135,7 +114,7 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
     \b
     Example: zoo show lenet5 --input-shape 64x64x1
     """
-    facts = zoo.get_card(model).to_dict()
+    card = zoo.get_card(model)
     if shape or not totals(model):
         _load_keras()
     anatomy = zoo.describe(model, **({"input_shape": shape} if shape else {}))
@@ -143,50 +122,7 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
         from zoo.drawing import draw
 
         draw(anatomy, model, plot)
-    if as_json:
-        _print_json(facts | {"anatomy": anatomy.to_dict()})
-        return
-    paper, scaling = facts["paper"], facts["scaling"]
-    hidden = " > ".join(str(units) for units in facts["hidden"])
-    rows = [
-        ("model", facts["name"]),
-        ("what it is", facts["summary"]),
-        ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
-        ("picture", f"{_size(facts['input_shape'])}, pixels 0-255"),
-        ("pixels become", f"pixel * {scaling['scale']:.6g} + {scaling['offset']:g}, inside the model"),
-        ("head", facts["pooling"] + (f", hidden layers {hidden}" if hidden else "")),
-        ("classes", str(facts["classes"])),
-        ("parameters", f"{facts['parameters']:,}"),
-        *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
-        *([("notes", facts["notes"])] if facts["notes"] else []),
-    ]
-    _print_table(["", ""], rows)
-    click.echo()
-    _print_anatomy(anatomy)
-
-
-def _print_anatomy(anatomy: zoo.Anatomy) -> None:
-    header = ["layer", "kind", "output", "parameters", "MACs", "sees", "stride", "unshared", "dense"]
-    rows = [
-        (
-            layer.name,
-            layer.kind,
-            _size(layer.output_shape),
-            f"{layer.parameters:,}",
-            f"{layer.macs:,}",
-            _size(layer.receptive_field) if layer.receptive_field else "all",
-            _size(layer.stride) if layer.stride else "",
-            f"{layer.parameters_unshared:,}",
-            f"{layer.parameters_dense:,}",
-        )
-        for layer in anatomy.layers
-    ]
-    shape = _size(anatomy.input_shape)
-    total = (
-        *("total", "", shape, f"{anatomy.parameters:,}", f"{anatomy.macs:,}"),
-        *("", "", f"{anatomy.parameters_unshared:,}", ""),
-    )
-    _print_table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
+    _answer(as_json, card.to_dict() | {"anatomy": anatomy.to_dict()}, lambda: text.model(card, anatomy))
 
 
 @commands.command("recipes")
@@ -204,17 +140,11 @@ def recipes_(name: str | None, as_json: bool) -> None:
 
     if name:
         settings = load_recipe(name).model_dump(mode="json", exclude_none=True)
-        if as_json:
-            _print_json(settings)
-        else:
-            click.echo(tomli_w.dumps(settings), nl=False)
+        _answer(as_json, settings, lambda: tomli_w.dumps(settings).rstrip())
         return
     presets = {name: load_recipe(name) for name in list_recipes()}
-    if as_json:
-        _print_json([{"name": name, **recipe.about.model_dump()} for name, recipe in presets.items()])
-        return
-    rows = [(name, str(recipe.epochs), recipe.about.summary) for name, recipe in presets.items()]
-    _print_table(["recipe", "epochs", "what it is for"], rows, right=[1])
+    abouts = [{"name": name, **recipe.about.model_dump()} for name, recipe in presets.items()]
+    _answer(as_json, abouts, lambda: text.recipes(presets))
 
 
 @commands.command()
@@ -278,15 +208,8 @@ def resume(run: Path, quiet: bool, as_json: bool) -> None:
 def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
     for warning in fitted.warnings:
         click.secho(f"Warning: {warning}", err=True, fg="yellow")
-    run, metrics = fitted.run.path, fitted.metrics
-    if as_json:
-        _print_json({"run": str(run), "best_epoch": fitted.best_epoch, **metrics})
-        return
-    click.echo(
-        f"{run}: test accuracy {metrics['accuracy']:.2%} on {metrics['examples']:,} pictures, "
-        f"loss {metrics['loss']:.4f}, weights of epoch {fitted.best_epoch}.\n"
-        f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
-    )
+    facts = {"run": str(fitted.run.path), "best_epoch": fitted.best_epoch, **fitted.metrics}
+    _answer(as_json, facts, lambda: text.fitted(fitted))
 
 
 @commands.command()
@@ -306,38 +229,8 @@ def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
     from recipes.evaluate import evaluate
 
     metrics = evaluate(opened, invariance=invariance)
-    if as_json:
-        _print_json(metrics)
-        return
-    k = metrics["top_k"]
-    click.echo(
-        f"{run}: accuracy {metrics['accuracy']:.2%}, top-{k['k']} {k['accuracy']:.2%}, loss {metrics['loss']:.4f}, "
-        f"{metrics['examples']:,} test pictures\n"
-    )
-    rows = [
-        (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
-        for name, c in metrics["per_class"].items()
-    ]
-    _print_table(["class", "precision", "recall", "f1", "pictures"], rows, right=[1, 2, 3, 4])
-    names = metrics["class_names"]
-    matrix = [(name, *(str(n) for n in row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
-    click.echo("\nRows are true classes, columns are guesses:")
-    _print_table(["", *names], matrix, right=range(1, len(names) + 1))
-    click.echo(f"\nDrawn in {run / 'confusion_matrix.png'}")
-    if invariance:
-        _print_invariance(metrics["invariance"])
-
-
-def _print_invariance(measured: dict[str, Any]) -> None:
-    for name, family in measured.items():
-        if not isinstance(family, dict):
-            continue
-        click.echo(f"\n{name}: {family['score']:.1%} of the accuracy is kept")
-        columns = [name, *(f"{value:g}" if isinstance(value, float | int) else value for value in family["values"])]
-        rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
-        _print_table(columns, rows, right=range(1, len(columns)))
-    agree = measured["shift_consistency"]
-    click.echo(f"\noverall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the pictures")
+    drawn = run / "confusion_matrix.png"
+    _answer(as_json, metrics, lambda: f"{run}: {text.evaluation(metrics)}\n\nDrawn in {drawn}")
 
 
 @commands.command()
@@ -359,18 +252,7 @@ def export(run: Path, to: str, out: Path | None, budget: tuple[str, ...], as_jso
     from recipes.export import export
 
     exported = export(opened, to=to, out=out, budget=dict(_share(item) for item in budget))
-    if as_json:
-        _print_json(exported.to_dict())
-        return
-    rows = [
-        ("file", exported.file),
-        ("size", f"{exported.bytes:,} bytes"),
-        ("accuracy", f"{exported.accuracy_file:.2%} (Keras model {exported.accuracy_keras:.2%})"),
-        ("same top-1", f"{exported.agreement:.2%}"),
-        ("largest difference", f"{exported.max_difference:.2g} of a score"),
-        ("operators", ", ".join(f"{count} {name}" for name, count in exported.operators.items())),
-    ]
-    _print_table(["", ""], rows)
+    _answer(as_json, exported.to_dict(), lambda: text.exported(exported))
 
 
 @commands.command()
@@ -387,13 +269,8 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
     from recipes.predict import predict
 
     predictions = predict(source, images, top_k=top_k)
-    if as_json:
-        _print_json(
-            [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
-        )
-        return
-    rows = [(p.image, "  ".join(f"{name} {score:.1%}" for name, score in p.guesses)) for p in predictions]
-    _print_table(["picture", "best guesses"], rows)
+    facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
+    _answer(as_json, facts, lambda: text.predictions(predictions))
 
 
 def _load_keras() -> None:
@@ -410,37 +287,8 @@ def _share(item: str) -> tuple[str, float]:
         raise RequestError(f"--budget {item!r} is not possible; allowed: agreement=SHARE or drop=SHARE.") from None
 
 
-def _size(shape: Sequence[int | None]) -> str:
-    return "x".join("any" if n is None else str(n) for n in shape)
-
-
-def _short(number: float) -> str:
-    if math.isinf(number):
-        return "?"
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g}{unit}"
-    return f"{number:g}"
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1))
-
-
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
-    """Columns as wide as their widest entry; an empty header is left out. Pipes get the whole text, never cut."""
-    rows = list(rows)
-    lines = [header, *rows] if any(header) else rows
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    aligned = [
-        [
-            cell.rjust(width) if i in set(right) else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in lines
-    ]
-    for line in aligned:
-        click.echo("  ".join(line).rstrip())
+def _answer(as_json: bool, value: Any, as_text: Callable[[], str]) -> None:
+    click.echo(json.dumps(value, indent=1) if as_json else as_text())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
