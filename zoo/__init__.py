@@ -4,11 +4,13 @@ import lazy_loader
 
 from zoo.registry import Card, Paper, Scaling, get_card, list_models, register
 
-_lazy_getattr, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"builder": ["create_model"]})
+_lazy_getattr, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"builder": ["create_model"], "score_map": ["score_map_model"]}
+)
 
 
 def __getattr__(name: str) -> object:
     return _lazy_getattr(name)
 
 
-__all__ = ["Card", "Paper", "Scaling", "create_model", "get_card", "list_models", "register"]
+__all__ = ["Card", "Paper", "Scaling", "create_model", "get_card", "list_models", "register", "score_map_model"]
