@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo.errors import RequestError, unknown
-from zoo.layers.windows import Padding, WindowPooling2D, binomial_blur, depthwise, lp_norm, power
+from zoo.layers.windows import Padding, WindowPooling2D, binomial_blur, depthwise, lp_norm, power, softmax
 from zoo.registry import Tensor
 
 Statistic = Literal["max", "average"]
@@ -28,7 +28,7 @@ class WeightedAveragePooling2D(WindowPooling2D):
         self.logits = self.add_weight(shape=(positions, input_shape[-1]), initializer="zeros", name="logits")
 
     def call(self, inputs: Tensor) -> Tensor:
-        weights = ops.reshape(ops.softmax(self.logits, axis=0), (*self.pool_size, -1))
+        weights = ops.reshape(softmax(self.logits, axis=0), (*self.pool_size, -1))
         total = depthwise(self.padded(inputs), weights, self.strides)
         if self.padding == "valid":
             return total

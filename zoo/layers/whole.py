@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo.errors import unknown
-from zoo.layers.windows import lp_norm, pair, power
+from zoo.layers.windows import lp_norm, pair, power, softmax
 from zoo.registry import Tensor
 
 
@@ -91,10 +91,7 @@ class GlobalAttentionPooling2D(GlobalPooling2D):
         self.direction = self.add_weight(shape=(input_shape[-1], 1), initializer="zeros", name="direction")
 
     def call(self, inputs: Tensor) -> Tensor:
-        relevance = ops.matmul(inputs, self.direction)
-        # The softmax by hand: over two open axes it would need a reshape of unknown size.
-        weights = ops.exp(relevance - ops.max(relevance, axis=(1, 2), keepdims=True))
-        weights = weights / ops.sum(weights, axis=(1, 2), keepdims=True)
+        weights = softmax(ops.matmul(inputs, self.direction), axis=(1, 2))
         return ops.sum(weights * inputs, axis=(1, 2))
 
 

@@ -124,6 +124,12 @@ def lp_norm(x: Tensor, p: float | Tensor, axis: int | tuple[int, ...] = 0, *, me
     return ops.squeeze(norm, axis=axis)
 
 
+def softmax(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    """Softmax over one axis or several, of open sizes too (Keras' warns of size 1, and wants a reshape for two)."""
+    x = ops.exp(x - ops.max(x, axis=axis, keepdims=True))
+    return x / ops.sum(x, axis=axis, keepdims=True)
+
+
 def pair(what: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of one number or two.
 
