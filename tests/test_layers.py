@@ -1,6 +1,7 @@
 """Each layer against what NumPy or SciPy makes of the same numbers."""
 
 from itertools import product
+from pathlib import Path
 from typing import get_args
 
 import keras
@@ -261,6 +262,15 @@ def test_training_gives_the_same_network_with_the_kernels_turned():
     turn(models[0])
     for convolved, correlated in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
         np.testing.assert_allclose(convolved, correlated, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_page_on_convolution_says_what_happens(capsys):
+    page = Path(__file__).parents[1].joinpath("docs", "convolution.md").read_text("utf-8")
+    exec(page.split("```python\n")[1].split("```")[0], {"__name__": "__main__"})
+    printed = capsys.readouterr().out.splitlines()
+    assert float(printed[-2].split(":")[1]) > 0.1
+    assert float(printed[-1].split(":")[1]) < 1e-4
 
 
 def turn(model):
