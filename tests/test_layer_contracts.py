@@ -14,10 +14,10 @@ from zoo import layers
 # Every layer with settings that are not its defaults, and what they do to a map of 6 x 6 x 4.
 WINDOWED = {
     "weighted_average": lambda **k: layers.WeightedAveragePooling2D((2, 3), (1, 2), "same", **k),
-    "l2": lambda **k: layers.LpPooling2D(3, 2.0, 2, "same", **k),
-    "lp": lambda **k: layers.LpPooling2D((3, 2), 3.5, (2, 1), "valid", **k),
-    "median": lambda **k: layers.OrderStatisticPooling2D(2, "median", 2, "valid", **k),
-    "rank": lambda **k: layers.OrderStatisticPooling2D(3, -2, 2, "same", **k),
+    "l2": lambda **k: layers.LpPooling2D(3, 2, "same", 2.0, **k),
+    "lp": lambda **k: layers.LpPooling2D((3, 2), (2, 1), "valid", 3.5, **k),
+    "median": lambda **k: layers.OrderStatisticPooling2D(2, 2, "valid", "median", **k),
+    "rank": lambda **k: layers.OrderStatisticPooling2D(3, 2, "same", -2, **k),
     "stochastic": lambda **k: layers.StochasticPooling2D(3, 2, "same", seed=7, **k),
     "blur_max": lambda **k: layers.BlurPooling2D(2, 2, "valid", "max", 3, **k),
     "blur_average": lambda **k: layers.BlurPooling2D(3, (2, 1), "same", "average", 4, **k),

@@ -1,5 +1,7 @@
 """Each layer against what NumPy or SciPy makes of the same numbers."""
 
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -17,6 +19,7 @@ from reference import PRECISION, margins, nearly, positive, windows, with_weight
 from zoo import layers
 from zoo.errors import RequestError
 
+ROOT = Path(__file__).parents[1]
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
 
@@ -63,7 +66,7 @@ def test_weighted_average_starts_as_the_average(case):
 def test_lp_against_numpy(case, p):
     x, pool, strides, padding, dtype = case
     expected = np.nansum(np.abs(windows(x, pool, strides, padding)) ** p, (-1, -2)) ** (1 / p)
-    nearly(layers.LpPooling2D(pool, p, strides, padding, dtype=dtype)(x), expected, dtype)
+    nearly(layers.LpPooling2D(pool, strides, padding, p, dtype=dtype)(x), expected, dtype)
 
 
 @FEW
@@ -76,7 +79,7 @@ def test_order_statistic_against_numpy(case, data):
     inside = windows(x, pool, strides, padding, mode="symmetric")
     ordered = np.sort(inside.reshape(*inside.shape[:4], count))
     expected = np.median(ordered, -1) if rank == "median" else ordered[..., rank]
-    nearly(layers.OrderStatisticPooling2D(pool, rank, strides, padding, dtype=dtype)(x), expected, dtype)
+    nearly(layers.OrderStatisticPooling2D(pool, strides, padding, rank, dtype=dtype)(x), expected, dtype)
 
 
 def test_the_median_is_scipys():
@@ -91,7 +94,7 @@ def test_the_largest_rank_is_the_maximum(case):
     x, pool, strides, _, _ = case
     assume(x.shape[1] >= pool[0] and x.shape[2] >= pool[1])
     expected = keras.layers.MaxPooling2D(pool, strides)(x)
-    nearly(layers.OrderStatisticPooling2D(pool, -1, strides)(x), expected.numpy())
+    nearly(layers.OrderStatisticPooling2D(pool, strides, rank=-1)(x), expected.numpy())
 
 
 @FEW
@@ -266,7 +269,7 @@ def test_training_gives_the_same_network_with_the_kernels_turned():
 
 @pytest.mark.slow
 def test_the_page_on_convolution_says_what_happens(capsys):
-    page = Path(__file__).parents[1].joinpath("docs", "convolution.md").read_text("utf-8")
+    page = ROOT.joinpath("docs", "convolution.md").read_text("utf-8")
     exec(page.split("```python\n")[1].split("```")[0], {"__name__": "__main__"})
     printed = capsys.readouterr().out.splitlines()
     assert float(printed[-2].split(":")[1]) > 0.1
@@ -312,3 +315,9 @@ def test_a_window_that_does_not_fit_is_refused():
         layers.LpPooling2D(3)(keras.Input((2, 2, 1)))
     with pytest.raises(ValueError, match="groups of 3"):
         layers.Maxout(3)(keras.Input((2, 2, 4)))
+
+
+def test_the_names_are_there_without_keras():
+    program = "import sys, zoo, zoo.layers; zoo.list_models(); zoo.layers.Pooling; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.strip() == "False"

@@ -43,7 +43,7 @@ def gem(features: Tensor, classes: int) -> Tensor:
 
 
 def lp(features: Tensor, classes: int) -> Tensor:
-    """The root mean square of each feature map (Boureau et al. 2010, section 3)."""
+    """The root mean square of each feature map (Boureau et al. 2010)."""
     return layers.GlobalLpPooling2D(name="pooling")(features)
 
 

@@ -70,7 +70,7 @@ class ChannelLp(ChannelPooling):
         p: from 1.
 
     Source: Gulcehre, Cho, Pascanu, Bengio 2014, "Learned-norm pooling for deep feedforward and recurrent neural
-    networks", equation 1, with a given p and the sum in place of the mean.
+    networks", with a given p and the sum in place of the mean.
     """
 
     def __init__(self, pieces: int, p: float = 2.0, **kwargs: Any) -> None:

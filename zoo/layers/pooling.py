@@ -54,9 +54,9 @@ class LpPooling2D(WindowPooling2D):
     def __init__(
         self,
         pool_size: int | tuple[int, int] = 2,
-        p: float = 2.0,
         strides: int | tuple[int, int] | None = None,
         padding: Padding = "valid",
+        p: float = 2.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, **kwargs)
@@ -90,9 +90,9 @@ class OrderStatisticPooling2D(WindowPooling2D):
     def __init__(
         self,
         pool_size: int | tuple[int, int] = 2,
-        rank: int | Literal["median"] = "median",
         strides: int | tuple[int, int] | None = None,
         padding: Padding = "valid",
+        rank: int | Literal["median"] = "median",
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, **kwargs)

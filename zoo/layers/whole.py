@@ -31,7 +31,7 @@ class GlobalLpPooling2D(GlobalPooling2D):
     Raises:
         RequestError: `p` is below 1.
 
-    Source: Boureau, Ponce, LeCun 2010, "A theoretical analysis of feature pooling in visual recognition", section 3.
+    Source: Boureau, Ponce, LeCun 2010, "A theoretical analysis of feature pooling in visual recognition".
     """
 
     def __init__(self, p: float = 2.0, **kwargs: Any) -> None:
