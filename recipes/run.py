@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from recipes.preset import Recipe, load_recipe
 from recipes.quiet import import_keras
 from zoo.errors import FailureError, RequestError
+from zoo.layers import register_layers
 
 if TYPE_CHECKING:
     import keras
@@ -194,7 +195,9 @@ def load_keras_file(path: Path) -> "keras.Model":
         raise RequestError(f"{path} {why}.") from None
     if damaged or not {"config.json", "model.weights.h5"} <= set(names):
         raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
+    keras = import_keras()
+    register_layers()
     try:
-        return import_keras().models.load_model(path, safe_mode=True)
+        return keras.models.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises whatever its config parser meets
         raise RequestError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error

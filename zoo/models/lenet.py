@@ -1,9 +1,8 @@
 """LeNet: convolution, pooling and weight sharing, trained by gradient descent."""
 
-from typing import Literal
-
 import lazy_loader
 
+from zoo.layers import Pooling, pooling_layer
 from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, register
 
 keras = lazy_loader.load("keras")
@@ -33,11 +32,10 @@ def lenet5(
     x: Tensor,
     *,
     nonlinearity: Nonlinearity = "tanh",
-    subsampling: Literal["average", "max"] = "average",
+    subsampling: Pooling = "average",
 ) -> Tensor:
     """Two rounds of 5x5 convolution and 2x2 pooling, then fully connected layers (1998, figure 2)."""
-    pool = {"average": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}[subsampling]
     x = keras.layers.Conv2D(6, 5, activation=nonlinearity, name="C1")(x)
-    x = pool(2, name="S2")(x)
+    x = pooling_layer(subsampling, 2, name="S2")(x)
     x = keras.layers.Conv2D(16, 5, activation=nonlinearity, name="C3")(x)
-    return pool(2, name="S4")(x)
+    return pooling_layer(subsampling, 2, name="S4")(x)
