@@ -71,21 +71,22 @@ def show(model: str, as_json: bool) -> None:
     \b
     Example: zoo show lenet5
     """
-    facts = zoo.get_card(model).to_dict()
+    card = zoo.get_card(model)
+    facts = card.to_dict()
     if as_json:
         _print_json(facts)
         return
-    paper, scaling = facts["paper"], facts["scaling"]
+    paper = facts["paper"]
     hidden = " > ".join(str(units) for units in facts["hidden"])
     rows = [
         ("model", facts["name"]),
         ("what it is", facts["summary"]),
         ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
         ("picture", f"{_size(facts['input_shape'])}, pixels 0-255"),
-        ("pixels become", f"pixel * {scaling['scale']:.6g} + {scaling['offset']:g}, inside the model"),
+        ("pixels become", f"{card.scaling}, inside the model"),
         ("head", facts["pooling"] + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(facts["classes"])),
-        ("parameters", f"{facts['parameters']:,}"),
+        ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", facts["notes"])] if facts["notes"] else []),
     ]
