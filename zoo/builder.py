@@ -69,7 +69,9 @@ def create_model(
             hidden=hidden,
             dropout=dropout,
             activation=activation,
-            nonlinearity=options.get("nonlinearity", nonlinearity.default if nonlinearity else card.hidden_nonlinearity),
+            nonlinearity=options.get(
+                "nonlinearity", nonlinearity.default if nonlinearity else card.hidden_nonlinearity
+            ),
         )
     except (ValueError, TypeError) as error:
         if isinstance(error, RequestError):

@@ -2,8 +2,8 @@
 
 import lazy_loader
 
-from zoo.registry import Nonlinearity, Paper, Tensor, register
 from zoo.models.lenet import PAPER_SCALING
+from zoo.registry import Nonlinearity, Paper, Tensor, register
 
 keras = lazy_loader.load("keras")
 
