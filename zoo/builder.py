@@ -60,7 +60,7 @@ def create_model(
     nonlinearity = card.options.get("nonlinearity")
     image = keras.Input(shape, name="image")
     try:
-        scaled = _scale(card.scaling, image)
+        scaled = rescale(card.scaling, image)
         backbone = _backbone(card, shape, options)
         scores = apply_head(
             backbone(scaled),
@@ -82,7 +82,7 @@ def create_model(
     return keras.Model(image, scores, name=name)
 
 
-def _scale(scaling: Scaling, image: keras.KerasTensor) -> keras.KerasTensor:
+def rescale(scaling: Scaling, image: keras.KerasTensor) -> keras.KerasTensor:
     """Pixels 0-255 (B, H, W, C) as the architecture expects them."""
     scaling = scaling.for_channels(image.shape[-1])
     if scaling.order == "bgr":
