@@ -6,6 +6,7 @@ they take. Of `keras.applications`, which Keras tests itself, that is the smalle
 """
 
 import math
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import keras
@@ -145,6 +146,17 @@ def skip_if_ready_made_and_large(card):
         pytest.skip("takes minutes, for code that is not ours")
 
 
+def test_the_example_in_the_documentation_is_right(monkeypatch):
+    monkeypatch.setattr("zoo.registry._CARDS", {})
+    page = (Path(__file__).parents[1] / "docs" / "adding-a-model.md").read_text("utf-8")
+    exec(page.split("```python")[1].split("```")[0], {"__name__": "your_net"})
+    card = zoo.get_card("your_net")
+    with without_weights():
+        model = zoo.create_model("your_net")
+        trained = sum(math.prod(weight.shape) for weight in model.trainable_variables)
+        assert (model.count_params(), trained) == (card.parameters, card.trainable_parameters)
+
+
 # ---- contracts ---------------------------------------------------------------------------------------------------
 
 
@@ -262,3 +274,40 @@ def beyond(annotation):
         if hasattr(limit, "min_length"):
             return ()
     raise AssertionError(f"{annotation} has no limit that could be checked")
+
+
+# ---- against other implementations -------------------------------------------------------------------------------
+
+
+def our_name_in_resnet50(theirs):
+    """`conv2_block1_0_bn` is `stage1_block1_shortcut_bn`, `conv2_block1_3_bn` is `stage1_block1_bn3`."""
+    parts = theirs.split("_")
+    if parts[0] == "conv1":
+        return "stem_bn" if parts[1] == "bn" else "stem"
+    stage, block, number, what = int(parts[0][-1]) - 1, parts[1], parts[2], parts[3]
+    last = ("shortcut_bn" if what == "bn" else "shortcut") if number == "0" else f"{what}{number}"
+    return f"stage{stage}_{block}_{last}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("mobilenet_v1", "MobileNet"), ("mobilenet_v2", "MobileNetV2"), ("resnet50", "ResNet50"), ("vgg16", "VGG16")],
+)
+def test_with_the_weights_of_keras_it_computes_what_keras_computes(name, theirs):
+    shape = (64, 64, 3)
+    reference = getattr(keras.applications, theirs)(weights=None, include_top=False, input_shape=shape)
+    backbone = zoo.create_model(name, input_shape=shape, pooling="average").get_layer("backbone")
+    draw = np.random.default_rng(0)
+    for weight in reference.weights:  # statistics and shifts too must differ from their initial 0 and 1
+        if len(weight.shape) == 1:
+            weight.assign(draw.uniform(0.5, 1.5, weight.shape))
+    if name == "resnet50":
+        for layer in filter(lambda layer: layer.weights, reference.layers):
+            backbone.get_layer(our_name_in_resnet50(layer.name)).set_weights(layer.get_weights())
+    else:
+        backbone.set_weights(reference.get_weights())
+    images = draw.normal(size=(2, *shape)).astype("float32")
+    expected = np.asarray(reference(images, training=False))
+    np.testing.assert_allclose(backbone(images, training=False), expected, rtol=1e-3, atol=1e-4 * expected.std())
+    keras.backend.clear_session()

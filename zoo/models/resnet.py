@@ -139,7 +139,8 @@ def stem(x: Tensor, nonlinearity: str, bias: bool) -> Tensor:
     x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
     x = keras.layers.Conv2D(64, 7, 2, use_bias=bias, kernel_initializer="he_normal", name="stem")(x)
     x = activate(batch_norm(x, "stem_bn", epsilon=1e-5), nonlinearity, "stem")
-    return keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+    # Padded on all sides, as published weights expect: "same" would pad below and to the right only.
+    return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(keras.layers.ZeroPadding2D(1, name="pool_pad")(x))
 
 
 @register(

@@ -38,10 +38,11 @@ _vgg: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = 
 
 def columns(x: Tensor, depths: tuple[int, ...], nonlinearity: str, normalized: bool = False) -> Tensor:
     """A column of table 1: (B, H, W, C) to (B, H / 32, W / 32, 512); `depths` are the convolutions of each stage."""
+    # He's variance keeps nets without batch normalisation alive; uniform draws take half the time of normal ones.
     for stage, (depth, filters) in enumerate(zip(depths, CHANNELS, strict=True), start=1):
         for layer in range(1, depth + 1):
             name = f"conv{stage}_{layer}"
-            x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
+            x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_uniform", name=name)(x)
             if normalized:
                 x = batch_norm(x, f"{name}_bn", epsilon=1e-5)
             x = keras.layers.Activation(nonlinearity, name=f"{name}_{nonlinearity}")(x)
@@ -114,7 +115,7 @@ def vgg_small(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
         for layer in (1, 2):
             name = f"conv{stage}_{layer}"
             conv = keras.layers.Conv2D(
-                filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+                filters, 3, padding="same", use_bias=False, kernel_initializer="he_uniform", name=name
             )
             x = keras.layers.Activation(nonlinearity, name=f"{name}_{nonlinearity}")(batch_norm(conv(x), f"{name}_bn"))
         x = keras.layers.MaxPooling2D(2, name=f"pool{stage}")(x)
