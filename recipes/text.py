@@ -52,17 +52,17 @@ def models(cards: Iterable[Card]) -> str:
 
 def model(card: Card, anatomy: Anatomy) -> str:
     facts = card.to_dict()
-    paper, scaling = facts["paper"], facts["scaling"]
+    paper = facts["paper"]
     hidden = " > ".join(str(units) for units in facts["hidden"])
     rows = [
         ("model", card.name),
         ("what it is", card.summary),
         ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
         ("picture", f"{size(card.input_shape)}, pixels 0-255"),
-        ("pixels become", f"pixel * {scaling['scale']:.6g} + {scaling['offset']:g}, inside the model"),
+        ("pixels become", f"{card.scaling}, inside the model"),
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
-        ("parameters", f"{card.parameters:,}"),
+        ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", card.notes)] if card.notes else []),
     ]
