@@ -26,6 +26,8 @@ class LocallyConnected2D(keras.layers.Layer):
         RequestError: a number below 1, or a picture that is smaller than the window or of unknown size.
     """
 
+    unshared = True  # `zoo.anatomy` counts each weight once
+
     def __init__(self, filters: int, kernel_size: int, strides: int = 1, activation: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for what, number in (("filters", filters), ("kernel_size", kernel_size), ("strides", strides)):
