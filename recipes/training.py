@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes.augment import Augment
 from recipes.data import Data, Split
 from recipes.preset import Recipe
 from recipes.progress import ProgressBar
@@ -23,12 +24,13 @@ def train(
     """Trains a compiled model, leaving its best weights in it; returns the best epoch, from 1, and the history."""
     batch_size = _batch_size(recipe, data.train)
     steps = math.ceil(len(data.train) / batch_size)
+    classes = len(data.class_names)
     best, history = _BestWeights(), _History(run)
     model.fit(
-        training_batches(data.train, recipe),
+        training_batches(data.train, recipe, classes),
         epochs=recipe.epochs,
         steps_per_epoch=steps,
-        validation_data=_evaluation_batches(data.validation),
+        validation_data=_evaluation_batches(data.validation, recipe, classes),
         validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
         callbacks=[best, history, *([] if quiet else [ProgressBar(recipe.epochs, steps, batch_size)])],
         shuffle=False,  # the batches are shuffled already
@@ -43,8 +45,10 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
 
 
-def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
-    """Batches (uint8 (B, H, W, C), labels (B,)) for all epochs, one after the other.
+def training_batches(train: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
+    """Batches (uint8 (B, H, W, C), labels) for all epochs, one after the other.
+
+    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
@@ -52,19 +56,28 @@ def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
     """
     count, batch_size = len(train), _batch_size(recipe, train)
     steps = math.ceil(count / batch_size)
-    images, labels = tf.constant(train.images), tf.constant(train.labels)
     augment = recipe.augment
+    images, labels = tf.constant(train.images), tf.constant(_targets(train.labels, augment, classes))
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream("order", recipe.seed, epoch))
         order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
         draws = augment.draw(count, _stream("augment", recipe.seed, epoch))
-        return tf.data.Dataset.from_tensor_slices((order, tf.gather(draws, order))).batch(
-            batch_size, drop_remainder=True
-        )
+        rows = [order]
+        if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
+            rows.append(tf.gather(augment.partners(draws, count), order))
+        slices = tuple((row, tf.gather(draws, row)) for row in rows)
+        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size, drop_remainder=True)
 
-    def batch(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(tf.gather(images, rows), draws), tf.gather(labels, rows)
+
+    def batch(
+        example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if partner is None:
+            return varied(*example)
+        return augment.mix(*varied(*example), *varied(*partner), example[1])
 
     batches = tf.data.Dataset.range(recipe.epochs).flat_map(epoch_rows)
     batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
@@ -73,9 +86,15 @@ def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
     return batches.with_options(options)
 
 
-def _evaluation_batches(split: Split) -> tf.data.Dataset:
+def _evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
-    return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(EVALUATION_BATCH).cache().repeat()
+    labels = _targets(split.labels, recipe.augment, classes)
+    return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(EVALUATION_BATCH).cache().repeat()
+
+
+def _targets(labels: np.ndarray, augment: Augment, classes: int) -> np.ndarray:
+    """Labels (N,) as they are, or one-hot float32 (N, classes) where pictures are mixed."""
+    return np.eye(classes, dtype=np.float32)[labels] if augment.mixes else labels
 
 
 def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -102,7 +121,9 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     steps = math.ceil(len(data.train) / _batch_size(recipe, data.train))
     model.compile(
         optimizer=_optimizer(recipe, steps),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
+        loss=keras.losses.CategoricalCrossentropy()
+        if recipe.augment.mixes
+        else keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
     )

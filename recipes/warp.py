@@ -58,7 +58,7 @@ def warp(
     if fill == "constant" and value:
         inside = tf.add_n([share for _, share in across]) * tf.add_n([share for _, share in down])
         result += (value * (1 - inside))[..., None]
-    return _as_dtype(result, tf.as_dtype(dtype or images.dtype))
+    return as_dtype(result, tf.as_dtype(dtype or images.dtype))
 
 
 def _taps(at: tf.Tensor, size: int, fill: str, interpolation: str) -> list[Tap]:
@@ -107,7 +107,8 @@ def _placed(index: tf.Tensor, share: tf.Tensor, size: int, fill: str) -> Tap:
     return tf.clip_by_value(index, 0, size - 1), share
 
 
-def _as_dtype(result: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def as_dtype(result: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Float values as `dtype`; integers are rounded half up and kept in their range."""
     if dtype.is_integer:
         result = tf.clip_by_value(tf.floor(result + 0.5), float(dtype.min), float(dtype.max))
     return tf.cast(result, dtype)
