@@ -6,6 +6,7 @@ Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mi
 
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,9 +16,36 @@ from typing import Any
 import click
 
 import zoo
+from zoo.anatomy import totals
 from zoo.errors import FailureError, RequestError, unknown
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
+
+
+class Amount(click.ParamType):
+    """A number that may end in k, M or G."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        factor = {"k": 1e3, "m": 1e6, "g": 1e9}.get(str(value)[-1:].lower())
+        try:
+            amount = float(str(value)[:-1]) * factor if factor else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number such as 60000, 60k, 1.5M or 2G.", param, ctx)
+        return amount
+
+
+class Shape(click.ParamType):
+    """A picture's size, HEIGHTxWIDTHxCHANNELS."""
+
+    name = "HxWxC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        sizes = str(value).split("x")
+        if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
+            self.fail(f"{value!r} is not a picture size such as 64x64x3.", param, ctx)
+        return tuple(int(size) for size in sizes)
 
 
 class Commands(click.Group):
@@ -44,36 +72,76 @@ def commands() -> None:
 
 @commands.command("list")
 @click.argument("pattern", default="*")
-@click.option("--sort", type=click.Choice(["name", "params"]), default="name", show_default=True)
+@click.option("--family", help="Only this line of models.")
+@click.option("--input", "size", type=int, help="Only models for pictures of this height by default.")
+@click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
+@click.option("--max-macs", type=Amount(), help="At most so many multiply-adds a picture: 10M, 1G.")
+@click.option("--sort", type=click.Choice(["name", "params", "macs", "year"]), default="name", show_default=True)
 @as_json
-def list_(pattern: str, sort: str, as_json: bool) -> None:
+def list_(
+    pattern: str,
+    family: str | None,
+    size: int | None,
+    max_params: float | None,
+    max_macs: float | None,
+    sort: str,
+    as_json: bool,
+) -> None:
     """List the models whose name matches PATTERN.
 
     \b
-    Example: zoo list 'l*' --sort params
+    Example: zoo list 'l*' --max-params 1M --sort macs
     """
     cards = [zoo.get_card(name) for name in zoo.list_models(pattern)]
-    if sort == "params":
-        cards.sort(key=lambda card: card.parameters)
+    families = {zoo.get_card(name).family for name in zoo.list_models()}
+    if family and family not in families:
+        raise unknown("family", family, families)
+    macs = {card.name: totals(card.name).get("macs", math.inf) for card in cards}
+    cards = [
+        card
+        for card in cards
+        if (not family or card.family == family)
+        and (not size or card.input_shape[0] == size)
+        and card.parameters <= (max_params or math.inf)
+        and macs[card.name] <= (max_macs or math.inf)
+    ]
+    order = {"params": lambda c: c.parameters, "macs": lambda c: macs[c.name], "year": lambda c: c.paper.year}
+    if sort in order:
+        cards.sort(key=order[sort])
     if as_json:
-        _print_json([card.to_dict() for card in cards])
+        _print_json([card.to_dict() | totals(card.name) for card in cards])
         return
-    rows = [(c.name, _size(c.input_shape), f"{c.parameters:,}", str(c.paper.year), c.summary) for c in cards]
-    _print_table(["model", "picture", "parameters", "year", "what it is"], rows, right=[2])
+    rows = [
+        (c.name, _size(c.input_shape), f"{c.parameters:,}", _short(macs[c.name]), str(c.paper.year), c.summary)
+        for c in cards
+    ]
+    _print_table(["model", "picture", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
 
 
 @commands.command()
 @click.argument("model")
+@click.option("--input-shape", "shape", type=Shape(), help="Another picture, as in 64x64x3.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw feature maps and receptive fields (PNG or SVG).")
 @as_json
-def show(model: str, as_json: bool) -> None:
-    """Show the facts of MODEL: paper, picture size, parameters, head, options.
+def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_json: bool) -> None:
+    """Show the facts of MODEL, and what it is made of, layer by layer.
+
+    MACs are multiply-adds for one picture; the receptive field is what one unit sees, in pixels; "unshared" is how
+    many weights there would be if every unit had its own.
 
     \b
-    Example: zoo show lenet5
+    Example: zoo show lenet5 --input-shape 64x64x1
     """
     facts = zoo.get_card(model).to_dict()
+    if shape or not totals(model):
+        _load_keras()
+    anatomy = zoo.describe(model, **({"input_shape": shape} if shape else {}))
+    if plot:
+        from zoo.drawing import draw
+
+        draw(anatomy, model, plot)
     if as_json:
-        _print_json(facts)
+        _print_json(facts | {"anatomy": anatomy.to_dict()})
         return
     paper, scaling = facts["paper"], facts["scaling"]
     hidden = " > ".join(str(units) for units in facts["hidden"])
@@ -90,6 +158,32 @@ def show(model: str, as_json: bool) -> None:
         *([("notes", facts["notes"])] if facts["notes"] else []),
     ]
     _print_table(["", ""], rows)
+    click.echo()
+    _print_anatomy(anatomy)
+
+
+def _print_anatomy(anatomy: zoo.Anatomy) -> None:
+    header = ["layer", "kind", "output", "parameters", "MACs", "sees", "stride", "unshared", "dense"]
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            _size(layer.output_shape),
+            f"{layer.parameters:,}",
+            f"{layer.macs:,}",
+            _size(layer.receptive_field) if layer.receptive_field else "all",
+            _size(layer.stride) if layer.stride else "",
+            f"{layer.parameters_unshared:,}",
+            f"{layer.parameters_dense:,}",
+        )
+        for layer in anatomy.layers
+    ]
+    shape = _size(anatomy.input_shape)
+    total = (
+        *("total", "", shape, f"{anatomy.parameters:,}", f"{anatomy.macs:,}"),
+        *("", "", f"{anatomy.parameters_unshared:,}", ""),
+    )
+    _print_table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
 
 
 @commands.command("recipes")
@@ -280,6 +374,15 @@ def _share(item: str) -> tuple[str, float]:
 
 def _size(shape: Sequence[int | None]) -> str:
     return "x".join("any" if n is None else str(n) for n in shape)
+
+
+def _short(number: float) -> str:
+    if math.isinf(number):
+        return "?"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:g}"
 
 
 def _print_json(value: Any) -> None:

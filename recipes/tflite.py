@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import zipfile
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from recipes.quiet import native_output_hidden
 from zoo.errors import RequestError
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
+_ATTACHED = re.compile(rb"PK\x03\x04.{26}" + re.escape(LABELS.encode()), re.DOTALL)  # how `attach` begins
 
 
 class TFLiteFile:
@@ -56,9 +59,15 @@ class TFLiteFile:
             with zipfile.ZipFile(io.BytesIO(content)) as attached:
                 names = attached.namelist()
                 labels = attached.read(LABELS).decode("utf-8").splitlines() if LABELS in names else []
-                return tuple(labels), json.loads(attached.read(FACTS)) if FACTS in names else {}
+                facts = json.loads(attached.read(FACTS)) if FACTS in names else {}
+                start = attached.infolist()[0].header_offset if names else len(content)
         except zipfile.BadZipFile:
-            return (), {}
+            labels, facts, start = [], {}, len(content)
+            if _ATTACHED.search(content):
+                raise RequestError(f"{self.path} is truncated: what is attached to it is cut off.") from None
+        if "sha256" in facts and facts["sha256"] != sha256(content[:start]).hexdigest():
+            raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
+        return tuple(labels), facts
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Scores float32 (N, classes) of pictures uint8 (N, H, W, C), one at a time as an app would."""
@@ -114,7 +123,8 @@ def custom_operators(content: bytes) -> list[str]:
 
 
 def attach(content: bytes, labels: tuple[str, ...], facts: dict[str, Any]) -> bytes:
-    """The file with labels and facts inside: a zip archive behind the flatbuffer, as TFLite's own metadata does it."""
+    """The file with labels, facts and its digest inside: a zip archive behind the flatbuffer, TFLite's own way."""
+    facts = facts | {"sha256": sha256(content).hexdigest()}
     whole = io.BytesIO(content)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_DEFLATED) as archive:
         for name, text in ((LABELS, "\n".join(labels) + "\n"), (FACTS, json.dumps(facts, indent=1) + "\n")):

@@ -2,6 +2,7 @@
 
 import lazy_loader
 
+from zoo.anatomy import Anatomy, describe
 from zoo.registry import Card, Paper, Scaling, get_card, list_models, register
 
 _lazy_getattr, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"builder": ["create_model"]})
@@ -11,4 +12,4 @@ def __getattr__(name: str) -> object:
     return _lazy_getattr(name)
 
 
-__all__ = ["Card", "Paper", "Scaling", "create_model", "get_card", "list_models", "register"]
+__all__ = ["Anatomy", "Card", "Paper", "Scaling", "create_model", "describe", "get_card", "list_models", "register"]

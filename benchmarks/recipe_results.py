@@ -1,0 +1,86 @@
+"""What a recipe reaches: accuracy on the test pictures as they are and turned, the int8 file, and the time.
+
+    python benchmarks/recipe_results.py lenet5 --data digits --recipe digits --seeds 3
+
+Each training is a process of its own, `zoo fit`, timed from start to end.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+
+def train(arguments, seed, out):
+    command = [sys.executable, "-m", "cli", "fit", arguments.model, "--data", arguments.data, "--quiet", "--json"]
+    command += ["--out", str(out), "--seed", str(seed)]
+    command += ["--recipe", arguments.recipe] if arguments.recipe else []
+    for override in arguments.set:
+        command += ["--set", override]
+    began = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout), time.perf_counter() - began
+
+
+def accuracy_when_turned(run, angle):
+    from recipes.augment import affine_matrices
+    from recipes.warp import warp
+
+    test = run.load_data().test
+    matrix = affine_matrices(angle=angle, height=test.images.shape[1], width=test.images.shape[2])
+    turned = warp(test.images, np.repeat(matrix, len(test), axis=0)).numpy()
+    return float((run.load_model().predict(turned, verbose=0).argmax(1) == test.labels).mean())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--recipe", help="by the data if left out")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--angles", type=float, nargs="*", default=[30, -30])
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+
+    from recipes.export import export
+    from recipes.run import Run
+
+    rows = []
+    for seed in range(arguments.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            metrics, seconds = train(arguments, seed, Path(folder, "run"))
+            run = Run.open(Path(folder, "run"))
+            int8 = export(run, to="int8", budget={"drop": 1.0})
+            rows.append(
+                {
+                    "seed": seed,
+                    "accuracy": metrics["accuracy"],
+                    **{f"turned {angle:+g}": accuracy_when_turned(run, angle) for angle in arguments.angles},
+                    "int8 accuracy": int8.accuracy_file,
+                    "int8 agreement": int8.agreement,
+                    "int8 bytes": int8.bytes,
+                    "minutes": seconds / 60,
+                }
+            )
+        print(rows[-1], file=sys.stderr, flush=True)
+    figures = {key: [row[key] for row in rows] for key in rows[0] if key != "seed"}
+    summary = {
+        key: {"mean": mean(values), "spread": stdev(values) if len(values) > 1 else 0.0, "values": values}
+        for key, values in figures.items()
+    }
+    if arguments.json:
+        print(json.dumps(summary, indent=1))
+    else:
+        for key, figure in summary.items():
+            print(f"{key:16} {figure['mean']:.4f} +- {figure['spread']:.4f}   {figure['values']}")
+
+
+if __name__ == "__main__":
+    main()

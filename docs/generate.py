@@ -1,0 +1,136 @@
+"""Writes what is derived from the registry: `zoo/facts/`, `docs/models.md`, and a page a family in `docs/models/`.
+
+python docs/generate.py            # everything; builds every model once, minutes
+python docs/generate.py lenet5     # the facts of some models, and all pages
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+FACTS = DOCS.parent / "zoo" / "facts"
+COMMAND = "Written by `python docs/generate.py`."
+
+
+def write_facts(names: list[str]) -> None:
+    """One file a model, what `zoo.describe` and `zoo list` read."""
+    import keras
+
+    import zoo
+    from zoo.anatomy import dissect, to_lines
+
+    FACTS.mkdir(exist_ok=True)
+    for name in names:
+        (FACTS / f"{name}.jsonl").write_text(to_lines(dissect(zoo.create_model(name))), "utf-8")
+        keras.backend.clear_session()
+        print(name, file=sys.stderr, flush=True)
+
+
+def pages() -> dict[str, str]:
+    """The text of every generated page, by its path below docs/. Reads cards and facts only."""
+    import zoo
+
+    cards = [zoo.get_card(name) for name in zoo.list_models()]
+    families = defaultdict(list)
+    for card in cards:
+        families[card.family].append(card)
+    texts = {"models.md": _overview(cards)}
+    for family, members in families.items():
+        texts[f"models/{family}.md"] = _family_page(family, members)
+    return texts
+
+
+def _overview(cards: list) -> str:
+    from zoo.anatomy import totals
+
+    lines = [
+        "# Models",
+        "",
+        f"{COMMAND} Parameters count all weights at the card's own settings; MACs are multiply-adds for one picture; "
+        "the receptive field is that of a unit of the last feature map, in pixels.",
+        "",
+        "| model | picture | parameters | MACs | receptive field | paper | weights |",
+        "|---|---|---:|---:|---|---|---|",
+    ]
+    for card in cards:
+        figures = totals(card.name)
+        seen = figures.get("receptive_field")
+        lines.append(
+            f"| [`{card.name}`](models/{card.family}.md) | {_size(card.input_shape)} | {card.parameters:,} "
+            f"| {figures.get('macs', 0):,} | {_size(seen) if seen else 'all'} "
+            f"| [{card.paper.authors} {card.paper.year}]({card.paper.url}) | {_weights(card)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _weights(card: object) -> str:
+    return ", ".join(f"{w.name} ({w.licence})" for w in getattr(card, "weights", ())) or "none"
+
+
+def _family_page(family: str, cards: list) -> str:
+    from zoo.anatomy import totals
+
+    lines = [f"# {family}", "", COMMAND, ""]
+    for paper in dict.fromkeys(card.paper for card in cards):
+        lines += [f"[{paper.title}]({paper.url}), {paper.authors}, {paper.year}", ""]
+    for card in cards:
+        hidden = " > ".join(str(units) for units in card.hidden)
+        figures = totals(card.name)
+        lines += [
+            f"## {card.name}",
+            "",
+            card.summary,
+            "",
+            f"- picture {_size(card.input_shape)}, {card.classes:,} classes, {card.parameters:,} parameters, "
+            f"{figures.get('macs', 0):,} multiply-adds; {figures.get('parameters_unshared', 0):,} parameters if no "
+            "weight were shared",
+            f"- head: {card.pooling}" + (f", hidden layers {hidden}" if hidden else ""),
+            *([f"- {card.notes}"] if card.notes else []),
+            "",
+        ]
+        options = card.to_dict()["options"]
+        if options:
+            lines += ["| option | default | allowed |", "|---|---|---|"]
+            for name, option in options.items():
+                allowed = option["allowed"].replace("|", "\\|")
+                lines.append(f"| `{name}` | {option['default']} | {allowed} |")
+            lines.append("")
+    drawn = drawn_member(cards)
+    lines += [f"![Feature maps and receptive fields of {drawn.name}]({family}.png)", ""]
+    return "\n".join(lines)
+
+
+def drawn_member(cards: list) -> object:
+    """The model whose structure stands for its family: the smallest."""
+    return min(cards, key=lambda card: card.parameters)
+
+
+def draw_families() -> None:
+    import zoo
+    from zoo.drawing import draw
+
+    families = defaultdict(list)
+    for name in zoo.list_models():
+        families[zoo.get_card(name).family].append(zoo.get_card(name))
+    for family, members in families.items():
+        member = drawn_member(members)
+        draw(zoo.describe(member.name), member.name, DOCS / "models" / f"{family}.png")
+
+
+def _size(shape: tuple) -> str:
+    return "x".join("any" if n is None else str(n) for n in shape)
+
+
+def main() -> None:
+    import zoo
+
+    write_facts(sys.argv[1:] or zoo.list_models())
+    (DOCS / "models").mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, "utf-8")
+    draw_families()
+
+
+if __name__ == "__main__":
+    main()

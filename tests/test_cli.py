@@ -1,0 +1,137 @@
+"""The command line as a user meets it: a process with arguments, an exit code, stdout and stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+import zoo
+
+WITHOUT_TENSORFLOW = [
+    ["--help"],
+    ["list"],
+    ["list", "l*", "--json"],
+    ["show", "lenet5"],
+    ["show", "lenet"],
+    ["recipes"],
+    ["recipes", "digits"],
+    ["fit", "lenet", "--data", "digits", "--out", "x"],
+    ["fit", "lenet5", "--data", "digit", "--out", "x"],
+    ["evaluate", "nowhere"],
+    ["export", "nowhere"],
+    ["predict", "nowhere.tflite", __file__],
+]
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_TENSORFLOW, ids=" ".join)
+def test_what_needs_no_model_does_not_load_tensorflow(arguments):
+    program = f"import sys, cli\ncode = cli.main({arguments!r})\nassert 'tensorflow.python' not in sys.modules, code"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_check_for_tensorflow_can_fail():
+    program = "import sys, zoo\nzoo.create_model('lenet5')\nassert 'tensorflow.python' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 1
+
+
+def test_the_list_has_every_model_and_its_facts(zoo_command):
+    code, out, _ = zoo_command("list", "--json")
+    assert code == 0
+    cards = {card["name"]: card for card in json.loads(out)}
+    assert list(cards) == zoo.list_models()
+    assert cards["lenet5"]["parameters"] == 61_706
+    assert cards["lenet5"]["paper"]["year"] == 1998
+
+
+def test_show_prints_one_card(zoo_command):
+    code, out, _ = zoo_command("show", "lenet5")
+    assert code == 0
+    assert "61,706" in out
+    assert "Gradient-based learning" in out
+    assert json.loads(zoo_command("show", "lenet5", "--json")[1])["input_shape"] == [32, 32, 1]
+
+
+def test_every_command_has_a_help_with_an_example():
+    for name, command in cli.commands.commands.items():
+        help_text = CliRunner().invoke(command, ["--help"]).output
+        assert f"Example: zoo {name}" in help_text, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fti"], 2, "did you mean 'fit'"),
+        (["show", "lennet5"], 2, "did you mean 'lenet5'"),
+        (["recipes", "digit"], 2, "did you mean 'digits'"),
+        (["fit", "lenet5", "--out", "x"], 2, "--data"),
+        (["fit", "lenet5", "--data", "digits", "--out", "x", "--epochs", "many"], 2, "'many'"),
+        (["fit", "lenet5", "--data", "digits", "--out", __file__], 2, "is a file"),
+        (["evaluate", "nowhere"], 2, "nowhere does not exist"),
+        (["predict", "nowhere.tflite", "nothing.png"], 2, "nothing.png does not exist"),
+        (["predict", "nowhere.tflite", __file__], 2, "is not a picture"),
+        (["export", str(Path(__file__).parent)], 2, "is not a run"),
+    ],
+)
+def test_an_error_is_one_line_on_stderr(zoo_command, arguments, code, message):
+    received, out, err = zoo_command(*arguments)
+    assert received == code
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("Error: ")
+    assert message in err
+
+
+def test_an_option_out_of_reach_names_the_nearest(zoo_command):
+    _, _, err = zoo_command("list", "--jsn")
+    assert "--json" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_picture):
+    run = tmp_path / "run"
+    code, out, err = zoo_command("fit", "lenet5", "--data", "digits", "--out", run, "--recipe", "quick", "--epochs", 2)
+    assert code == 0, err
+    assert "test accuracy" in out
+    assert f"zoo export {run}" in out
+    assert err.count("images/s") == 2  # a line an epoch, and nothing of TensorFlow's
+    assert len(err.strip().splitlines()) == 2
+
+    code, out, err = zoo_command("evaluate", run, "--json")
+    assert (code, err) == (0, "")
+    metrics = json.loads(out)
+    assert {"accuracy", "loss", "top_k", "confusion_matrix", "class_names"} <= set(metrics)
+    assert (run / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+    code, out, err = zoo_command("export", run, "--to", "int8", "--json")
+    assert (code, err) == (0, "")
+    exported = json.loads(out)
+    assert exported["bytes"] == Path(exported["file"]).stat().st_size
+
+    code, out, err = zoo_command("predict", exported["file"], digit_picture, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)[0]["guesses"][0]["name"] == "6"
+
+    code, out, err = zoo_command("export", run, "--to", "float32", "--budget", "agreement=2")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_naming_a_picture_with_a_file_does_not_load_tensorflow(digits_run, digit_picture, tmp_path):
+    from recipes.export import export
+
+    file = tmp_path / "digits.tflite"
+    export(digits_run, to="float32", out=file)
+    program = (
+        "import sys, cli\n"
+        f"assert cli.main(['predict', {str(file)!r}, {str(digit_picture)!r}]) == 0\n"
+        "assert 'tensorflow.python' not in sys.modules and 'keras.src' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "6" in done.stdout

@@ -1,0 +1,45 @@
+"""What is generated is up to date, and links lead somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import zoo
+from zoo.anatomy import FACTS, dissect, to_lines
+
+ROOT = Path(__file__).parents[1]
+STALE = "is stale: run `python docs/generate.py`"
+
+spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+generate = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(generate)
+
+
+def test_generated_pages_are_up_to_date():
+    for name, text in generate.pages().items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} {STALE}"
+
+
+def test_every_model_has_its_facts_and_no_facts_are_left_over():
+    assert sorted(file.name.removesuffix(".jsonl") for file in FACTS.iterdir()) == zoo.list_models(), STALE
+
+
+def own_models():
+    return [name for name in zoo.list_models() if not name.startswith("keras_")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", own_models())
+def test_stored_facts_are_those_of_the_built_model(name):
+    if zoo.get_card(name).parameters > 10_000_000:
+        pytest.skip("too large to build for every test run; its facts are written by the same code")
+    assert (FACTS / f"{name}.jsonl").read_text("utf-8") == to_lines(dissect(zoo.create_model(name))), STALE
+
+
+def test_links_between_pages_lead_to_files():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"

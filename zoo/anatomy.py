@@ -1,0 +1,249 @@
+"""What a model is made of: per layer its size, cost and view of the picture, and what weight sharing saves."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader
+
+from zoo.errors import RequestError
+from zoo.registry import get_card
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy_loader.load("keras")
+
+FACTS = files("zoo") / "facts"  # one file a model, written by docs/generate.py
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a model.
+
+    Attributes:
+        name, kind: the layer's name and class.
+        output_shape: without the batch; None where any size fits.
+        parameters: all weights, BatchNorm statistics included.
+        macs: multiply-adds for one picture, of convolutions and matrix products; pooling, normalisation, biases
+            and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
+        receptive_field: (height, width) in pixels of the picture that one unit can see, padding included; None
+            once a unit sees the whole picture.
+        stride: pixels of the picture between neighbouring units.
+        offset: pixel (row, column) at the centre of the first unit's receptive field; (0, 0) is the first pixel.
+        activation_bytes: memory of the output for one picture in float32.
+        parameters_unshared: weights it would have if every unit had its own (no weight sharing).
+        parameters_dense: weights of a fully connected layer between the same input and output.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int | None, ...]
+    parameters: int
+    macs: int
+    receptive_field: tuple[int, int] | None
+    stride: tuple[int, int] | None
+    offset: tuple[float, float] | None
+    activation_bytes: int
+    parameters_unshared: int
+    parameters_dense: int
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A model's layers and totals.
+
+    Attributes:
+        input_shape: (H, W, C) that the figures are for.
+        layers: in the order of computation.
+        receptive_field: of a unit of the last feature map; None if it sees the whole picture.
+    """
+
+    input_shape: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters_unshared(self) -> int:
+        return sum(layer.parameters_unshared for layer in self.layers)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """The largest output of one layer."""
+        return max(layer.activation_bytes for layer in self.layers)
+
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """Of the last layer that does not see the whole picture."""
+        seen = [layer.receptive_field for layer in self.layers if layer.receptive_field]
+        return seen[-1] if seen else None
+
+    def totals(self) -> dict[str, Any]:
+        """The figures of the whole model, as JSON types."""
+        names = ("parameters", "macs", "parameters_unshared", "peak_activation_bytes", "receptive_field")
+        return {"input_shape": self.input_shape, **{name: getattr(self, name) for name in names}}
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.totals() | {"layers": [asdict(layer) for layer in self.layers]}
+
+
+@dataclass(frozen=True)
+class _View:
+    """What unit i of a feature map sees along one axis: the pixels i * jump + first .. i * jump + last."""
+
+    jump: int = 1
+    first: int = 0
+    last: int = 0
+
+    def through(self, window: int, stride: int, before: int) -> "_View":
+        """The view of a layer whose unit o covers units o * stride - before .. + window - 1 of this one."""
+        first = self.first - self.jump * before
+        return _View(self.jump * stride, first, self.last + self.jump * (window - 1 - before))
+
+
+_Views = tuple[_View, _View] | None  # rows and columns; None: the whole picture
+
+
+def describe(name: str, **settings: Any) -> Anatomy:
+    """The anatomy of a registered model; at the card's own settings it is read, not computed, and needs no Keras.
+
+    Args:
+        name: one of `zoo.list_models()`.
+        **settings: as `zoo.create_model` takes them: `input_shape`, `classes`, `pooling`, ...
+
+    Raises:
+        RequestError: as `zoo.create_model`, or a picture size that is not fixed.
+    """
+    get_card(name)
+    file = FACTS / f"{name}.jsonl"
+    if not settings and file.is_file():
+        totals, *layers = (json.loads(line) for line in file.read_text("utf-8").splitlines())
+        return Anatomy(tuple(totals["input_shape"]), tuple(Layer(*map(_frozen, values)) for values in layers))
+    from zoo.builder import create_model
+
+    return dissect(create_model(name, **settings))
+
+
+def totals(name: str) -> dict[str, Any]:
+    """The totals of a registered model at its own settings: `macs`, `receptive_field`, ... Never builds it.
+
+    Returns:
+        As `Anatomy.totals`; empty if `docs/generate.py` has not been run since the model was added.
+    """
+    file = FACTS / f"{name}.jsonl"
+    if not file.is_file():
+        return {}
+    with file.open(encoding="utf-8") as lines:
+        return json.loads(lines.readline())
+
+
+def to_lines(anatomy: Anatomy) -> str:
+    """The text of a file in `FACTS`: the totals, then the values of a layer a line."""
+    rows = [anatomy.totals(), *([getattr(layer, f.name) for f in fields(layer)] for layer in anatomy.layers)]
+    return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def dissect(model: "keras.Model") -> Anatomy:
+    """The anatomy of a functional model with one picture (B, H, W, C) of known size as input.
+
+    Raises:
+        RequestError: the model's picture size is not fixed.
+    """
+    shape = tuple(model.input_shape[1:])
+    if None in shape:
+        raise RequestError(f"the anatomy of {model.name} needs a fixed picture size, not {shape}.")
+    return Anatomy(shape, tuple(_walk(model, {id(model.inputs[0]): (_View(), _View())})))
+
+
+def _walk(model: "keras.Model", views: dict[int, _Views]) -> Iterator[Layer]:
+    """Layers in order; `views` of the tensors is filled along the way. Nested models are entered."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
+            if node.is_input:
+                continue
+            seen = _merge([views[id(tensor)] for tensor in inputs])
+            if isinstance(operation, keras.Model):
+                inner = {id(own): views[id(given)] for own, given in zip(operation.inputs, inputs, strict=True)}
+                yield from _walk(operation, inner)
+                seen = inner[id(operation.outputs[0])]
+            else:
+                seen = _look(operation, inputs[0].shape, outputs[0].shape, seen)
+                yield _layer(operation, inputs, outputs[0], seen)
+            views |= {id(tensor): seen for tensor in outputs}
+
+
+def _merge(views: Sequence[_Views]) -> _Views:
+    """What a layer with several inputs sees: all that any of them sees."""
+    if any(view is None for view in views):
+        return None
+    return tuple(
+        replace(axis[0], first=min(view.first for view in axis), last=max(view.last for view in axis))
+        for axis in zip(*views, strict=True)
+    )
+
+
+def _look(layer: Any, input_shape: tuple, output_shape: tuple, views: _Views) -> _Views:
+    """What a layer sees through its window, if it has one; None if it mixes all positions in another way."""
+    if views is None or len(output_shape) != 4:
+        return None
+    kind = type(layer).__name__
+    if kind in ("ZeroPadding2D", "Cropping2D"):
+        amounts = layer.padding if kind == "ZeroPadding2D" else [(-top, -end) for top, end in layer.cropping]
+        return tuple(view.through(1, 1, before) for view, (before, _) in zip(views, amounts, strict=True))
+    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if window is None:
+        return views if output_shape[1:3] == input_shape[1:3] else None
+    dilation = getattr(layer, "dilation_rate", (1, 1))
+    result = []
+    for view, size, units, stride, rate in zip(views, input_shape[1:3], window, layer.strides, dilation, strict=True):
+        extent = (units - 1) * rate + 1
+        # TensorFlow's rule for "same": as much as the last window needs, the smaller half of it before.
+        missing = max((math.ceil(size / stride) - 1) * stride + extent - size, 0) if layer.padding == "same" else 0
+        result.append(view.through(extent, stride, missing // 2))
+    return tuple(result)
+
+
+def _layer(layer: Any, inputs: Sequence[Any], output: Any, views: _Views) -> Layer:
+    shape = tuple(output.shape[1:])
+    own = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
+    positions = math.prod(shape[:-1]) if len(shape) == 3 else 1
+    macs = _macs(layer, inputs[0].shape, shape)
+    shared = macs > 0 and len(shape) == 3 and not getattr(layer, "unshared", False)
+    values_in = sum(math.prod(tensor.shape[1:]) for tensor in inputs)
+    return Layer(
+        name=layer.name,
+        kind=type(layer).__name__,
+        output_shape=shape,
+        parameters=own,
+        macs=macs,
+        receptive_field=None if views is None else tuple(view.last - view.first + 1 for view in views),
+        stride=None if views is None else tuple(view.jump for view in views),
+        offset=None if views is None else tuple((view.first + view.last) / 2 for view in views),
+        activation_bytes=4 * math.prod(shape),
+        parameters_unshared=own * positions if shared else own,
+        parameters_dense=(values_in + 1) * math.prod(shape) if macs else 0,
+    )
+
+
+def _macs(layer: Any, input_shape: tuple, shape: tuple) -> int:
+    """Multiply-adds of one picture: every weight of a kernel is used once at every position of the output."""
+    if hasattr(layer, "macs"):  # layers of the zoo whose kernels are not plain
+        return int(layer.macs(input_shape))
+    kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
+    positions = math.prod(shape[:-1])
+    return sum(positions * math.prod(kernel.shape) for kernel in kernels if kernel is not None)

@@ -1,0 +1,103 @@
+"""A picture of a model: its feature maps in proportion, and what one unit of each sees."""
+
+from pathlib import Path
+
+import numpy as np
+
+from zoo.anatomy import Anatomy, Layer
+from zoo.errors import RequestError
+
+SHOWN = 14  # feature maps at most; of more, those whose size or kind changes
+
+
+def draw(anatomy: Anatomy, title: str, file: Path, picture: np.ndarray | None = None) -> None:
+    """Draws feature maps as stacked sheets, and the receptive fields of a middle unit on a picture.
+
+    Args:
+        anatomy: of the model.
+        title: above the drawing.
+        file: where to; its ending, `.png` or `.svg`, says in which format.
+        picture: uint8 (H, W, C) of the anatomy's size to draw the receptive fields on; rings if None.
+
+    Raises:
+        RequestError: another ending, or a folder that does not exist.
+    """
+    if file.suffix not in (".png", ".svg"):
+        raise RequestError(f"{file} cannot be drawn; allowed endings: .png, .svg.")
+    if not file.absolute().parent.is_dir():
+        raise RequestError(f"{file.parent} is not a folder; make it first.")
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    maps = _shown([layer for layer in anatomy.layers if layer.receptive_field and len(layer.output_shape) == 3])
+    figure = Figure(figsize=(2.6 + 1.1 * len(maps), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    view, chain = figure.subplots(1, 2, width_ratios=[2.4, max(1.1 * len(maps), 1)])
+    _draw_fields(view, anatomy, maps, picture)
+    _draw_maps(chain, anatomy, maps)
+    figure.suptitle(f"{title}: {anatomy.parameters:,} parameters, {anatomy.macs:,} multiply-adds", fontsize=9)
+    # Without a date and with fixed ids the same model gives the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "convzoo"}):
+        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+def _shown(layers: list[Layer]) -> list[Layer]:
+    working = [layer for layer in layers if layer.macs or layer.stride != (1, 1)] or layers
+    changes = [
+        layer
+        for before, layer in zip([None, *working], working, strict=False)
+        if before is None
+        or (layer.output_shape, layer.receptive_field) != (before.output_shape, before.receptive_field)
+    ]
+    if len(changes) <= SHOWN:
+        return changes
+    sizes = {layer.output_shape[:2]: layer for layer in changes}  # the last of every size
+    return list(sizes.values())[:SHOWN]
+
+
+def _draw_fields(axes: object, anatomy: Anatomy, maps: list[Layer], picture: np.ndarray | None) -> None:
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    height, width, _ = anatomy.input_shape
+    axes.imshow(_rings(height, width) if picture is None else picture.squeeze(), cmap="gray", vmin=0, vmax=255)
+    for number, layer in enumerate(maps):
+        middle = [size // 2 for size in layer.output_shape[:2]]
+        centre = [o + unit * s for o, unit, s in zip(layer.offset, middle, layer.stride, strict=True)]
+        high, wide = layer.receptive_field
+        corner = (centre[1] - wide / 2, centre[0] - high / 2)
+        colour = colormaps["viridis"](number / max(len(maps) - 1, 1))
+        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=colour, linewidth=1.5, clip_on=True))
+    axes.set_title("what a middle unit sees", fontsize=7)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _draw_maps(axes: object, anatomy: Anatomy, maps: list[Layer]) -> None:
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    largest = max(anatomy.input_shape[:2])
+    for number, layer in enumerate(maps):
+        height, width, channels = layer.output_shape
+        colour = colormaps["viridis"](number / max(len(maps) - 1, 1))
+        sheets = min(1 + int(np.log2(channels)), 8)
+        for sheet in range(sheets):
+            corner = (number + 0.02 * sheet - 0.35 * width / largest, 0.02 * sheet - 0.35 * height / largest)
+            size = (0.7 * width / largest, 0.7 * height / largest)
+            axes.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor="white", linewidth=0.5))
+        seen = "x".join(str(n) for n in layer.receptive_field)
+        text = f"{layer.name}\n{height}x{width}x{channels}\nsees {seen}"
+        axes.text(number, -0.48, text, ha="center", va="top", fontsize=6)
+    axes.set_xlim(-0.6, len(maps) - 0.3)
+    axes.set_ylim(-0.9, 0.6)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def _rings(height: int, width: int) -> np.ndarray:
+    """A test picture with detail at every scale: rings that narrow outwards."""
+    y, x = np.mgrid[:height, :width]
+    distance = ((y - (height - 1) / 2) / height) ** 2 + ((x - (width - 1) / 2) / width) ** 2
+    return (150 + 60 * np.cos(60 * distance)).astype(np.uint8)
