@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 OPERATIONS = (
-    ("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-    + ("brightness", "contrast", "colour", "solarize", "posterize", "autocontrast")
-)  # fmt: skip
+    *("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"),
+    *("brightness", "contrast", "colour", "solarize", "posterize", "autocontrast"),
+)
 STRONGEST = {"rotate": 30.0, "shear": 0.3, "translate": 0.45, "factor": 0.9, "solarize": 256.0, "posterize": 4.0}
 
 

@@ -45,10 +45,11 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
 
 
-def training_batches(train: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
+def training_batches(train: Split, recipe: Recipe, classes: int | None = None) -> tf.data.Dataset:
     """Batches (uint8 (B, H, W, C), labels) for all epochs, one after the other.
 
-    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures.
+    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures; only then must `classes` be
+    given if the last class may be missing in `train`.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
@@ -92,9 +93,9 @@ def _evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.D
     return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(EVALUATION_BATCH).cache().repeat()
 
 
-def _targets(labels: np.ndarray, augment: Augment, classes: int) -> np.ndarray:
+def _targets(labels: np.ndarray, augment: Augment, classes: int | None) -> np.ndarray:
     """Labels (N,) as they are, or one-hot float32 (N, classes) where pictures are mixed."""
-    return np.eye(classes, dtype=np.float32)[labels] if augment.mixes else labels
+    return np.eye(classes or labels.max() + 1, dtype=np.float32)[labels] if augment.mixes else labels
 
 
 def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:

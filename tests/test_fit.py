@@ -142,7 +142,7 @@ def test_an_optimizer_decays_weights_but_not_biases_and_warms_up():
         ({"overrides": ["epoch=3"]}, "did you mean 'epochs'"),
         ({"overrides": ["epochs=0"]}, "epochs=0 is not possible"),
         ({"overrides": ["augment.rotation=400"]}, "augment.rotation=400 is not possible"),
-        ({"overrides": ["augment.scale=[2.0,1.0]"]}, "smaller factor first"),
+        ({"overrides": ["augment.scale=[2.0,1.0]"]}, "smaller number first"),
         ({"overrides": ["model.options.nonlinearity=rleu"]}, "nonlinearity='rleu' is not possible"),
         ({"overrides": ["learning_rate"]}, "KEY=VALUE"),
     ],
