@@ -83,7 +83,7 @@ def speed(rounds):
             except ImportError as error:
                 missing[name] = f"not installed: {error.name}"
         seconds = {name: [] for name in tools}
-        counts = {name: _count(run, 0.25) for name, run in tools.items()}
+        counts = {name: _count(run) for name, run in tools.items()}
         for _ in range(rounds):
             for name, run in tools.items():
                 seconds[name].append(_seconds(run, counts[name]) / counts[name])
@@ -98,10 +98,13 @@ def speed(rounds):
     return {**medians, "ratios": ratios, "images_per_second": rates, "missing": missing}
 
 
-def _count(run, seconds):
-    """How many batches take about `seconds`; traces and compiles on the way."""
-    run(2)
-    return max(4, math.ceil(seconds / (_seconds(run, 4) / 4)))
+def _count(run, least=0.6):
+    """How many batches take at least that many seconds: enough for the start of an iterator not to count."""
+    run(4)  # traces and compiles
+    count = 4
+    while (seconds := _seconds(run, count)) < least:
+        count = math.ceil(count * min(10, 1.3 * least / seconds))
+    return count
 
 
 def _seconds(run, count):
