@@ -129,22 +129,75 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
 @click.argument("name", required=False)
 @as_json
 def recipes_(name: str | None, as_json: bool) -> None:
-    """List the recipes, or print the one called NAME with everything in it resolved.
+    """List recipes and augmentations, or print the one called NAME with everything in it resolved.
+
+    An augmentation is called augment/NAME; in a recipe it is named by `augment = "NAME"`.
 
     \b
     Example: zoo recipes digits > mine.toml
     """
     import tomli_w
 
-    from recipes.preset import list_recipes, load_recipe
+    from recipes.preset import list_augmentations, list_recipes, load_augmentation, load_recipe
 
     if name:
-        settings = load_recipe(name).model_dump(mode="json", exclude_none=True)
+        kind, _, last = name.rpartition("/")
+        found = load_augmentation(last) if kind == "augment" else load_recipe(name)
+        settings = found.model_dump(mode="json", exclude_none=True)
         _answer(as_json, settings, lambda: tomli_w.dumps(settings).rstrip())
         return
     presets = {name: load_recipe(name) for name in list_recipes()}
-    abouts = [{"name": name, **recipe.about.model_dump()} for name, recipe in presets.items()]
-    _answer(as_json, abouts, lambda: text.recipes(presets))
+    augmentations = {f"augment/{name}": load_augmentation(name) for name in list_augmentations()}
+    abouts = [{"name": name, **found.about.model_dump()} for name, found in (presets | augmentations).items()]
+    _answer(as_json, abouts, lambda: text.recipes(presets, augmentations))
+
+
+@commands.group(cls=Commands)
+def augment() -> None:
+    """What is done to training pictures: look at it before you train with it."""
+
+
+@augment.command("preview")
+@click.argument("data")
+@click.option(
+    "--recipe", default="natural", show_default=True, help="An augmentation of `zoo recipes`, or a TOML file."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The drawing, PNG, SVG or PDF.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, as in rotation=20.")
+@click.option("--input-shape", "shape", type=Shape(), help="Bring pictures to this size first.")
+@click.option("--rows", default=6, show_default=True, type=click.IntRange(1, 40), help="How many pictures.")
+@click.option("--columns", default=6, show_default=True, type=click.IntRange(1, 40), help="How many draws of each.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed draws others.")
+@as_json
+def preview_(
+    data: str,
+    recipe: str,
+    out: Path,
+    overrides: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
+    rows: int,
+    columns: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Draw pictures of DATA, each in several draws, with what was drawn under each.
+
+    \b
+    Example: zoo augment preview digits --recipe digits --out grid.png
+    """
+    from recipes.preset import load_augmentation
+
+    settings = load_augmentation(recipe.removeprefix("augment/"), overrides)
+    _load_keras()
+    from recipes.preview import preview, sample
+
+    images = sample(data, rows, shape)
+    drawn = preview(images, settings, out, columns=columns, seed=seed)
+    _answer(
+        as_json,
+        {"file": str(drawn.file), "captions": drawn.captions},
+        lambda: f"{drawn.file}: {len(images)} pictures, {columns} draws of each with {recipe}",
+    )
 
 
 @commands.command()

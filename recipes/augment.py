@@ -1,131 +1,253 @@
-"""Random scaling, translation, rotation and flips, composed into one matrix a picture and resampled once."""
+"""How pictures are varied in training: the settings, what is drawn for each picture, and applying it.
 
-import math
-from typing import TYPE_CHECKING, Annotated, Literal
+Geometry is one warp (`recipes.affine`, `recipes.warp`); what changes pixels where they are, and what mixes two
+pictures, is in `recipes.appearance`. Nothing keeps a random state: what happens to a picture is a function of
+(seed, epoch, index of the example), so batch size, workers and restarts do not matter.
+
+Read to validate settings, so TensorFlow is imported at first use.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import lazy_loader
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
+
+from recipes.affine import DRAWS, Affine, Settings, Share, affine_matrices, compiled_matrices
 
 if TYPE_CHECKING:
     import tensorflow as tf
 else:
     tf = lazy_loader.load("tensorflow")
 
-Factor = Annotated[float, Field(ge=0.1, le=10)]
-Fill = Literal["constant", "edge", "reflect", "wrap"]
-DRAWS = 6  # uniform numbers a picture: scale, two shifts, angle, two flips
+__all__ = ["DRAWS", "Affine", "Augment", "affine_matrices"]
+
+Positive = Annotated[float, Field(gt=0, le=100)]
 
 
-class Affine(BaseModel):
-    """Ranges that geometric augmentation draws from, for each picture anew.
+class About(Settings):
+    """What an augmentation is for, where it is from, and what to mind when using it."""
+
+    summary: str = ""
+    source: str = ""
+    advice: str = ""
+
+
+class Blur(Settings):
+    """Gaussian blur.
 
     Attributes:
-        scale: smallest and largest factor; above 1 the picture's content grows.
-        translation: largest shift, as a share of height and of width.
-        rotation: largest angle in degrees, to either side.
-        horizontal_flip: mirror left and right in half of the draws.
-        vertical_flip: mirror top and bottom in half of the draws.
-        fill: what appears outside the picture: `constant`, `edge`, `reflect` or `wrap`.
-        value: the constant, 0-255.
+        sigma: smallest and largest standard deviation in pixels, up to 10.
+        probability: share of the draws that are blurred.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    columns: ClassVar[int] = 2
+    sigma: tuple[Annotated[float, Field(gt=0, le=10)], Annotated[float, Field(gt=0, le=10)]] = (0.1, 2.0)
+    probability: Share = 0.5
 
-    scale: tuple[Factor, Factor] = (1.0, 1.0)
-    translation: Annotated[float, Field(ge=0, le=1)] = 0.0
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    fill: Fill = "constant"
-    value: Annotated[float, Field(ge=0, le=255)] = 0.0
 
-    @model_validator(mode="after")
-    def _scale_is_ordered(self) -> "Affine":
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale {list(self.scale)} is not possible; allowed: the smaller factor first")
-        return self
+class Colour(Settings):
+    """Brightness, contrast and saturation, each multiplied by a factor from 1 - range to 1 + range.
+
+    Attributes:
+        brightness: all pixels are multiplied.
+        contrast: the distance from the picture's mean grey.
+        saturation: the distance from the pixel's own grey; only pictures of three channels have any.
+    """
+
+    columns: ClassVar[int] = 3
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+
+
+class RandAugment(Settings):
+    """A few operations, drawn for every picture anew (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719).
+
+    Of the paper's fourteen, twelve: identity, rotate, shear x and y, translate x and y, brightness, contrast, colour,
+    solarize, posterize, autocontrast; not equalize and sharpness. Geometry is folded into the one warp, before
+    what changes pixels in place.
+
+    Attributes:
+        operations: how many in a row, 1 to 4 (the paper's N).
+        magnitude: strength, as a share of the strongest that the paper tries (its M / 30).
+    """
+
+    operations: Annotated[int, Field(ge=1, le=4)] = 2
+    magnitude: Share = 0.3
+
+    @property
+    def columns(self) -> int:
+        return 2 * self.operations
+
+
+class Erasing(Settings):
+    """One rectangle is painted over (Zhong et al. 2020, https://arxiv.org/abs/1708.04896).
+
+    Attributes:
+        probability: share of the draws in which it is.
+        area: smallest and largest share of the picture.
+        aspect: smallest and largest height over width.
+        value: what it is painted with, 0-255.
+    """
+
+    columns: ClassVar[int] = 5
+    probability: Share = 0.5
+    area: tuple[Share, Share] = (0.02, 0.33)
+    aspect: tuple[Annotated[float, Field(ge=0.05, le=20)], Annotated[float, Field(ge=0.05, le=20)]] = (0.3, 3.3)
+    value: Annotated[float, Field(ge=0, le=255)] = 127.0
+
+
+class Mixup(Settings):
+    """Two pictures, and their labels, are averaged (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
+
+    Attributes:
+        alpha: of the Beta(alpha, alpha) that the first picture's share is drawn from.
+        probability: share of the pictures that are mixed.
+    """
+
+    alpha: Positive = 0.2
+    probability: Share = 1.0
+
+
+class Cutmix(Mixup):
+    """A rectangle is taken from another picture; labels by area (Yun et al. 2019, https://arxiv.org/abs/1905.04899)."""
+
+    alpha: Positive = 1.0
+
+
+class Augment(Affine):
+    """Everything that is done to a training picture. The geometric ranges are its own, the rest is in tables.
+
+    With both `mixup` and `cutmix`, each picture meets one of them.
+    """
+
+    about: About = About()
+    blur: Blur | None = None
+    colour: Colour | None = None
+    randaugment: RandAugment | None = None
+    erasing: Erasing | None = None
+    mixup: Mixup | None = None
+    cutmix: Cutmix | None = None
 
     @property
     def is_identity(self) -> bool:
-        """Whether no draw changes anything."""
-        ranges = (
-            self.scale != (1.0, 1.0),
-            self.translation,
-            self.rotation,
-            self.horizontal_flip,
-            self.vertical_flip,
-        )
-        return not any(ranges)
+        """Whether a picture alone is left as it is; `mixes` tells whether it meets another."""
+        return super().is_identity and not self._parts
+
+    @property
+    def mixes(self) -> bool:
+        """Whether labels become shares of classes."""
+        return self.mixup is not None or self.cutmix is not None
+
+    @property
+    def _parts(self) -> dict[str, Blur | Colour | RandAugment | Erasing]:
+        parts = {name: getattr(self, name) for name in PARTS}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def draw(self, examples: int, seed: "tf.Tensor") -> "tf.Tensor":
-        """Uniform numbers in [0, 1), float32 (examples, DRAWS); row i belongs to example i.
+        """Numbers in [0, 1], float32 (examples, columns); row i belongs to example i.
 
-        They are a function of `seed`, an integer tensor (2,), alone: whatever the batch size, the number of
-        workers or a restart, an example is changed in the same way.
+        They are a function of `seed`, an integer tensor (2,), alone. Each operation has its own stream: to add one
+        does not change what the others draw.
         """
-        return tf.random.stateless_uniform((examples, DRAWS), seed)
+        streams = [super().draw(examples, seed)]
+        for name, part in self._parts.items():
+            streams.append(tf.random.stateless_uniform((examples, part.columns), _stream(seed, name)))
+        if self.mixes:
+            streams.append(_mixing_draws(self, examples, _stream(seed, "mixing")))
+        return tf.concat(streams, axis=1)
 
-    def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
-        """The pictures (B, H, W, C), each changed by its row of `draws` (B, DRAWS); same dtype and shape."""
-        if self.is_identity:
-            return images
-        from recipes.warp import warp
-
-        return warp(images, self.matrices(draws, *images.shape[1:3]), fill=self.fill, value=self.value)
+    def split(self, draws: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        """The columns of `draws` by operation: `affine`, those of `PARTS` that are set, and `mixing`."""
+        widths = {"affine": DRAWS} | {name: part.columns for name, part in self._parts.items()}
+        if self.mixes:
+            widths["mixing"] = MIXING_DRAWS
+        ends = [sum(list(widths.values())[: i + 1]) for i in range(len(widths))]
+        return {name: draws[:, end - widths[name] : end] for name, end in zip(widths, ends, strict=True)}
 
     def matrices(self, draws: "tf.Tensor", height: int, width: int) -> "tf.Tensor":
-        """The matrices (B, 2, 3), as `recipes.warp.warp` takes them, that `draws` (B, DRAWS) stand for."""
+        """As `Affine.matrices`, with the geometric operations of RandAugment folded in."""
+        matrices = super().matrices(draws, height, width)
+        if self.randaugment is None:
+            return matrices
+        from recipes.appearance import randaugment_matrices
 
-        def between(column: int, low: float, high: float) -> tf.Tensor:
-            return low + (high - low) * draws[:, column]
+        return randaugment_matrices(self.randaugment, self.split(draws)["randaugment"], matrices, height, width)
 
-        def sign(column: int, wanted: bool) -> tf.Tensor:
-            return tf.where(draws[:, column] < 0.5, -1.0, 1.0) if wanted else tf.ones_like(draws[:, column])
+    def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
+        """The pictures (B, H, W, C), pixels 0-255, each changed by its row of `draws`; same dtype and shape."""
+        if not super().is_identity or self.randaugment:
+            from recipes.warp import warp
 
-        # The logarithm of the factor is uniform: halving is as likely as doubling.
-        scale = tf.exp(between(0, math.log(self.scale[0]), math.log(self.scale[1])))
-        return affine_matrices(
-            scale=scale,
-            angle=between(3, -self.rotation, self.rotation),
-            shift_x=between(1, -self.translation, self.translation) * width,
-            shift_y=between(2, -self.translation, self.translation) * height,
-            flip_x=sign(4, self.horizontal_flip),
-            flip_y=sign(5, self.vertical_flip),
-            height=height,
-            width=width,
+            matrices = compiled_matrices(self, *images.shape[1:3])(draws)
+            images = warp(images, matrices, fill=self.fill, value=self.value, interpolation=self.interpolation)
+        if self.blur:
+            from recipes.appearance import blurred
+
+            images = blurred(images, self.split(draws)["blur"], self.blur.sigma, self.blur.probability)
+        return _compiled_appearance(self)(images, draws) if self._parts.keys() - {"blur"} else images
+
+    def partners(self, draws: "tf.Tensor", examples: int) -> "tf.Tensor":
+        """Which of the `examples` each row of `draws` (B, columns) is mixed with, int32 (B,)."""
+        index = tf.cast(self.split(draws)["mixing"][:, 0] * examples, tf.int32)
+        return tf.minimum(index, examples - 1)
+
+    def mix(
+        self,
+        images: "tf.Tensor",
+        labels: "tf.Tensor",
+        other_images: "tf.Tensor",
+        other_labels: "tf.Tensor",
+        draws: "tf.Tensor",
+    ) -> "tuple[tf.Tensor, tf.Tensor]":
+        """Mixes pictures (B, H, W, C) with their partners, and their one-hot labels (B, classes) by the same shares."""
+        from recipes.appearance import mixed
+
+        share = _compiled_share(self, *images.shape[1:3])(self.split(draws)["mixing"])
+        return mixed(images, labels, other_images, other_labels, share)
+
+
+PARTS = ("blur", "colour", "randaugment", "erasing")  # in the order of doing
+STREAMS = {name: number for number, name in enumerate((*PARTS, "mixing"))}
+MIXING_DRAWS = 6  # partner, whether, the box's centre, and the shares of mixup and of cutmix
+
+
+def _stream(seed: "tf.Tensor", name: str) -> "tf.Tensor":
+    return tf.random.experimental.stateless_fold_in(seed, STREAMS[name])
+
+
+def _mixing_draws(augment: Augment, examples: int, seed: "tf.Tensor") -> "tf.Tensor":
+    def beta(kind: Mixup | None, number: int) -> tf.Tensor:
+        if kind is None:
+            return tf.ones((examples, 1))
+        gamma = tf.random.stateless_gamma(
+            (examples, 2), tf.random.experimental.stateless_fold_in(seed, number), alpha=kind.alpha
         )
+        total = tf.reduce_sum(gamma, axis=1, keepdims=True)
+        return tf.where(total > 0, gamma[:, :1] / tf.maximum(total, 1e-30), 0.5)
+
+    uniform = tf.random.stateless_uniform((examples, MIXING_DRAWS - 2), seed)
+    return tf.concat([uniform, beta(augment.mixup, 1), beta(augment.cutmix, 2)], axis=1)
 
 
-def affine_matrices(
-    *,
-    scale: "tf.Tensor | float" = 1.0,
-    angle: "tf.Tensor | float" = 0.0,
-    shift_x: "tf.Tensor | float" = 0.0,
-    shift_y: "tf.Tensor | float" = 0.0,
-    flip_x: "tf.Tensor | float" = 1.0,
-    flip_y: "tf.Tensor | float" = 1.0,
-    height: int,
-    width: int,
-) -> "tf.Tensor":
-    """Matrices (B, 2, 3) from pixels of the result to pixels of the picture.
+@cache
+def _compiled_appearance(augment: Augment) -> "Callable[[tf.Tensor, tf.Tensor], tf.Tensor]":
+    from recipes.appearance import appearance
 
-    The picture is flipped (-1 flips), then scaled, then turned, all about its centre, then shifted:
-    p_in = c + F R(angle) (p_out - c - shift) / scale, with c = ((width - 1) / 2, (height - 1) / 2).
+    def apply(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        return appearance(images, augment._parts, augment.split(draws))
 
-    Args:
-        scale: factor of the content.
-        angle: degrees, counter-clockwise as one sees it (as `np.rot90`).
-        shift_x, shift_y: pixels to the right and down.
-        flip_x, flip_y: -1 mirrors left and right, top and bottom; 1 does not.
-    """
-    radians = tf.convert_to_tensor(angle, tf.float32) * (math.pi / 180)
-    along, across = tf.cos(radians) / scale, tf.sin(radians) / scale
-    linear = ((flip_x * along, flip_x * -across), (flip_y * across, flip_y * along))
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    rows = [
-        (a, b, centre - a * (centre_x + shift_x) - b * (centre_y + shift_y))
-        for (a, b), centre in zip(linear, (centre_x, centre_y), strict=True)
-    ]
-    flat = [tf.reshape(tf.cast(entry, tf.float32), [-1]) for row in rows for entry in row]
-    size = tf.reduce_max([tf.size(entry) for entry in flat])
-    return tf.reshape(tf.stack([tf.broadcast_to(entry, [size]) for entry in flat], axis=1), [-1, 2, 3])
+    return tf.function(apply, jit_compile=True, autograph=False, reduce_retracing=False)
+
+
+@cache
+def _compiled_share(augment: Augment, height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+    from recipes.appearance import mixing_share
+
+    return tf.function(
+        lambda draws: mixing_share(augment.mixup, augment.cutmix, draws, height, width),
+        jit_compile=True,
+        autograph=False,
+    )

@@ -30,7 +30,8 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
     Raises:
         FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted.
     """
-    keeper = _Keeper(model, recipe, run, classes=len(data.class_names))
+    classes = len(data.class_names)
+    keeper = _Keeper(model, recipe, run, classes)
     keeper.take_up()
     if not keeper.is_done:
         steps = steps_per_epoch(data.train, recipe)
@@ -38,11 +39,11 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
         try:
             model.fit(
-                training_batches(data.train, recipe, first_epoch=keeper.state.epoch),
+                training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
                 initial_epoch=keeper.state.epoch,
                 epochs=recipe.epochs,
                 steps_per_epoch=steps,
-                validation_data=evaluation_batches(data.validation),
+                validation_data=evaluation_batches(data.validation, recipe, classes),
                 validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
                 callbacks=[keeper, *averages, *([] if quiet else [bar])],
                 shuffle=False,  # the batches are shuffled already

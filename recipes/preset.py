@@ -4,11 +4,11 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recipes.augment import Affine
+from recipes.augment import Augment
 from recipes.data.picture import Resize
 from zoo.errors import RequestError, unknown
 
@@ -90,16 +90,42 @@ class Recipe(_Settings):
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs without improvement to wait for; 0: to the end
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    augment: Affine = Affine()
+    augment: Augment = Augment()
     versions: dict[str, str] = {}
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether a label is a share of every class, not a number."""
+        return self.augment.mixes or self.label_smoothing > 0
 
 
 def list_recipes() -> list[str]:
     """Names of the recipes that `zoo fit --recipe` takes."""
     return _names("fit")
+
+
+def list_augmentations() -> list[str]:
+    """Names that `augment` in a recipe takes."""
+    return _names("augment")
+
+
+def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augment:
+    """An augmentation by name or from a TOML file, with `key=value` overrides such as `rotation=20`.
+
+    Raises:
+        RequestError: no such augmentation, or settings that are not possible; the message names the key.
+    """
+    settings = _parse(_text("augment", name_or_file), name_or_file)
+    for override in overrides:
+        _override(settings, override)
+    try:
+        return Augment.model_validate(settings)
+    except ValidationError as error:
+        raise RequestError(f"augmentation {name_or_file}: {_first_problem(error, Augment)}") from None
 
 
 def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -165,21 +191,21 @@ def _override(settings: dict[str, Any], override: str) -> None:
         settings[last] = value.strip()  # a bare word is a string
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, settings: type[BaseModel] = Recipe) -> str:
     """One line for the first thing that is wrong: what was received, what is allowed, the nearest match."""
     problem = error.errors()[0]
     *tables, key = (str(part) for part in problem["loc"]) if problem["loc"] else ("",)
     where = ".".join([*tables, key]).strip(".")
     if problem["type"] == "extra_forbidden":
-        return str(unknown("setting", where, [".".join([*tables, name]) for name in _keys(tables)]))
-    message = problem["msg"].removeprefix("Value error, ")
+        return str(unknown("setting", where, [".".join([*tables, name]) for name in _keys(settings, tables)]))
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     return (
         f"{where}={problem['input']!r} is not possible: {message[0].lower()}{message[1:]}." if where else f"{message}."
     )
 
 
-def _keys(tables: Iterable[str]) -> Iterable[str]:
-    settings: Any = Recipe
+def _keys(settings: Any, tables: Iterable[str]) -> Iterable[str]:
     for table in tables:
-        settings = settings.model_fields[table].annotation
+        annotation = settings.model_fields[table].annotation
+        settings = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)
     return settings.model_fields

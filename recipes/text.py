@@ -8,6 +8,7 @@ from zoo import Anatomy, Card
 from zoo.catalogue import macs
 
 if TYPE_CHECKING:
+    from recipes.augment import Augment
     from recipes.export import Exported
     from recipes.fit import Fitted
     from recipes.predict import Prediction
@@ -92,9 +93,14 @@ def layers(anatomy: Anatomy) -> str:
     return table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
 
 
-def recipes(presets: Mapping[str, "Recipe"]) -> str:
+def recipes(presets: Mapping[str, "Recipe"], augmentations: Mapping[str, "Augment"]) -> str:
     rows = [(name, str(recipe.epochs), recipe.about.summary) for name, recipe in presets.items()]
-    return table(["recipe", "epochs", "what it is for"], rows, right=[1])
+    others = [(name, augment.about.summary) for name, augment in augmentations.items()]
+    return (
+        table(["recipe", "epochs", "what it is for"], rows, right=[1])
+        + "\n\n"
+        + table(["augmentation", "what it is for"], others)
+    )
 
 
 def fitted(result: "Fitted") -> str:

@@ -20,8 +20,10 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
 
 
-def training_batches(train: Split, recipe: Recipe, *, first_epoch: int = 0) -> tf.data.Dataset:
-    """Batches (uint8 (B, H, W, C), labels (B,)) for the epochs from `first_epoch` on, one after the other.
+def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0) -> tf.data.Dataset:
+    """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
+
+    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures or smooths labels.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
@@ -29,19 +31,28 @@ def training_batches(train: Split, recipe: Recipe, *, first_epoch: int = 0) -> t
     """
     count, batch_size = len(train), _batch_size(recipe, train)
     steps = steps_per_epoch(train, recipe)
-    images, labels = tf.constant(train.images), tf.constant(train.labels)
     augment = recipe.augment
+    images, labels = tf.constant(train.images), tf.constant(_targets(train.labels, recipe, classes))
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream("order", recipe.seed, epoch))
         order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
         draws = augment.draw(count, _stream("augment", recipe.seed, epoch))
-        return tf.data.Dataset.from_tensor_slices((order, tf.gather(draws, order))).batch(
-            batch_size, drop_remainder=True
-        )
+        rows = [order]
+        if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
+            rows.append(tf.gather(augment.partners(draws, count), order))
+        slices = tuple((row, tf.gather(draws, row)) for row in rows)
+        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size, drop_remainder=True)
 
-    def batch(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(tf.gather(images, rows), draws), tf.gather(labels, rows)
+
+    def batch(
+        example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if partner is None:
+            return varied(*example)
+        return augment.mix(*varied(*example), *varied(*partner), example[1])
 
     batches = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
     batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
@@ -50,9 +61,21 @@ def training_batches(train: Split, recipe: Recipe, *, first_epoch: int = 0) -> t
     return batches.with_options(options)
 
 
-def evaluation_batches(split: Split) -> tf.data.Dataset:
+def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
-    return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(EVALUATION_BATCH).cache().repeat()
+    labels = _targets(split.labels, recipe, classes)
+    return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(EVALUATION_BATCH).cache().repeat()
+
+
+def _targets(labels: np.ndarray, recipe: Recipe, classes: int) -> np.ndarray:
+    """Labels (N,) as they are, or float32 (N, classes) with 1 at the label where the loss takes shares."""
+    return np.eye(classes, dtype=np.float32)[labels] if recipe.soft_labels else labels
+
+
+def _loss(recipe: Recipe) -> keras.losses.Loss:
+    if recipe.soft_labels:
+        return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    return keras.losses.SparseCategoricalCrossentropy()
 
 
 def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -83,7 +106,7 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     )
     model.compile(
         optimizer=_optimizer(recipe, steps_per_epoch(data.train, recipe)),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
+        loss=_loss(recipe),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
     )

@@ -6,25 +6,37 @@ import tensorflow as tf
 # quarter turns, flips and whole-pixel shifts come out exact.
 STEPS_PER_PIXEL = 1024.0
 
+Tap = tuple[tf.Tensor, tf.Tensor]  # along one axis: which pixel, and its share in the result; both (B, H, W)
+
 
 @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
-def warp(images: tf.Tensor, matrices: tf.Tensor, fill: str = "constant", value: float = 0.0) -> tf.Tensor:
-    """Bilinear resampling of pictures.
+def warp(
+    images: tf.Tensor,
+    matrices: tf.Tensor,
+    fill: str = "constant",
+    value: float = 0.0,
+    interpolation: str = "bilinear",
+    dtype: str | None = None,
+) -> tf.Tensor:
+    """Resampling of pictures, each seen through its own matrix.
 
-    Compiled by XLA, which fuses coordinates, gathers and interpolation into one loop; each new shape compiles anew.
+    Compiled by XLA, which fuses coordinates, gathers and interpolation into one loop over the result; each new
+    shape compiles anew. What keeps it one loop: every tap is gathered once and used once, and what happens at the
+    border is decided along each axis, in the tap's index and share, never on the gathered pixels.
 
     Args:
-        images: uint8 or float (B, H, W, C).
+        images: uint8 or float (B, H, W, C); H, W and C must be known when the function is traced.
         matrices: float32 (B, 2, 3); they take the homogeneous pixel (x, y, 1) of the result to the pixel of the
             picture that is seen there. The centre of the first pixel is (0, 0).
         fill: what lies outside: `constant`, `edge`, `reflect` (d c b a | a b c d | d c b a) or `wrap`.
         value: the constant.
+        interpolation: `nearest`, `bilinear` or `bicubic` (Keys 1981, a = -1/2).
+        dtype: of the result, that of `images` if None.
 
     Returns:
-        The dtype and shape of `images`; integers are rounded, not truncated.
+        The shape of `images`; integers are rounded, not truncated.
     """
     _, height, width, channels = images.shape
-    batch = tf.shape(images)[0]
     x = tf.range(width, dtype=tf.float32)[None, None, :]
     y = tf.range(height, dtype=tf.float32)[None, :, None]
 
@@ -32,33 +44,71 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, fill: str = "constant", value: 
         a, b, c = (matrices[:, row, column, None, None] for column in range(3))
         return tf.round((a * x + b * y + c) * STEPS_PER_PIXEL) / STEPS_PER_PIXEL
 
-    columns, rows = coordinate(0), coordinate(1)
-    left, top = tf.floor(columns), tf.floor(rows)
-    right_share, bottom_share = (columns - left)[..., None], (rows - top)[..., None]
-    left, top = tf.cast(left, tf.int32), tf.cast(top, tf.int32)
-
+    across = _taps(coordinate(0), width, fill, interpolation)
+    down = _taps(coordinate(1), height, fill, interpolation)
     pixels = tf.reshape(images, [-1, channels])
-    first = tf.range(batch)[:, None, None] * (height * width)
+    first = tf.range(tf.shape(images)[0])[:, None, None] * (height * width)
 
-    def tap(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-        index = first + _inside(row, height, fill) * width + _inside(column, width, fill)
-        seen = tf.cast(tf.gather(pixels, index), tf.float32)
-        if fill != "constant":
-            return seen
-        outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
-        return tf.where(outside[..., None], tf.constant(value, tf.float32), seen)
+    def line(row: tf.Tensor) -> tf.Tensor:
+        start = first + row * width
+        seen = [tf.cast(tf.gather(pixels, start + column), tf.float32) * share[..., None] for column, share in across]
+        return tf.add_n(seen)
 
-    upper = tap(top, left) * (1 - right_share) + tap(top, left + 1) * right_share
-    lower = tap(top + 1, left) * (1 - right_share) + tap(top + 1, left + 1) * right_share
-    result = upper * (1 - bottom_share) + lower * bottom_share
-    return tf.cast(result + 0.5 if images.dtype.is_integer else result, images.dtype)
+    result = tf.add_n([line(row) * share[..., None] for row, share in down])
+    if fill == "constant" and value:
+        inside = tf.add_n([share for _, share in across]) * tf.add_n([share for _, share in down])
+        result += (value * (1 - inside))[..., None]
+    return as_dtype(result, tf.as_dtype(dtype or images.dtype))
 
 
-def _inside(index: tf.Tensor, size: int, fill: str) -> tf.Tensor:
-    """The index of the pixel that stands for `index`, in 0 .. size - 1."""
+def _taps(at: tf.Tensor, size: int, fill: str, interpolation: str) -> list[Tap]:
+    """The pixels along one axis of `size` that make up the value at coordinate `at` (B, H, W)."""
+    if fill == "reflect":  # to the picture's own half of the period; beyond the outermost centres it is the edge
+        period = 2.0 * size
+        at = at + 0.5
+        at -= period * tf.floor(at / period)
+        at = tf.minimum(at, period - at) - 0.5
+    elif fill == "wrap":
+        at -= size * tf.floor(at / size)
+    if interpolation == "nearest":
+        pixel = tf.floor(at + 0.5)
+        shares = {0: tf.ones_like(at)}
+    else:
+        pixel = tf.floor(at)
+        shares = _bilinear(at - pixel) if interpolation == "bilinear" else _bicubic(at - pixel)
+    pixel = tf.cast(pixel, tf.int32)
+    return [_placed(pixel + offset, share, size, fill) for offset, share in shares.items()]
+
+
+def _bilinear(part: tf.Tensor) -> dict[int, tf.Tensor]:
+    return {0: 1 - part, 1: part}
+
+
+def _bicubic(part: tf.Tensor) -> dict[int, tf.Tensor]:
+    def near(d: tf.Tensor) -> tf.Tensor:
+        return (1.5 * d - 2.5) * d * d + 1
+
+    def far(d: tf.Tensor) -> tf.Tensor:
+        return ((-0.5 * d + 2.5) * d - 4) * d + 2
+
+    return {-1: far(1 + part), 0: near(part), 1: near(1 - part), 2: far(2 - part)}
+
+
+def _placed(index: tf.Tensor, share: tf.Tensor, size: int, fill: str) -> Tap:
+    """A tap whose index may lie up to a few pixels outside, brought inside."""
     if fill == "wrap":
-        return tf.math.floormod(index, size)
-    if fill == "reflect":
-        folded = tf.math.floormod(index, 2 * size)
-        return tf.minimum(folded, 2 * size - 1 - folded)
-    return tf.clip_by_value(index, 0, size - 1)
+        index = tf.where(index < 0, index + size, index)
+        index = tf.where(index >= size, index - size, index)
+    elif fill == "reflect":
+        index = tf.maximum(index, -1 - index)
+        index = tf.minimum(index, 2 * size - 1 - index)
+    elif fill == "constant":
+        share *= tf.cast((index >= 0) & (index < size), tf.float32)
+    return tf.clip_by_value(index, 0, size - 1), share
+
+
+def as_dtype(result: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Float values as `dtype`; integers are rounded half up and kept in their range."""
+    if dtype.is_integer:
+        result = tf.clip_by_value(tf.floor(result + 0.5), float(dtype.min), float(dtype.max))
+    return tf.cast(result, dtype)

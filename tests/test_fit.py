@@ -63,7 +63,7 @@ def numbered():
 
 def batches_of_an_epoch(split, recipe, epoch):
     steps = -(-len(split) // recipe.batch_size)
-    batches = list(training_batches(split, recipe).as_numpy_iterator())
+    batches = list(training_batches(split, recipe, 12).as_numpy_iterator())
     return batches[epoch * steps : (epoch + 1) * steps]
 
 
@@ -96,7 +96,7 @@ def test_a_picture_is_changed_alike_whatever_the_batch_size():
             "quick", ["epochs=1", f"batch_size={batch_size}", "augment.rotation=90", "augment.scale=[0.5,2.0]"]
         )
         pictures = {}
-        for images, labels in training_batches(split, recipe).as_numpy_iterator():
+        for images, labels in training_batches(split, recipe, 12).as_numpy_iterator():
             pictures |= dict(zip(labels.tolist(), images, strict=True))
         return np.stack([pictures[label] for label in range(12)])
 
@@ -142,7 +142,7 @@ def test_an_optimizer_decays_weights_but_not_biases_and_warms_up():
         ({"overrides": ["epoch=3"]}, "did you mean 'epochs'"),
         ({"overrides": ["epochs=0"]}, "epochs=0 is not possible"),
         ({"overrides": ["augment.rotation=400"]}, "augment.rotation=400 is not possible"),
-        ({"overrides": ["augment.scale=[2.0,1.0]"]}, "smaller factor first"),
+        ({"overrides": ["augment.scale=[2.0,1.0]"]}, "smaller number first"),
         ({"overrides": ["model.options.nonlinearity=rleu"]}, "nonlinearity='rleu' is not possible"),
         ({"overrides": ["learning_rate"]}, "KEY=VALUE"),
     ],

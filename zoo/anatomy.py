@@ -171,6 +171,7 @@ def dissect(model: "keras.Model") -> Anatomy:
 
 def _walk(model: "keras.Model", views: dict[int, _Views]) -> Iterator[Layer]:
     """Layers in order; `views` of the tensors is filled along the way. Nested models are entered."""
+    model = getattr(model, "_functional", None) or model  # a Sequential keeps its graph there
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors

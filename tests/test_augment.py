@@ -1,0 +1,249 @@
+"""What is drawn for each picture, the presets, the layer, and labels of mixed pictures."""
+
+import itertools
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recipes.augment import Augment
+from recipes.augment_layer import Augmentation
+from recipes.data import Split
+from recipes.preset import Recipe, list_augmentations, load_augmentation, load_recipe
+from recipes.preview import preview
+from recipes.training import training_batches
+from zoo.errors import RequestError
+
+SEED = tf.constant([3, 4], tf.int32)
+PRESETS = {"none", "digits", "natural", "aerial", "document", "strong", "mnist-classic"}
+GENTLE = {"blur", "colour", "randaugment", "erasing"}
+
+
+def pictures(count=6, size=16, channels=3):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, channels), np.uint8)
+
+
+def varied(augment, images, seed=SEED):
+    return augment(tf.constant(images), augment.draw(len(images), seed)).numpy()
+
+
+def test_the_presets_are_those_that_are_documented():
+    assert set(list_augmentations()) == PRESETS
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_varies_pictures_repeatably_and_alike_in_tf_data(name):
+    augment, images = load_augmentation(name), pictures(channels=1 if "mnist" in name else 3)
+    assert augment.about.summary
+    once, again = varied(augment, images), varied(augment, images)
+    assert once.dtype == np.uint8
+    assert once.shape == images.shape
+    assert np.array_equal(once, again)
+    dataset = tf.data.Dataset.from_tensors((images, augment.draw(len(images), SEED))).map(augment)
+    assert np.array_equal(next(dataset.as_numpy_iterator()), once)
+    assert np.array_equal(once, images) == (name == "none")
+    if name != "none":
+        assert not np.array_equal(varied(augment, images, SEED + 1), once)
+
+
+def test_none_and_untouched_settings_are_the_identity():
+    assert load_augmentation("none").is_identity
+    assert Augment().is_identity
+    assert not Augment(colour={}).is_identity
+    assert Augment(mixup={}).is_identity  # of a picture alone
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist-classic", "document"])
+def test_writing_is_never_mirrored(name):
+    augment = load_augmentation(name)
+    assert not augment.horizontal_flip
+    assert not augment.vertical_flip
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("scale=[0,1]", "scale.0=0 is not possible"),
+        ("scale=[2,1]", "smaller number first"),
+        ("rotation=400", "rotation=400 is not possible: input should be less than or equal to 180."),
+        ("fill=reflekt", "did you mean 'reflect'?"),
+        ("interpolation=cubic", "did you mean 'bicubic'?"),
+        ("rotatoin=4", "did you mean 'rotation'?"),
+        ("mixup.alfa=1", "did you mean 'mixup.alpha'?"),
+        ("erasing.probability=2", "erasing.probability=2 is not possible"),
+        ("randaugment.operations=0", "randaugment.operations=0 is not possible"),
+    ],
+)
+def test_settings_that_are_not_possible_are_one_line(setting, message):
+    with pytest.raises(RequestError) as error:
+        load_augmentation("strong", [setting])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_recipe_names_an_augmentation_and_changes_it():
+    augment = load_recipe("digits", ["augment.rotation=20", "augment.mixup.alpha=0.4"]).augment
+    assert (augment.rotation, augment.mixup.alpha, augment.scale) == (20, 0.4, (0.8, 1.2))
+    assert Recipe.model_validate({"augment": augment.model_dump(mode="json", exclude_none=True)}).augment == augment
+    with pytest.raises(RequestError, match="did you mean 'natural'"):
+        load_augmentation("natrual")
+
+
+def test_settings_are_validated_without_tensorflow():
+    code = (
+        "import sys; from recipes.preset import *; load_recipe('default');"
+        "assert 'tensorflow.python' not in sys.modules and 'keras.src' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_drawn_stays_within_its_ranges():
+    augment = Augment(scale=(0.5, 2), scale_x=(0.9, 1.1), translation=0.1, rotation=30, shear=10, horizontal_flip=True)
+    drawn = {name: values.numpy() for name, values in augment.parameters(augment.draw(4000, SEED)).items()}
+    assert 0.45 <= drawn["scale_x"].min() < 0.55
+    assert 1.8 < drawn["scale_x"].max() <= 2.2
+    assert 0.49 < (drawn["scale_y"] < 1).mean() < 0.51 or abs((drawn["scale_y"] < 1).mean() - 0.5) < 0.03
+    assert 29 < np.abs(drawn["angle"]).max() <= 30
+    assert np.abs(drawn["shift_x"]).max() <= 0.1
+    assert np.abs(drawn["shear_x"]).max() <= np.tan(np.radians(10)) + 1e-6
+    assert abs((drawn["flip_x"] < 0).mean() - 0.5) < 0.03
+    assert (drawn["flip_y"] == 1).all()
+
+
+@pytest.mark.parametrize("name", sorted(GENTLE))
+def test_adding_an_operation_leaves_the_geometry_as_it_was(name):
+    plain = load_augmentation("natural").model_copy(update={"colour": None})
+    more = Augment.model_validate(plain.model_dump() | {name: {}})
+    assert np.array_equal(plain.draw(5, SEED), more.split(more.draw(5, SEED))["affine"])
+
+
+def epochs(recipe, count=10, classes=5):
+    """The batches of a small training, ten different pictures in an epoch."""
+    images = np.random.default_rng(1).integers(0, 256, (count, 12, 12, 1), np.uint8)
+    labels = np.arange(count) % classes
+    return list(training_batches(Split(images, labels), recipe, classes).as_numpy_iterator())
+
+
+def seen(recipe):
+    """The set of (epoch, picture, target) that a training sees, whatever the order."""
+    batches = epochs(recipe)
+    steps = len(batches) // recipe.epochs
+    found = set()
+    for number, (batch, targets) in enumerate(batches):
+        for picture, target in zip(batch, targets, strict=True):
+            found.add((number // steps, picture.tobytes(), np.asarray(target).tobytes()))
+    return found
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("digits", (2, 5, 10)), ("strong", (2, 5))])
+def test_a_picture_is_varied_alike_whatever_the_batch_size(name, sizes):
+    settings = ["epochs=2", f"augment={name}"]
+    by_size = [seen(load_recipe("quick", [*settings, f"batch_size={size}"])) for size in sizes]
+    assert len(by_size[0]) == 20  # every picture in both epochs, each time another
+    assert all(other == by_size[0] for other in by_size[1:])
+    assert seen(load_recipe("quick", [*settings, f"batch_size={sizes[0]}"])) == by_size[0]
+    assert seen(load_recipe("quick", [*settings, f"batch_size={sizes[0]}", "seed=1"])) != by_size[0]
+
+
+@pytest.mark.parametrize("kinds", [("mixup",), ("cutmix",), ("mixup", "cutmix")])
+def test_labels_are_mixed_by_the_share_of_the_pixels(kinds):
+    augment = Augment.model_validate({kind: {"alpha": 1.0} for kind in kinds})
+    count = 64
+    images = np.zeros((count, 8, 8, 1), np.float32)
+    images[count // 2 :] = 240
+    labels = tf.one_hot(np.arange(count) // (count // 2), 2)
+    draws = augment.draw(count, SEED)
+    partners = augment.partners(draws, count).numpy()
+    assert partners.min() >= 0
+    assert partners.max() < count
+    mixed, shares = augment.mix(
+        tf.constant(images), labels, tf.gather(images, partners), tf.gather(labels, partners), draws
+    )
+    assert np.allclose(np.sum(shares, axis=1), 1, atol=1e-6)
+    assert np.allclose(np.mean(mixed, axis=(1, 2, 3)), 240 * shares[:, 1], atol=1e-3)
+    blended = [len(np.unique(picture)) == 1 and 1 < picture.max() < 239 for picture in mixed.numpy()]
+    cut = [len(np.unique(picture)) == 2 for picture in mixed.numpy()]
+    assert any(blended) == ("mixup" in kinds)
+    assert any(cut) == ("cutmix" in kinds)
+
+
+def test_erasing_paints_one_rectangle_of_the_stated_size():
+    augment = Augment(erasing={"probability": 1, "area": (0.1, 0.3), "value": 200})
+    out = varied(augment, np.zeros((200, 20, 20, 1), np.uint8))[..., 0]
+    for picture in out:
+        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+        assert (picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
+        assert 0.05 <= (picture > 0).mean() <= 0.37  # sides are whole pixels
+
+
+def test_colour_changes_what_it_says_and_nothing_else():
+    images = pictures(40)
+    grey = np.repeat(images[..., :1], 3, axis=3)
+    saturated = Augment(colour={"saturation": 1.0})
+    assert np.array_equal(varied(saturated, grey), grey)  # grey has no saturation
+    assert not np.array_equal(varied(saturated, images), images)
+    assert np.array_equal(varied(saturated, images[..., :1]), images[..., :1])
+    flat = np.full((40, 8, 8, 3), 90, np.uint8)
+    assert np.array_equal(varied(Augment(colour={"contrast": 1.0}), flat), flat)
+    bright = varied(Augment(colour={"brightness": 0.5}), flat)
+    assert (bright == bright[:, :1, :1, :1]).all()
+    assert 45 <= bright.min() < 60
+    assert 120 < bright.max() <= 135
+
+
+def test_blur_is_scipys_gaussian():
+    from scipy.ndimage import gaussian_filter
+
+    images = pictures(3)
+    sharp = varied(Augment(blur={"probability": 0.0}), images)
+    assert np.array_equal(sharp, images)
+    out = varied(Augment(blur={"sigma": (1.5, 1.5), "probability": 1.0}), images).astype(float)
+    expected = gaussian_filter(images.astype(float), (0, 1.5, 1.5, 0), mode="nearest", radius=(0, 5, 5, 0))
+    assert np.abs(out - expected).max() <= 0.51
+
+
+def test_randaugment_draws_for_each_picture_and_resamples_once():
+    images = np.repeat(pictures(1), 300, axis=0)
+    augment = Augment(randaugment={"operations": 1, "magnitude": 0.5}, fill="reflect")
+    out = varied(augment, images)
+    kinds = len(np.unique(out.reshape(300, -1), axis=0))
+    # Twelve operations; ten of them differ by their sign, but posterize, solarize, autocontrast and identity do not.
+    assert 16 <= kinds <= 20
+    assert varied(Augment(randaugment={"magnitude": 0.0}), images[:4]).tolist() == images[:4].tolist()
+
+
+def test_the_layer_is_the_identity_outside_training_and_repeats_under_its_seed(tmp_path):
+    images = pictures()
+    layer = Augmentation(load_augmentation("natural"), seed=5)
+    assert np.array_equal(layer(images), images)
+    assert np.array_equal(layer(images, training=False), images)
+    first, second = layer(images, training=True).numpy(), layer(images, training=True).numpy()
+    assert not np.array_equal(first, second)
+    assert np.array_equal(Augmentation(load_augmentation("natural"), seed=5)(images, training=True), first)
+
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), layer, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.layers[0].settings == layer.settings
+    assert np.array_equal(loaded(images), model(images))
+    model.compile("sgd", "mse")
+    model.fit(images, np.zeros((6, 3)), batch_size=4, verbose=0)  # a remainder batch too
+
+
+def test_the_layer_refuses_to_mix_labels_that_it_does_not_see():
+    with pytest.raises(ValueError, match="labels"):
+        Augmentation({"mixup": {}})
+
+
+def test_a_preview_has_a_row_a_picture_and_says_what_was_drawn(tmp_path):
+    for name, columns in (("strong", 2), ("aerial", 1)):
+        drawn = preview(pictures(3), load_augmentation(name), tmp_path / f"{name}.png", columns=columns)
+        assert drawn.file.read_bytes().startswith(b"\x89PNG")
+        assert [len(row) for row in drawn.captions] == [columns] * 3
+        assert all(itertools.chain(*drawn.captions))
+    assert "°" in drawn.captions[0][0]
