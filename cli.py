@@ -264,6 +264,50 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
     _print_table(["picture", "best guesses"], rows)
 
 
+@commands.group("data", cls=Commands)
+def data_() -> None:
+    """Look at a set of pictures before it is trained on.
+
+    \b
+    zoo data check photos/
+    """
+
+
+@data_.command("check")
+@click.argument("data")
+@click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
+    """Open every picture of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
+
+    DATA is a folder of class folders, with or without train/, validation/ and test/; a folder of IDX files; a CSV or
+    TSV table of file and label; tfds:NAME; or digits. Nothing in it is changed.
+
+    \b
+    Example: zoo data check photos/ --json
+    """
+    from recipes.data.doctor import check
+
+    report = check(data, task=task, quiet=quiet)
+    if as_json:
+        _print_json([finding.to_dict() for finding in report.findings])
+        return int(report.errors > 0)
+    for kind in dict.fromkeys(finding.kind for finding in report.findings):
+        found = [finding for finding in report.findings if finding.kind == kind]
+        for finding in found[:10]:
+            click.echo(f"{'error' if finding.is_error else 'remark'}  {kind}  {finding.path} {finding.detail}")
+        if len(found) > 10:
+            click.echo(f"        {kind}  and {len(found) - 10:,} more; --json lists them all")
+    classes = "" if report.task == "regression" else f" of {len(report.class_names):,} classes"
+    remarks = len(report.findings) - report.errors
+    click.echo(
+        f"{data}: {report.pictures:,} pictures{classes} can be used; "
+        f"{report.errors:,} error{'s' * (report.errors != 1)}, {remarks:,} remark{'s' * (remarks != 1)}."
+    )
+    return int(report.errors > 0)
+
+
 def _load_keras() -> None:
     from recipes.quiet import import_keras
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data import Data, Split
+from recipes.data.batches import gather_rows
 from recipes.preset import Recipe
 from recipes.progress import ProgressBar
 from recipes.run import Run
@@ -52,7 +53,7 @@ def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
     """
     count, batch_size = len(train), _batch_size(recipe, train)
     steps = math.ceil(count / batch_size)
-    images, labels = tf.constant(train.images), tf.constant(train.labels)
+    pictures, labels = gather_rows(train.images), tf.constant(train.labels)
     augment = recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -64,7 +65,7 @@ def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
         )
 
     def batch(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(tf.gather(images, rows), draws), tf.gather(labels, rows)
+        return augment(pictures(rows), draws), tf.gather(labels, rows)
 
     batches = tf.data.Dataset.range(recipe.epochs).flat_map(epoch_rows)
     batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
@@ -75,7 +76,7 @@ def training_batches(train: Split, recipe: Recipe) -> tf.data.Dataset:
 
 def _evaluation_batches(split: Split) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
-    return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(EVALUATION_BATCH).cache().repeat()
+    return split.batches(EVALUATION_BATCH).repeat()
 
 
 def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
