@@ -180,13 +180,15 @@ def find_copies(pictures: Pictures) -> tuple[np.ndarray, list[Finding], np.ndarr
     exact = duplicates.equal(pictures.digests)
     alike = duplicates.near(pictures.thumbnails)
     leaked = np.zeros(len(exact), bool)
+    told = np.zeros(len(exact), bool)
     findings = []
     for numbers, prefix in ((exact, ""), (alike, "near_")):
         for members in _groups(numbers):
             first = _most_held_out(members, pictures.parts)
             for row in members:
-                if row == first or (prefix and exact[row] == exact[first]):
+                if row == first or told[row] or (prefix and exact[row] == exact[first]):
                     continue
+                told[row] = True
                 kind, detail = _copy(pictures, row, first, prefix)
                 leaked[row] |= kind == "leak"
                 findings.append(Finding(shown(pictures.paths[row]), kind, detail))

@@ -56,15 +56,10 @@ def load(
     if kind in ("folder", "table"):
         if image_shape is None:
             raise RequestError(f"{shown(source)}: say which size to bring the pictures to (image_shape).")
-        return _load_files(
-            list_source(source, task),
-            image_shape,
-            resize,
-            split_seed,
-            skip_bad=skip_bad,
-            table=split_table,
-            quiet=quiet,
-        )
+        listing = list_source(source, task)
+        if split_table is not None:
+            listing = _as_in(split_table, listing)
+        return _load_files(listing, image_shape, resize, split_seed, skip_bad=skip_bad, quiet=quiet)
     if task not in (None, "classification"):
         raise RequestError(f"{source} is a set of classes: task={task!r} is not possible.")
     if split_table is not None:
@@ -90,8 +85,8 @@ def _load_files(
     source = shown(listing.source)
     if skipped and not skip_bad:
         raise RequestError(
-            f"{source}: {len(skipped):,} of {len(listing) + len(listing.findings):,} files cannot be used: "
-            f"{listed(skipped)}. `zoo data check` lists them; mend or remove them, or leave them out with --skip-bad."
+            f"{source}: {len(skipped):,} file{'s' * (len(skipped) != 1)} cannot be used: {listed(skipped)}. "
+            f"`zoo data check {source}` lists them; mend or remove them, or leave them out with --skip-bad."
         )
     if errors := [finding for finding in diagnosis.findings if finding.is_error and finding not in skipped]:
         raise RequestError(" ".join(f"{finding.path} {finding.detail}" for finding in errors[:3]))

@@ -1,6 +1,7 @@
 """Which picture goes into which part."""
 
 import csv
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -93,17 +94,27 @@ def _drawn_by_group(
     from sklearn.model_selection import StratifiedGroupKFold
 
     units = joined(groups[train], together[train] if together is not None else np.arange(len(train)))
-    folds = min(round(1 / share), len(np.unique(units)))
-    if folds < 2:
+    most = min(round(1 / share), len(np.unique(units)))
+    if most < 2:
         raise RequestError("all pictures are of one group: they cannot be parted.")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=random)
-    try:
-        _, held = next(splitter.split(train, kinds[train], units))
-    except ValueError as error:
-        raise RequestError(f"the groups cannot be parted: {error}") from None
-    chosen = np.zeros(len(train), bool)
-    chosen[held] = True
-    return chosen
+    kinds = kinds[train]
+    best, fewest_absent = np.zeros(len(train), bool), np.inf
+    with warnings.catch_warnings(action="ignore"):  # that a class is small: it is seen here whether it is too small
+        for folds in range(most, 1, -1):  # a larger share where the groups are too few for every class to be held out
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=random)
+            try:
+                cuts = [held for _, held in splitter.split(train, kinds, units)]
+            except ValueError:  # more folds than pictures of any class
+                continue
+            for held in cuts:
+                chosen = np.zeros(len(train), bool)
+                chosen[held] = True
+                absent = sum(len(np.setdiff1d(kinds, kinds[side])) for side in (chosen, ~chosen))
+                if absent < fewest_absent:
+                    best, fewest_absent = chosen, absent
+                if not absent:
+                    return best
+    return best
 
 
 def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:

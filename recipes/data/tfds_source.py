@@ -1,5 +1,6 @@
 """Sources that TensorFlow Datasets prepares, the embedded digits among them."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from recipes.data.cache import say
 from recipes.quiet import native_output_hidden
 from zoo.errors import FailureError, RequestError
 
+_RETRIES = 3
 _BLOCK = 1_000  # encoded pictures handed over at a time
 # `name/config:1.0.0` is how TFDS writes it; `name:config@1.0.0` is understood, too.
 _NAME = re.compile(r"(?P<name>[^/:@]+)(?:[/:](?P<config>(?!\d+\.)[^/:@]+))?(?:[:@](?P<version>[\d.*]+))?")
@@ -99,7 +102,9 @@ def _builder(source: str) -> tfds.core.DatasetBuilder:
         raise RequestError(f"{source} is not possible: {_first_line(error)}") from None
     try:
         if not builder.is_prepared():
-            with native_output_hidden():
+            if source != "digits":  # those take a second
+                say(f"{source} is not in {folder}: it is prepared there now.")
+            with native_output_hidden(), _few_retries():
                 builder.download_and_prepare()
     except PermissionError as error:
         raise FailureError(
@@ -108,6 +113,19 @@ def _builder(source: str) -> tfds.core.DatasetBuilder:
     except Exception as error:  # network libraries each raise their own
         raise FailureError(f"{source} is not in {folder} and could not be prepared: {_first_line(error)}") from error
     return builder
+
+
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    """Without a network, TFDS would otherwise try for minutes before it says so."""
+    from tensorflow_datasets.core.download import downloader
+
+    usual = getattr(downloader, "MAX_RETRIES", None)
+    downloader.MAX_RETRIES = _RETRIES
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = usual
 
 
 def _from_folder(folder: Path) -> tfds.core.DatasetBuilder:
