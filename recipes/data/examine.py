@@ -1,10 +1,9 @@
 """Every file opened once, in threads, and what was found kept for the next start."""
 
-import base64
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -84,11 +83,11 @@ def progress(results: Iterable[Result], total: int, what: str, *, quiet: bool) -
 def _to_json(found: Examined) -> dict[str, Any]:
     if found.look is None:
         return {"kind": found.kind, "detail": found.detail}
-    facts = asdict(found.look)
-    return facts | {name: base64.b85encode(facts[name]).decode() for name in ("digest", "thumbnail")}
+    facts = vars(found.look)
+    return facts | {name: facts[name].hex() for name in ("digest", "thumbnail")}
 
 
 def _from_json(facts: dict[str, Any]) -> Examined:
     if "thumbnail" not in facts:
         return Examined(None, facts["kind"], facts["detail"])
-    return Examined(Look(**facts | {name: base64.b85decode(facts[name]) for name in ("digest", "thumbnail")}))
+    return Examined(Look(**facts | {name: bytes.fromhex(facts[name]) for name in ("digest", "thumbnail")}))

@@ -50,10 +50,10 @@ def list_folder(source: str) -> Listing:
             found.append(Finding(shown(folder), "unknown_class", detail))
             continue
         for file in _files(folder, root, found):
-            names.append(file.relative_to(root).as_posix())
+            names.append(file)
             labels.append(class_names.index(name))
             of_part.append(part)
-            meant.append(file.suffix.lower() in PICTURE_ENDINGS)
+            meant.append(os.path.splitext(file)[1].lower() in PICTURE_ENDINGS)
     return Listing(
         source=source,
         root=root,
@@ -109,16 +109,18 @@ def _folders(folder: Path) -> list[Path]:
         raise RequestError(f"{shown(folder)} may not be read: permission denied.") from None
 
 
-def _files(folder: Path, root: Path, found: list[Finding]) -> Iterator[Path]:
-    """All files below, in order, without going in circles or out of `root` by links."""
+def _files(folder: Path, root: Path, found: list[Finding]) -> Iterator[str]:
+    """Names of all files below, relative to `root`, in order, without going in circles or out of it by links."""
     inside = root.resolve()
     if folder.is_symlink() and not folder.resolve().is_relative_to(inside):
         found.append(Finding(shown(folder), "outside", f"is a link that leads out of {shown(root)}."))
         return
-    yield from _walk(folder, inside, (folder.resolve(),), found)
+    start = len(str(root / "x")) - 1
+    for path in _walk(folder, inside, (folder.resolve(),), found):
+        yield path[start:].replace(os.sep, "/")
 
 
-def _walk(folder: Path, inside: Path, above: tuple[Path, ...], found: list[Finding]) -> Iterator[Path]:
+def _walk(folder: Path, inside: Path, above: tuple[Path, ...], found: list[Finding]) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError:
@@ -127,7 +129,10 @@ def _walk(folder: Path, inside: Path, above: tuple[Path, ...], found: list[Findi
     for entry in entries:
         if _is_litter(entry.name):
             continue
-        path = folder / entry.name
+        if entry.is_file(follow_symlinks=False) and shown(entry.name) == entry.name:
+            yield entry.path  # nearly all there is
+            continue
+        path = Path(entry.path)
         if entry.is_symlink():
             target = path.resolve()
             if not path.exists():
@@ -146,7 +151,7 @@ def _walk(folder: Path, inside: Path, above: tuple[Path, ...], found: list[Findi
         elif shown(entry.name) != entry.name:
             found.append(Finding(shown(path), "name", "has a name that is not UTF-8."))
         else:
-            yield path
+            yield entry.path
 
 
 def _is_litter(name: str) -> bool:

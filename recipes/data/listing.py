@@ -1,5 +1,6 @@
 """What a folder or a table says there is, before any picture is opened."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class Listing:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return tuple(str(self.root / name) for name in self.names)
+        root = str(self.root)
+        return tuple(os.path.join(root, name) for name in self.names)
 
     @property
     def given_parts(self) -> tuple[str, ...]:
