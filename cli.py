@@ -122,7 +122,7 @@ def recipes_(name: str | None, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("model", required=False)
-@click.option("--data", required=True, help="digits, or tfds:NAME.")
+@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")

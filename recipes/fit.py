@@ -71,6 +71,8 @@ def fit(
     pictures = recipes.data.load(
         source.source, image_shape=source.image_shape, resize=source.resize, split_seed=source.split_seed
     )
+    if pictures.task != "classification":
+        raise RequestError(f"{data} is a set for {pictures.task}; training needs one class a picture.")
     keras.utils.set_random_seed(settings.seed)
     network = training.compiled_model(settings, pictures)
 

@@ -228,7 +228,7 @@ def test_unaligned_and_read_only_maps_are_read_too(tmp_path):
 
 
 def test_a_table_of_classes(tmp_path, folder):
-    lines = [f"photos/blue sky/{n}.png,{n % 3 * 9}" for n in range(30)]
+    lines = [f"./photos/../photos/blue sky/{n}.png,{n % 3 * 9}" for n in range(30)]
     data = load(str(table(tmp_path / "t.csv", "file,label", lines)), image_shape=SHAPE)
     assert data.class_names == ("0", "9", "18")
     assert data.sizes == {"train": 21, "validation": 3, "test": 6}
@@ -321,6 +321,18 @@ def test_idx_files(tmp_path, ending):
     assert same(data, load(str(tmp_path)))
 
 
+def test_idx_classes_are_the_labels_that_occur(tmp_path):
+    for part, labels in (("train", [1, 5, 7] * 4), ("test", [7, 5])):
+        idx_file(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((len(labels), 4, 4), np.uint8))
+        idx_file(tmp_path / f"{part}-labels-idx1-ubyte", np.asarray(labels, np.uint8))
+    data = load(str(tmp_path))
+    assert data.class_names == ("1", "5", "7")
+    assert data.test.labels.tolist() == [2, 1]
+    idx_file(tmp_path / "test-labels-idx1-ubyte", np.asarray([7, 6], np.uint8))
+    with pytest.raises(RequestError, match="label 6"):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -411,6 +423,15 @@ def test_what_cannot_be_downloaded_names_the_folder_looked_in(monkeypatch, prepa
 def test_what_names_no_data_is_refused_at_once(source, message):
     with pytest.raises(RequestError, match=message):
         check_source(source)
+
+
+def test_only_classes_can_be_trained_so_far(tmp_path, folder, capsys):
+    import cli
+
+    file = table(tmp_path / "t.csv", "file,label", [f"photos/blue sky/{n}.png,{n / 4}" for n in range(30)])
+    assert cli.main(["fit", "lenet5", "--data", str(file), "--out", str(tmp_path / "run")]) == 2
+    assert "training needs one class a picture" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_needs_a_size(folder):

@@ -88,9 +88,14 @@ class Data:
         for part in PARTS:
             split = getattr(self, part)
             for file, label in zip(split.files or (), split.labels, strict=bool(split.files)):
-                name = Path(relpath(file, self.root)).as_posix()
-                rows.append({"file": name, "split": part, "label": label_text(label, self.class_names, self.task)})
+                text = label_text(label, self.class_names, self.task)
+                rows.append({"file": relative(file, self.root), "split": part, "label": text})
         return rows
+
+
+def relative(file: str, root: Path) -> str:
+    """The name of a file in a split table: the same, however the path to it was written."""
+    return Path(relpath(file, root)).as_posix()
 
 
 def label_text(label: Any, class_names: tuple[str, ...], task: Task) -> str:

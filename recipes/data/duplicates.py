@@ -7,7 +7,7 @@ from recipes.data.picture import THUMBNAIL
 MOST_BITS = 3  # hashes that differ in more bits are of different pictures; four bands of 16 bits find all others
 LEAST_CORRELATION = 0.99  # of two thumbnails: pictures may differ in brightness and contrast, not in content
 LEAST_CONTRAST = 4.0  # grey levels, standard deviation; a flatter picture has no content to compare
-_BLOCK = 2_000
+_BLOCK = 1_000
 
 
 def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def find(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
-    """Images uint8 (N, H, W, C) and labels int64 (N,) of each part, and the class names "0", "1", ...
+    """Images uint8 (N, H, W, C) and labels int64 (N,) of each part, and the class names: the labels that occur.
 
     Raises:
         RequestError: a file is missing, damaged, or does not fit the others.
@@ -48,11 +48,17 @@ def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
                 f"{shown(files[part, 'images'])} has {len(images):,} pictures, {shown(files[part, 'labels'])} "
                 f"{len(labels):,} labels."
             )
-        parts[part] = images, labels.astype(np.int64)
+        parts[part] = images, labels
     if len({images.shape[1:] for images, _ in parts.values()}) > 1:
         raise RequestError(f"{shown(folder)}: the pictures of train and test have different sizes.")
-    highest = max((int(labels.max(initial=0)) for _, labels in parts.values()), default=0)
-    return parts, tuple(str(label) for label in range(highest + 1))
+    known = np.unique(parts["train"][1])  # EMNIST's letters begin at 1: there is no class 0 then
+    for part, (images, labels) in parts.items():
+        if len(foreign := np.setdiff1d(labels, known)):
+            raise RequestError(
+                f"{shown(files[part, 'labels'])} has the label {foreign[0]}, which training does not have."
+            )
+        parts[part] = images, np.searchsorted(known, labels).astype(np.int64)
+    return parts, tuple(str(label) for label in known)
 
 
 def read(path: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.data.dataset import Data, Split, Task
+from recipes.data.dataset import Data, Split, Task, relative
 from recipes.data.findings import BAD_FILE, listed, shown
 from recipes.data.listing import Listing
 from recipes.data.picture import Resize, channels, check_shape
@@ -137,7 +137,7 @@ def _as_in(table: str | Path, listing: Listing) -> Listing:
     """The listing reduced to the files of a split table, in its parts."""
     from recipes.data.splits import read_split_table
 
-    position = {name: row for row, name in enumerate(listing.names)}
+    position = {relative(path, listing.root): row for row, path in enumerate(listing.paths)}
     rows = read_split_table(table)
     missing = [row["file"] for row in rows if row["file"] not in position]
     if missing:
