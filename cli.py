@@ -21,6 +21,7 @@ from zoo.catalogue import ORDERS, select
 from zoo.errors import FailureError, RequestError, unknown
 
 if TYPE_CHECKING:
+    from recipes.data.picture import Resize
     from recipes.fit import Fitted
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
@@ -202,10 +203,13 @@ def preview_(
 
 @commands.command()
 @click.argument("model", required=False)
-@click.option("--data", required=True, help="digits, or tfds:NAME.")
+@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
+@click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
+@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder.")
@@ -217,6 +221,9 @@ def fit(
     out: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
+    resize: "Resize",
+    skip_bad: bool,
     epochs: int | None,
     seed: int | None,
     overwrite: bool,
@@ -230,13 +237,16 @@ def fit(
     """
     from recipes.fit import fit
 
-    short = [f"{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
+    named = (("model.input_shape", list(shape) if shape else None), ("epochs", epochs), ("seed", seed))
+    short = [f"{key}={value}" for key, value in named if value is not None]
     fitted = fit(
         model,
         data=data,
         out=out,
         recipe=recipe,
         overrides=[*overrides, *short],
+        resize=resize,
+        skip_bad=skip_bad,
         overwrite=overwrite,
         quiet=quiet,
     )
@@ -324,6 +334,36 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
     predictions = predict(source, images, top_k=top_k)
     facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
     _answer(as_json, facts, lambda: text.predictions(predictions))
+
+
+@commands.group("data", cls=Commands)
+def data_() -> None:
+    """Look at a set of pictures before it is trained on.
+
+    \b
+    zoo data check photos/
+    """
+
+
+@data_.command("check")
+@click.argument("data")
+@click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
+    """Open every picture of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
+
+    DATA is a folder of class folders, with or without train/, validation/ and test/; a folder of IDX files; a CSV or
+    TSV table of file and label; tfds:NAME; or digits. Nothing in it is changed.
+
+    \b
+    Example: zoo data check photos/ --json
+    """
+    from recipes.data.doctor import check
+
+    report = check(data, task=task, quiet=quiet)
+    _answer(as_json, [finding.to_dict() for finding in report.findings], lambda: text.diagnosis(data, report))
+    return int(report.errors > 0)
 
 
 def _load_keras() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 import recipes.data
 from recipes.data import Data
+from recipes.data.picture import Resize
 from recipes.metrics import classification_metrics
 from recipes.preset import DataSettings, Model, Recipe, load_recipe
 from recipes.quiet import import_keras
@@ -47,6 +48,8 @@ def fit(
     out: str | Path,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    resize: Resize = "fill",
+    skip_bad: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Fitted:
@@ -58,6 +61,8 @@ def fit(
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
+        resize: how pictures of another size are brought to the model's, see `recipes.data.picture.to_array`.
+        skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
 
@@ -65,14 +70,14 @@ def fit(
         RequestError: a name, setting or folder that is not possible; nothing was written.
         FailureError: data that could not be prepared, or a disk that could not be written.
     """
-    settings = resolve(model, data, recipe, overrides)
+    settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     check_free(Path(out), overwrite=overwrite)
-    pictures = _load(settings)
+    pictures = _load(settings, None, quiet=quiet)
     network = _build(settings, pictures)
     run = Run.create(out, overwrite=overwrite)
     with run.lock():
+        run.write_data(pictures)
         run.write_recipe(settings)
-        run.write_text("labels.txt", "\n".join(pictures.class_names) + "\n")
         return _train(run, settings, network, pictures, quiet)
 
 
@@ -88,16 +93,16 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Fitted:
         if (run.path / "metrics.json").is_file():
             raise RequestError(f"{run.path} is finished; nothing is left to resume.")
         settings = run.recipe
-        pictures = _load(settings)
+        pictures = _load(settings, run.split_table, quiet=quiet)
         return _train(run, settings, _build(settings, pictures), pictures, quiet)
 
 
-def _load(settings: Recipe) -> Data:
+def _load(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
     import_keras()
-    source = settings.data
-    return recipes.data.load(
-        source.source, image_shape=source.image_shape, resize=source.resize, split_seed=source.split_seed
-    )
+    data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
+    if data.task != "classification":
+        raise RequestError(f"{data.source} is a set for {data.task}; training needs one class a picture.")
+    return data
 
 
 def _build(settings: Recipe, pictures: Data) -> "keras.Model":
@@ -126,6 +131,9 @@ def resolve(
     data: str,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    *,
+    resize: Resize = "fill",
+    skip_bad: bool = False,
 ) -> Recipe:
     """The recipe with everything in it that decides the training: model, data and versions.
 
@@ -149,7 +157,7 @@ def resolve(
     return recipe.model_copy(
         update={
             "model": model.model_copy(update={"input_shape": shape}),
-            "data": DataSettings(source=data, image_shape=shape),
+            "data": DataSettings(source=data, image_shape=shape, resize=resize, skip_bad=skip_bad),
             "versions": {"python": platform.python_version()} | versions,
         }
     )

@@ -45,6 +45,7 @@ class DataSettings(_Settings):
     image_shape: tuple[int, int, int]
     resize: Resize = "fill"
     split_seed: int = 0
+    skip_bad: bool = False
 
 
 class Optimizer(_Settings):

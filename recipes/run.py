@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,13 +133,20 @@ class Run:
         """The pictures of the run, in the parts that it was trained with."""
         from recipes.data import load
 
-        settings = self.recipe.data
-        return load(
-            settings.source,
-            image_shape=settings.image_shape,
-            resize=settings.resize,
-            split_seed=settings.split_seed,
-        )
+        return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
+
+    def write_data(self, data: "Data") -> None:
+        """What later commands must know: class names, which file is in which part, which files were left out."""
+        self.write_text("labels.txt", "\n".join(data.class_names) + "\n")
+        if rows := data.split_table():
+            self.write_rows("split.csv", rows)
+        if data.skipped:
+            self.write_text("skipped.json", json.dumps([asdict(finding) for finding in data.skipped], indent=1) + "\n")
+
+    @property
+    def split_table(self) -> Path | None:
+        """The file that says which picture is in which part; None where pictures are not files."""
+        return self.path / "split.csv" if (self.path / "split.csv").is_file() else None
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from zoo.catalogue import macs
 
 if TYPE_CHECKING:
     from recipes.augment import Augment
+    from recipes.data.doctor import Report
     from recipes.export import Exported
     from recipes.fit import Fitted
     from recipes.predict import Prediction
@@ -160,3 +161,19 @@ def exported(result: "Exported") -> str:
 def predictions(results: Iterable["Prediction"]) -> str:
     rows = [(p.image, "  ".join(f"{name} {score:.1%}" for name, score in p.guesses)) for p in results]
     return table(["picture", "best guesses"], rows)
+
+
+def diagnosis(source: str, report: "Report") -> str:
+    lines = []
+    for kind in dict.fromkeys(finding.kind for finding in report.findings):
+        found = [finding for finding in report.findings if finding.kind == kind]
+        lines += [f"{'error' if f.is_error else 'remark'}  {kind}  {f.path} {f.detail}" for f in found[:10]]
+        if len(found) > 10:
+            lines.append(f"        {kind}  and {len(found) - 10:,} more; --json lists them all")
+    classes = "" if report.task == "regression" else f" of {len(report.class_names):,} classes"
+    remarks = len(report.findings) - report.errors
+    lines.append(
+        f"{source}: {report.pictures:,} pictures{classes} can be used; "
+        f"{report.errors:,} error{'s' * (report.errors != 1)}, {remarks:,} remark{'s' * (remarks != 1)}."
+    )
+    return "\n".join(lines)

@@ -1,6 +1,7 @@
 """What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data import Data, Split
+from recipes.data.batches import gather_rows
 from recipes.preset import Recipe
 from zoo import create_model
 
@@ -31,8 +33,8 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
     """
     count, batch_size = len(train), _batch_size(recipe, train)
     steps = steps_per_epoch(train, recipe)
+    pictures, labels = gather_rows(train.images), tf.constant(_targets(train.labels, recipe, classes))
     augment = recipe.augment
-    images, labels = tf.constant(train.images), tf.constant(_targets(train.labels, recipe, classes))
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream("order", recipe.seed, epoch))
@@ -45,7 +47,7 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
         return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size, drop_remainder=True)
 
     def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(tf.gather(images, rows), draws), tf.gather(labels, rows)
+        return augment(pictures(rows), draws), tf.gather(labels, rows)
 
     def batch(
         example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
@@ -64,7 +66,7 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
 def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
     labels = _targets(split.labels, recipe, classes)
-    return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(EVALUATION_BATCH).cache().repeat()
+    return replace(split, labels=labels).batches(EVALUATION_BATCH).repeat()
 
 
 def _targets(labels: np.ndarray, recipe: Recipe, classes: int) -> np.ndarray:

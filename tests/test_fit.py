@@ -22,7 +22,10 @@ def test_a_run_folder_explains_itself(digits_run):
     }
     recipe = tomllib.loads((digits_run.path / "recipe.toml").read_text())
     assert recipe["model"]["name"] == "lenet5"
-    assert recipe["data"] == {"source": "digits", "image_shape": [32, 32, 1], "resize": "fill", "split_seed": 0}
+    assert recipe["data"] == {
+        **{"source": "digits", "image_shape": [32, 32, 1]},
+        **{"resize": "fill", "split_seed": 0, "skip_bad": False},
+    }
     assert recipe["versions"]["keras"] == keras.__version__
     assert digits_run.class_names == tuple("0123456789")
 
