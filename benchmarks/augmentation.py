@@ -1,6 +1,6 @@
 """How fast the one warp is beside other tools, how sharp, and what it leaves of a training's speed.
 
-    python benchmarks/augmentation.py [--part speed|sharpness|fit]... [--rounds N] [--json]
+    python benchmarks/augmentation.py [--part speed|sharpness|fit]... [--size HxWxC]... [--rounds N] [--json]
 
 Every picture is scaled, shifted, turned and mirrored at random. The tools run in turn in one process, round after
 round, so that whatever else the machine does falls on all of them; ratios are of the same round. OpenCV,
@@ -48,13 +48,14 @@ RIVALS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=["speed", "sharpness", "fit"], action="append")
+    parser.add_argument("--size", choices=list(SIZES), action="append", help="of the speed part; all if left out")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     parts = arguments.part or ["speed", "sharpness", "fit"]
     result = {}
     if "speed" in parts:
-        result |= speed(arguments.rounds)
+        result |= speed(arguments.rounds, arguments.size or list(SIZES))
     if "sharpness" in parts:
         result["psnr"] = sharpness()
     if "fit" in parts:
@@ -71,10 +72,11 @@ def one_warp(images, interpolation="bilinear"):
     return rivals.in_tf_data(lambda number: ranges(pictures, ranges.draw(BATCH, tf.stack([number, number]))))
 
 
-def speed(rounds):
+def speed(rounds, sizes):
     """Images/s of every tool, and how many times the warp's rate is theirs."""
     rates, ratios, missing = {}, {}, {}
-    for size, shape in SIZES.items():
+    for size in sizes:
+        shape = SIZES[size]
         images = np.random.default_rng(0).integers(0, 256, (BATCH, *shape), np.uint8)
         tools = {"warp": one_warp(images), "warp_bicubic": one_warp(images, "bicubic")}
         for name, build in RIVALS.items():
@@ -93,7 +95,8 @@ def speed(rounds):
                 paired = [theirs / ours for theirs, ours in zip(values, seconds["warp"], strict=True)]
                 ratios.setdefault(name, {})[size] = spread(paired)
     medians = {
-        f"ratio_to_{name}": {size: values["median"] for size, values in sizes.items()} for name, sizes in ratios.items()
+        f"ratio_to_{name}": {size: values["median"] for size, values in by_size.items()}
+        for name, by_size in ratios.items()
     }
     return {**medians, "ratios": ratios, "images_per_second": rates, "missing": missing}
 
@@ -124,7 +127,7 @@ def sharpness(pictures=8, supersampled=4):
     generator = np.random.default_rng(0)
     result = {}
     for size in (32, 224):
-        errors = {"one_warp": [], "one_warp_bicubic": [], "keras_chain": []}
+        errors = {"one_warp": [], "one_warp_bicubic": [], "four_steps": [], "keras_chain": []}
         fine = size * supersampled
         radius = np.hypot(*np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j])
         inner = (radius < 0.6)[None, :, :, None]
@@ -145,7 +148,8 @@ def sharpness(pictures=8, supersampled=4):
             ways = {
                 "one_warp": warp(small, _motion(motion, size), fill="reflect"),
                 "one_warp_bicubic": warp(small, _motion(motion, size), fill="reflect", interpolation="bicubic"),
-                "keras_chain": _chain_of(motion, small),
+                "four_steps": _four_steps(motion, small),
+                "keras_chain": _keras_steps(motion, small),
             }
             for name, pixels in ways.items():
                 squared = (np.asarray(pixels, np.float32) - truth) ** 2
@@ -163,17 +167,31 @@ def _motion(motion, size):
     return affine_matrices(**arguments, height=size, width=size)
 
 
-def _chain_of(motion, small):
-    """What a chain does: a resampling for each of the flip, the scale, the rotation and the shift.
-
-    With our matrices, which have the centre where it belongs: Keras' own has it half a pixel off in some layers,
-    which would count against the chain here and is another matter.
-    """
+def _four_steps(motion, small):
+    """A resampling each for the flip, the scale, the rotation and the shift, with our exact centres."""
     pixels = small
     for names in (("flip_x",), ("scale",), ("angle",), ("shift_x", "shift_y")):
         step = {name: motion[name] for name in names}
         pixels = warp(pixels, _motion(step, small.shape[1]), fill="reflect")
     return pixels
+
+
+def _keras_steps(motion, small):
+    """The same by Keras' own layers, one picture at a time, their ranges narrowed to the one value."""
+    results = []
+    for i, picture in enumerate(small):
+        zoom, turn = 1 / motion["scale"][i] - 1, motion["angle"][i] / 360
+        x, y = motion["shift_x"][i], motion["shift_y"][i]
+        pixels = tf.cast(picture[None], tf.float32)
+        pixels = pixels[:, :, ::-1] if motion["flip_x"][i] < 0 else pixels
+        for layer in (
+            keras.layers.RandomZoom((zoom, zoom), (zoom, zoom)),
+            keras.layers.RandomRotation((turn, turn)),
+            keras.layers.RandomTranslation((y, y), (x, x)),
+        ):
+            pixels = layer(pixels, training=True)
+        results.append(pixels)
+    return tf.concat(results, axis=0)
 
 
 def fit_speed(rounds, steps=60):

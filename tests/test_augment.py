@@ -242,8 +242,8 @@ def test_the_layer_refuses_to_mix_labels_that_it_does_not_see():
 
 def test_a_preview_has_a_row_a_picture_and_says_what_was_drawn(tmp_path):
     for name, columns in (("strong", 2), ("aerial", 1)):
-        drawn = preview(pictures(3), load_augmentation(name), tmp_path / f"{name}.png", columns=columns)
+        drawn = preview(pictures(), load_augmentation(name), tmp_path / f"{name}.png", columns=columns)
         assert drawn.file.read_bytes().startswith(b"\x89PNG")
-        assert [len(row) for row in drawn.captions] == [columns] * 3
+        assert [len(row) for row in drawn.captions] == [columns] * 6
         assert all(itertools.chain(*drawn.captions))
     assert "°" in drawn.captions[0][0]
