@@ -208,6 +208,8 @@ def preview_(
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
 @click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
+@click.option("--pooling", help="Another head: average, max, gem, adaptive_average, convolutional, ...")
+@click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
 @click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
@@ -222,6 +224,8 @@ def fit(
     recipe: str | None,
     overrides: tuple[str, ...],
     shape: tuple[int, int, int] | None,
+    pooling: str | None,
+    hidden: tuple[int, ...],
     resize: "Resize",
     skip_bad: bool,
     epochs: int | None,
@@ -237,8 +241,14 @@ def fit(
     """
     from recipes.fit import fit
 
-    named = (("model.input_shape", list(shape) if shape else None), ("epochs", epochs), ("seed", seed))
-    short = [f"{key}={value}" for key, value in named if value is not None]
+    named = {
+        "model.input_shape": list(shape) if shape else None,
+        "model.pooling": pooling,
+        "model.hidden": list(hidden) or None,
+        "epochs": epochs,
+        "seed": seed,
+    }
+    short = [f"{key}={value}" for key, value in named.items() if value is not None]
     fitted = fit(
         model,
         data=data,

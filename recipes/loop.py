@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from recipes import checkpoint
 from recipes.checkpoint import State
-from recipes.data import Data
+from recipes.data import Data, class_weights
 from recipes.preset import Recipe
 from recipes.progress import ProgressBar
 from recipes.run import Run
@@ -46,6 +46,7 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
                 validation_data=evaluation_batches(data.validation, recipe, classes),
                 validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
                 callbacks=[keeper, *averages, *([] if quiet else [bar])],
+                class_weight=_class_weight(data, recipe),
                 shuffle=False,  # the batches are shuffled already
                 verbose=0,
             )
@@ -119,6 +120,11 @@ class _Keeper(keras.callbacks.Callback):
             checkpoint.save(self.state, self._file)
             self._run.write_rows("history.csv", self.state.history)
             self._written = time.monotonic()
+
+
+def _class_weight(data: Data, recipe: Recipe) -> dict[int, float] | None:
+    balanced = recipe.class_weight == "balanced"
+    return class_weights(data.train.labels, len(data.class_names)) if balanced else None
 
 
 def _merit(row: dict[str, float]) -> tuple[float, float]:

@@ -23,6 +23,7 @@ class About(_Settings):
     """What a recipe is for and what it was measured to reach."""
 
     summary: str = ""
+    source: str = ""
     reaches: str = ""
     command: str = ""
 
@@ -70,13 +71,14 @@ class Schedule(_Settings):
     """The learning rate over a training.
 
     Attributes:
-        name: `constant`; `cosine` down to zero; `step`, times `factor` at each of `drops`.
+        name: `constant`; `cosine` down to zero; `step`, times `factor` at each of `drops`; `one-cycle`, up from a
+            25th in the first 30 % and down to nothing in the rest, both along a cosine (Smith 2018).
         warmup_epochs: linear from zero, for `cosine`.
         drops: shares of the training, for `step`.
         factor: of each drop.
     """
 
-    name: Literal["constant", "cosine", "step"] = "cosine"
+    name: Literal["constant", "cosine", "step", "one-cycle"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -92,6 +94,8 @@ class Recipe(_Settings):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weight: Literal["none", "balanced"] = "none"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs without improvement to wait for; 0: to the end
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

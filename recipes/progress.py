@@ -39,13 +39,13 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._began = time.perf_counter()
+        self._began, self._epoch = time.perf_counter(), epoch
         self._bar.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         rate = (batch + 1) * self._batch_size / (time.perf_counter() - self._began)
         state = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.1%}  {rate:,.0f} images/s"
-        self._bar.update(self._task, advance=1, state=state)
+        self._bar.update(self._task, completed=self._epoch * self._steps + batch + 1, state=state)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         rate = self._steps * self._batch_size / (time.perf_counter() - self._began)
