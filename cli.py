@@ -6,18 +6,23 @@ Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mi
 
 import json
 import logging
-import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import zoo
+from recipes import text
 from zoo.anatomy import totals
+from zoo.catalogue import ORDERS, select
 from zoo.errors import FailureError, RequestError, unknown
+
+if TYPE_CHECKING:
+    from recipes.data.picture import Resize
+    from recipes.fit import Fitted
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
 
@@ -76,7 +81,7 @@ def commands() -> None:
 @click.option("--input", "size", type=int, help="Only models for pictures of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds a picture: 10M, 1G.")
-@click.option("--sort", type=click.Choice(["name", "params", "macs", "year"]), default="name", show_default=True)
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
 @as_json
 def list_(
     pattern: str,
@@ -92,30 +97,8 @@ def list_(
     \b
     Example: zoo list 'l*' --max-params 1M --sort macs
     """
-    cards = [zoo.get_card(name) for name in zoo.list_models(pattern)]
-    families = {zoo.get_card(name).family for name in zoo.list_models()}
-    if family and family not in families:
-        raise unknown("family", family, families)
-    macs = {card.name: totals(card.name).get("macs", math.inf) for card in cards}
-    cards = [
-        card
-        for card in cards
-        if (not family or card.family == family)
-        and (not size or card.input_shape[0] == size)
-        and card.parameters <= (max_params or math.inf)
-        and macs[card.name] <= (max_macs or math.inf)
-    ]
-    order = {"params": lambda c: c.parameters, "macs": lambda c: macs[c.name], "year": lambda c: c.paper.year}
-    if sort in order:
-        cards.sort(key=order[sort])
-    if as_json:
-        _print_json([card.to_dict() | totals(card.name) for card in cards])
-        return
-    rows = [
-        (c.name, _size(c.input_shape), f"{c.parameters:,}", _short(macs[c.name]), str(c.paper.year), c.summary)
-        for c in cards
-    ]
-    _print_table(["model", "picture", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+    cards = select(pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, sort=sort)
+    _answer(as_json, [card.to_dict() | totals(card.name) for card in cards], lambda: text.models(cards))
 
 
 @commands.command()
@@ -132,7 +115,7 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
     \b
     Example: zoo show lenet5 --input-shape 64x64x1
     """
-    facts = zoo.get_card(model).to_dict()
+    card = zoo.get_card(model)
     if shape or not totals(model):
         _load_keras()
     anatomy = zoo.describe(model, **({"input_shape": shape} if shape else {}))
@@ -140,50 +123,7 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
         from zoo.drawing import draw
 
         draw(anatomy, model, plot)
-    if as_json:
-        _print_json(facts | {"anatomy": anatomy.to_dict()})
-        return
-    paper, scaling = facts["paper"], facts["scaling"]
-    hidden = " > ".join(str(units) for units in facts["hidden"])
-    rows = [
-        ("model", facts["name"]),
-        ("what it is", facts["summary"]),
-        ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
-        ("picture", f"{_size(facts['input_shape'])}, pixels 0-255"),
-        ("pixels become", f"pixel * {scaling['scale']:.6g} + {scaling['offset']:g}, inside the model"),
-        ("head", facts["pooling"] + (f", hidden layers {hidden}" if hidden else "")),
-        ("classes", str(facts["classes"])),
-        ("parameters", f"{facts['parameters']:,}"),
-        *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
-        *([("notes", facts["notes"])] if facts["notes"] else []),
-    ]
-    _print_table(["", ""], rows)
-    click.echo()
-    _print_anatomy(anatomy)
-
-
-def _print_anatomy(anatomy: zoo.Anatomy) -> None:
-    header = ["layer", "kind", "output", "parameters", "MACs", "sees", "stride", "unshared", "dense"]
-    rows = [
-        (
-            layer.name,
-            layer.kind,
-            _size(layer.output_shape),
-            f"{layer.parameters:,}",
-            f"{layer.macs:,}",
-            _size(layer.receptive_field) if layer.receptive_field else "all",
-            _size(layer.stride) if layer.stride else "",
-            f"{layer.parameters_unshared:,}",
-            f"{layer.parameters_dense:,}",
-        )
-        for layer in anatomy.layers
-    ]
-    shape = _size(anatomy.input_shape)
-    total = (
-        *("total", "", shape, f"{anatomy.parameters:,}", f"{anatomy.macs:,}"),
-        *("", "", f"{anatomy.parameters_unshared:,}", ""),
-    )
-    _print_table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
+    _answer(as_json, card.to_dict() | {"anatomy": anatomy.to_dict()}, lambda: text.model(card, anatomy))
 
 
 @commands.command("recipes")
@@ -205,21 +145,12 @@ def recipes_(name: str | None, as_json: bool) -> None:
         kind, _, last = name.rpartition("/")
         found = load_augmentation(last) if kind == "augment" else load_recipe(name)
         settings = found.model_dump(mode="json", exclude_none=True)
-        if as_json:
-            _print_json(settings)
-        else:
-            click.echo(tomli_w.dumps(settings), nl=False)
+        _answer(as_json, settings, lambda: tomli_w.dumps(settings).rstrip())
         return
     presets = {name: load_recipe(name) for name in list_recipes()}
     augmentations = {f"augment/{name}": load_augmentation(name) for name in list_augmentations()}
-    if as_json:
-        _print_json([{"name": name, **found.about.model_dump()} for name, found in (presets | augmentations).items()])
-        return
-    rows = [(name, str(recipe.epochs), recipe.about.summary) for name, recipe in presets.items()]
-    _print_table(["recipe", "epochs", "what it is for"], rows, right=[1])
-    click.echo()
-    rows = [(name, found.about.summary) for name, found in augmentations.items()]
-    _print_table(["augmentation", "what it is for"], rows)
+    abouts = [{"name": name, **found.about.model_dump()} for name, found in (presets | augmentations).items()]
+    _answer(as_json, abouts, lambda: text.recipes(presets, augmentations))
 
 
 @commands.group(cls=Commands)
@@ -263,18 +194,24 @@ def preview_(
 
     images = sample(data, rows, shape)
     drawn = preview(images, settings, out, columns=columns, seed=seed)
-    if as_json:
-        _print_json({"file": str(drawn.file), "captions": drawn.captions})
-        return
-    click.echo(f"{drawn.file}: {len(images)} pictures, {columns} draws of each with {recipe}")
+    _answer(
+        as_json,
+        {"file": str(drawn.file), "captions": drawn.captions},
+        lambda: f"{drawn.file}: {len(images)} pictures, {columns} draws of each with {recipe}",
+    )
 
 
 @commands.command()
 @click.argument("model", required=False)
-@click.option("--data", required=True, help="digits, or tfds:NAME.")
+@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
+@click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
+@click.option("--pooling", help="Another head: average, max, gem, adaptive_average, convolutional, ...")
+@click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
+@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder.")
@@ -286,6 +223,11 @@ def fit(
     out: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
+    pooling: str | None,
+    hidden: tuple[int, ...],
+    resize: "Resize",
+    skip_bad: bool,
     epochs: int | None,
     seed: int | None,
     overwrite: bool,
@@ -299,36 +241,59 @@ def fit(
     """
     from recipes.fit import fit
 
-    short = [f"{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
+    named = {
+        "model.input_shape": list(shape) if shape else None,
+        "model.pooling": pooling,
+        "model.hidden": list(hidden) or None,
+        "epochs": epochs,
+        "seed": seed,
+    }
+    short = [f"{key}={value}" for key, value in named.items() if value is not None]
     fitted = fit(
         model,
         data=data,
         out=out,
         recipe=recipe,
         overrides=[*overrides, *short],
+        resize=resize,
+        skip_bad=skip_bad,
         overwrite=overwrite,
         quiet=quiet,
     )
-    for warning in fitted.warnings:
-        click.secho(f"Warning: {warning}", err=True, fg="yellow")
-    if as_json:
-        _print_json({"run": str(out), "best_epoch": fitted.best_epoch, **fitted.metrics})
-        return
-    click.echo(
-        f"{out}: test accuracy {fitted.metrics['accuracy']:.2%} on {fitted.metrics['examples']:,} pictures, "
-        f"loss {fitted.metrics['loss']:.4f}, weights of epoch {fitted.best_epoch}.\n"
-        f"Next: zoo evaluate {out}\n      zoo export {out} --to int8\n      zoo predict {out} PICTURE..."
-    )
+    _print_fitted(fitted, as_json)
 
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="No progress.")
 @as_json
-def evaluate(run: Path, as_json: bool) -> None:
+def resume(run: Path, quiet: bool, as_json: bool) -> None:
+    """Go on with the training of RUN where it was stopped; it ends as if it had not been.
+
+    \b
+    Example: zoo resume runs/first
+    """
+    from recipes.fit import resume
+
+    _print_fitted(resume(run, quiet=quiet), as_json)
+
+
+def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
+    for warning in fitted.warnings:
+        click.secho(f"Warning: {warning}", err=True, fg="yellow")
+    facts = {"run": str(fitted.run.path), "best_epoch": fitted.best_epoch, **fitted.metrics}
+    _answer(as_json, facts, lambda: text.fitted(fitted))
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--invariance", is_flag=True, help="Also turned, shifted, scaled and mirrored.")
+@as_json
+def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
     """Score RUN on its test pictures; leaves metrics.json and confusion_matrix.png in it.
 
     \b
-    Example: zoo evaluate runs/first
+    Example: zoo evaluate runs/first --invariance
     """
     from recipes.run import Run
 
@@ -336,25 +301,9 @@ def evaluate(run: Path, as_json: bool) -> None:
     _load_keras()
     from recipes.evaluate import evaluate
 
-    metrics = evaluate(opened)
-    if as_json:
-        _print_json(metrics)
-        return
-    k = metrics["top_k"]
-    click.echo(
-        f"{run}: accuracy {metrics['accuracy']:.2%}, top-{k['k']} {k['accuracy']:.2%}, loss {metrics['loss']:.4f}, "
-        f"{metrics['examples']:,} test pictures\n"
-    )
-    rows = [
-        (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
-        for name, c in metrics["per_class"].items()
-    ]
-    _print_table(["class", "precision", "recall", "f1", "pictures"], rows, right=[1, 2, 3, 4])
-    names = metrics["class_names"]
-    matrix = [(name, *(str(n) for n in row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
-    click.echo("\nRows are true classes, columns are guesses:")
-    _print_table(["", *names], matrix, right=range(1, len(names) + 1))
-    click.echo(f"\nDrawn in {run / 'confusion_matrix.png'}")
+    metrics = evaluate(opened, invariance=invariance)
+    drawn = run / "confusion_matrix.png"
+    _answer(as_json, metrics, lambda: f"{run}: {text.evaluation(metrics)}\n\nDrawn in {drawn}")
 
 
 @commands.command()
@@ -376,18 +325,7 @@ def export(run: Path, to: str, out: Path | None, budget: tuple[str, ...], as_jso
     from recipes.export import export
 
     exported = export(opened, to=to, out=out, budget=dict(_share(item) for item in budget))
-    if as_json:
-        _print_json(exported.to_dict())
-        return
-    rows = [
-        ("file", exported.file),
-        ("size", f"{exported.bytes:,} bytes"),
-        ("accuracy", f"{exported.accuracy_file:.2%} (Keras model {exported.accuracy_keras:.2%})"),
-        ("same top-1", f"{exported.agreement:.2%}"),
-        ("largest difference", f"{exported.max_difference:.2g} of a score"),
-        ("operators", ", ".join(f"{count} {name}" for name, count in exported.operators.items())),
-    ]
-    _print_table(["", ""], rows)
+    _answer(as_json, exported.to_dict(), lambda: text.exported(exported))
 
 
 @commands.command()
@@ -404,13 +342,38 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
     from recipes.predict import predict
 
     predictions = predict(source, images, top_k=top_k)
-    if as_json:
-        _print_json(
-            [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
-        )
-        return
-    rows = [(p.image, "  ".join(f"{name} {score:.1%}" for name, score in p.guesses)) for p in predictions]
-    _print_table(["picture", "best guesses"], rows)
+    facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
+    _answer(as_json, facts, lambda: text.predictions(predictions))
+
+
+@commands.group("data", cls=Commands)
+def data_() -> None:
+    """Look at a set of pictures before it is trained on.
+
+    \b
+    zoo data check photos/
+    """
+
+
+@data_.command("check")
+@click.argument("data")
+@click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
+    """Open every picture of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
+
+    DATA is a folder of class folders, with or without train/, validation/ and test/; a folder of IDX files; a CSV or
+    TSV table of file and label; tfds:NAME; or digits. Nothing in it is changed.
+
+    \b
+    Example: zoo data check photos/ --json
+    """
+    from recipes.data.doctor import check
+
+    report = check(data, task=task, quiet=quiet)
+    _answer(as_json, [finding.to_dict() for finding in report.findings], lambda: text.diagnosis(data, report))
+    return int(report.errors > 0)
 
 
 def _load_keras() -> None:
@@ -427,37 +390,8 @@ def _share(item: str) -> tuple[str, float]:
         raise RequestError(f"--budget {item!r} is not possible; allowed: agreement=SHARE or drop=SHARE.") from None
 
 
-def _size(shape: Sequence[int | None]) -> str:
-    return "x".join("any" if n is None else str(n) for n in shape)
-
-
-def _short(number: float) -> str:
-    if math.isinf(number):
-        return "?"
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g}{unit}"
-    return f"{number:g}"
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1))
-
-
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
-    """Columns as wide as their widest entry; an empty header is left out. Pipes get the whole text, never cut."""
-    rows = list(rows)
-    lines = [header, *rows] if any(header) else rows
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    aligned = [
-        [
-            cell.rjust(width) if i in set(right) else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in lines
-    ]
-    for line in aligned:
-        click.echo("  ".join(line).rstrip())
+def _answer(as_json: bool, value: Any, as_text: Callable[[], str]) -> None:
+    click.echo(json.dumps(value, indent=1) if as_json else as_text())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,7 +32,7 @@ def main():
     recipe = resolve(arguments.model, arguments.data, arguments.recipe, ["epochs=100"])
     data = recipes.data.load(recipe.data.source, image_shape=recipe.data.image_shape)
     steps = math.ceil(len(data.train) / recipe.batch_size)
-    batches = iter(training_batches(data.train, recipe))
+    batches = iter(training_batches(data.train, recipe, len(data.class_names)))
     ready = iter(tf.data.Dataset.from_tensors(next(batches)).repeat())
     seconds = {"recipe": [], "ready": []}
     models = {name: compiled_model(recipe, data) for name in seconds}

@@ -10,11 +10,16 @@ from recipes.metrics import classification_metrics
 from recipes.run import Run, write_whole
 
 
-def evaluate(run: str | Path | Run) -> dict[str, Any]:
+def evaluate(run: str | Path | Run, *, invariance: bool = False) -> dict[str, Any]:
     """Scores a run on its test pictures and writes `metrics.json` and `confusion_matrix.png` into it.
 
+    Args:
+        run: the run or its folder.
+        invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring.
+
     Returns:
-        The figures of `recipes.metrics.classification_metrics`.
+        The figures of `recipes.metrics.classification_metrics`, and `invariance`, those of
+        `recipes.invariance.measure_invariance`, if asked for.
 
     Raises:
         RequestError: no run there, or one without a model.
@@ -23,6 +28,10 @@ def evaluate(run: str | Path | Run) -> dict[str, Any]:
     model, test = run.load_model(), run.load_data().test
     scores = model.predict(test.images, batch_size=250, verbose=0)
     metrics = classification_metrics(test.labels, scores, run.class_names)
+    if invariance:
+        from recipes.invariance import measure_invariance
+
+        metrics["invariance"] = measure_invariance(model, test, fill=run.recipe.augment.fill)
     run.write_json("metrics.json", metrics)
     write_whole(
         run.path / "confusion_matrix.png",

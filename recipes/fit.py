@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import recipes.data
 from recipes.data import Data
+from recipes.data.picture import Resize
 from recipes.metrics import classification_metrics
 from recipes.preset import DataSettings, Model, Recipe, load_recipe
 from recipes.quiet import import_keras
@@ -18,6 +19,9 @@ from recipes.run import Run, check_free
 from zoo import get_card
 from zoo.errors import RequestError
 from zoo.registry import check_options
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ def fit(
     out: str | Path,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    resize: Resize = "fill",
+    skip_bad: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Fitted:
@@ -55,6 +61,8 @@ def fit(
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
+        resize: how pictures of another size are brought to the model's, see `recipes.data.picture.to_array`.
+        skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
 
@@ -62,28 +70,60 @@ def fit(
         RequestError: a name, setting or folder that is not possible; nothing was written.
         FailureError: data that could not be prepared, or a disk that could not be written.
     """
-    settings = resolve(model, data, recipe, overrides)
+    settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     check_free(Path(out), overwrite=overwrite)
-    keras = import_keras()
-    from recipes import training
-
-    source = settings.data
-    pictures = recipes.data.load(
-        source.source, image_shape=source.image_shape, resize=source.resize, split_seed=source.split_seed
-    )
-    keras.utils.set_random_seed(settings.seed)
-    network = training.compiled_model(settings, pictures)
-
+    pictures = _load(settings, None, quiet=quiet)
+    network = _build(settings, pictures)
     run = Run.create(out, overwrite=overwrite)
-    run.write_recipe(settings)
-    run.write_text("labels.txt", "\n".join(pictures.class_names) + "\n")
-    best, history = training.train(network, pictures, settings, run, quiet=quiet)
+    with run.lock():
+        run.write_data(pictures)
+        run.write_recipe(settings)
+        return _train(run, settings, network, pictures, quiet)
+
+
+def resume(run: str | Path | Run, *, quiet: bool = False) -> Fitted:
+    """Goes on with a training that was killed, interrupted, or ran out of disk, as if it had never stopped.
+
+    Raises:
+        RequestError: no run there, or one that is finished or being written by another process.
+        FailureError: as `fit`.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    with run.lock():
+        if (run.path / "metrics.json").is_file():
+            raise RequestError(f"{run.path} is finished; nothing is left to resume.")
+        settings = run.recipe
+        pictures = _load(settings, run.split_table, quiet=quiet)
+        return _train(run, settings, _build(settings, pictures), pictures, quiet)
+
+
+def _load(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
+    import_keras()
+    data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
+    if data.task != "classification":
+        raise RequestError(f"{data.source} is a set for {data.task}; training needs one class a picture.")
+    return data
+
+
+def _build(settings: Recipe, pictures: Data) -> "keras.Model":
+    keras = import_keras()
+    from recipes.training import compiled_model
+
+    keras.utils.set_random_seed(settings.seed)
+    return compiled_model(settings, pictures)
+
+
+def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, quiet: bool) -> Fitted:
+    from recipes.loop import train
+    from recipes.training import predict
+
+    state = train(network, pictures, settings, run, quiet=quiet)
     run.save_model(network)
-    metrics = classification_metrics(
-        pictures.test.labels, training.predict(network, pictures.test.images), pictures.class_names
-    )
-    run.write_json("metrics.json", metrics)
-    return Fitted(run, metrics, best, tuple(_warnings(history[best - 1], pictures)))
+    scores = predict(network, pictures.test.images)
+    metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names)
+    run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
+    run.remove_checkpoints()
+    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
 
 
 def resolve(
@@ -91,6 +131,9 @@ def resolve(
     data: str,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    *,
+    resize: Resize = "fill",
+    skip_bad: bool = False,
 ) -> Recipe:
     """The recipe with everything in it that decides the training: model, data and versions.
 
@@ -114,7 +157,7 @@ def resolve(
     return recipe.model_copy(
         update={
             "model": model.model_copy(update={"input_shape": shape}),
-            "data": DataSettings(source=data, image_shape=shape),
+            "data": DataSettings(source=data, image_shape=shape, resize=resize, skip_bad=skip_bad),
             "versions": {"python": platform.python_version()} | versions,
         }
     )

@@ -23,6 +23,7 @@ class About(_Settings):
     """What a recipe is for and what it was measured to reach."""
 
     summary: str = ""
+    source: str = ""
     reaches: str = ""
     command: str = ""
 
@@ -45,22 +46,42 @@ class DataSettings(_Settings):
     image_shape: tuple[int, int, int]
     resize: Resize = "fill"
     split_seed: int = 0
+    skip_bad: bool = False
 
 
 class Optimizer(_Settings):
-    """One of Keras' optimizers; weight decay leaves biases and normalisation alone."""
+    """One of Keras' optimizers.
 
-    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop"] = "adamw"
+    Attributes:
+        weight_decay: decoupled; leaves biases and normalisation alone.
+        momentum: of `sgd`, in Nesterov's form.
+        clipnorm: largest norm of all gradients together.
+        ema: momentum of a moving average of the weights, which is what is validated and kept; 0 for none.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    clipnorm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Schedule(_Settings):
-    """The learning rate over a training: a linear warm-up, then constant or half a cosine down to zero."""
+    """The learning rate over a training.
 
-    name: Literal["constant", "cosine"] = "cosine"
+    Attributes:
+        name: `constant`; `cosine` down to zero; `step`, times `factor` at each of `drops`; `one-cycle`, up from a
+            25th in the first 30 % and down to nothing in the rest, both along a cosine (Smith 2018).
+        warmup_epochs: linear from zero, for `cosine`.
+        drops: shares of the training, for `step`.
+        factor: of each drop.
+    """
+
+    name: Literal["constant", "cosine", "step", "one-cycle"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 class Recipe(_Settings):
@@ -73,10 +94,18 @@ class Recipe(_Settings):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weight: Literal["none", "balanced"] = "none"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs without improvement to wait for; 0: to the end
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
     versions: dict[str, str] = {}
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether a label is a share of every class, not a number."""
+        return self.augment.mixes or self.label_smoothing > 0
 
 
 def list_recipes() -> list[str]:

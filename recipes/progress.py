@@ -34,17 +34,18 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._bar.start()
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+    def stop(self) -> None:
+        """Takes the bar off the terminal, however the training ended."""
         self._bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._began = time.perf_counter()
+        self._began, self._epoch = time.perf_counter(), epoch
         self._bar.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         rate = (batch + 1) * self._batch_size / (time.perf_counter() - self._began)
         state = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.1%}  {rate:,.0f} images/s"
-        self._bar.update(self._task, advance=1, state=state)
+        self._bar.update(self._task, completed=self._epoch * self._steps + batch + 1, state=state)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         rate = self._steps * self._batch_size / (time.perf_counter() - self._began)

@@ -1,20 +1,23 @@
 """A run: the folder that holds one training and explains itself. Every later command takes it."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from recipes.preset import Recipe, load_recipe
 from recipes.quiet import import_keras
 from zoo.errors import FailureError, RequestError
+from zoo.layers import register_layers
 
 if TYPE_CHECKING:
     import keras
@@ -73,6 +76,23 @@ class Run:
     def class_names(self) -> tuple[str, ...]:
         return tuple((self.path / "labels.txt").read_text("utf-8").splitlines())
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from writing the run; the system lifts it when this process ends, however it ends.
+
+        Raises:
+            RequestError: another process is writing.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RequestError(f"{self.path} is being written by another process.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def write_recipe(self, recipe: Recipe) -> None:
         self.write_text("recipe.toml", tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
@@ -94,6 +114,11 @@ class Run:
     def save_model(self, model: "keras.Model") -> None:
         write_whole(self.path / "model.keras", lambda aside: model.save(aside))
 
+    def remove_checkpoints(self) -> None:
+        """What only an unfinished training needs."""
+        for file in (self.path / "checkpoints").iterdir():
+            file.unlink()
+
     def load_model(self) -> "keras.Model":
         """The trained model.
 
@@ -108,13 +133,20 @@ class Run:
         """The pictures of the run, in the parts that it was trained with."""
         from recipes.data import load
 
-        settings = self.recipe.data
-        return load(
-            settings.source,
-            image_shape=settings.image_shape,
-            resize=settings.resize,
-            split_seed=settings.split_seed,
-        )
+        return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
+
+    def write_data(self, data: "Data") -> None:
+        """What later commands must know: class names, which file is in which part, which files were left out."""
+        self.write_text("labels.txt", "\n".join(data.class_names) + "\n")
+        if rows := data.split_table():
+            self.write_rows("split.csv", rows)
+        if data.skipped:
+            self.write_text("skipped.json", json.dumps([asdict(finding) for finding in data.skipped], indent=1) + "\n")
+
+    @property
+    def split_table(self) -> Path | None:
+        """The file that says which picture is in which part; None where pictures are not files."""
+        return self.path / "split.csv" if (self.path / "split.csv").is_file() else None
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -170,7 +202,9 @@ def load_keras_file(path: Path) -> "keras.Model":
         raise RequestError(f"{path} {why}.") from None
     if damaged or not {"config.json", "model.weights.h5"} <= set(names):
         raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
+    keras = import_keras()
+    register_layers()
     try:
-        return import_keras().models.load_model(path, safe_mode=True)
+        return keras.models.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises whatever its config parser meets
         raise RequestError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error

@@ -1,43 +1,23 @@
-"""The training loop: batches that are a function of the seed, and what happens after each epoch."""
+"""What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
 
+import contextlib
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.augment import Augment
 from recipes.data import Data, Split
+from recipes.data.batches import gather_rows
 from recipes.preset import Recipe
-from recipes.progress import ProgressBar
-from recipes.run import Run
 from zoo import create_model
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
 EVALUATION_BATCH = 250
-
-
-def train(
-    model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bool
-) -> tuple[int, list[dict[str, float]]]:
-    """Trains a compiled model, leaving its best weights in it; returns the best epoch, from 1, and the history."""
-    batch_size = _batch_size(recipe, data.train)
-    steps = math.ceil(len(data.train) / batch_size)
-    classes = len(data.class_names)
-    best, history = _BestWeights(), _History(run)
-    model.fit(
-        training_batches(data.train, recipe, classes),
-        epochs=recipe.epochs,
-        steps_per_epoch=steps,
-        validation_data=_evaluation_batches(data.validation, recipe, classes),
-        validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
-        callbacks=[best, history, *([] if quiet else [ProgressBar(recipe.epochs, steps, batch_size)])],
-        shuffle=False,  # the batches are shuffled already
-        verbose=0,
-    )
-    best.restore(model)
-    return best.epoch, history.rows
+MOST_STEPS_AT_ONCE = 12
 
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -45,20 +25,19 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
 
 
-def training_batches(train: Split, recipe: Recipe, classes: int | None = None) -> tf.data.Dataset:
-    """Batches (uint8 (B, H, W, C), labels) for all epochs, one after the other.
+def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0) -> tf.data.Dataset:
+    """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
 
-    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures; only then must `classes` be
-    given if the last class may be missing in `train`.
+    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures or smooths labels.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
     shape is another compilation) and every picture is seen in every epoch.
     """
     count, batch_size = len(train), _batch_size(recipe, train)
-    steps = math.ceil(count / batch_size)
+    steps = steps_per_epoch(train, recipe)
+    pictures, labels = gather_rows(train.images), tf.constant(_targets(train.labels, recipe, classes))
     augment = recipe.augment
-    images, labels = tf.constant(train.images), tf.constant(_targets(train.labels, augment, classes))
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream("order", recipe.seed, epoch))
@@ -71,7 +50,7 @@ def training_batches(train: Split, recipe: Recipe, classes: int | None = None) -
         return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size, drop_remainder=True)
 
     def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(tf.gather(images, rows), draws), tf.gather(labels, rows)
+        return augment(pictures(rows), draws), tf.gather(labels, rows)
 
     def batch(
         example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
@@ -80,27 +59,38 @@ def training_batches(train: Split, recipe: Recipe, classes: int | None = None) -
             return varied(*example)
         return augment.mix(*varied(*example), *varied(*partner), example[1])
 
-    batches = tf.data.Dataset.range(recipe.epochs).flat_map(epoch_rows)
+    batches = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
     batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
     options = tf.data.Options()
     options.autotune.enabled = False  # autotuning stalls for seconds when an iterator ends
     return batches.with_options(options)
 
 
-def _evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
+def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
-    labels = _targets(split.labels, recipe.augment, classes)
-    return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(EVALUATION_BATCH).cache().repeat()
+    labels = _targets(split.labels, recipe, classes)
+    return replace(split, labels=labels).batches(EVALUATION_BATCH).repeat()
 
 
-def _targets(labels: np.ndarray, augment: Augment, classes: int | None) -> np.ndarray:
-    """Labels (N,) as they are, or one-hot float32 (N, classes) where pictures are mixed."""
-    return np.eye(classes or labels.max() + 1, dtype=np.float32)[labels] if augment.mixes else labels
+def _targets(labels: np.ndarray, recipe: Recipe, classes: int) -> np.ndarray:
+    """Labels (N,) as they are, or float32 (N, classes) with 1 at the label where the loss takes shares."""
+    return np.eye(classes, dtype=np.float32)[labels] if recipe.soft_labels else labels
+
+
+def _loss(recipe: Recipe) -> keras.losses.Loss:
+    if recipe.soft_labels:
+        return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    return keras.losses.SparseCategoricalCrossentropy()
 
 
 def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     root = tf.constant([seed, STREAMS[name]], tf.int64)
     return tf.random.experimental.stateless_fold_in(root, epoch)
+
+
+def steps_per_epoch(train: Split, recipe: Recipe) -> int:
+    """Batches that it takes to see every picture."""
+    return math.ceil(len(train) / _batch_size(recipe, train))
 
 
 def _batch_size(recipe: Recipe, train: Split) -> int:
@@ -110,78 +100,102 @@ def _batch_size(recipe: Recipe, train: Split) -> int:
 def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     """The recipe's model with new weights, ready to train on `data`."""
     chosen = recipe.model
-    model = create_model(
-        chosen.name,
-        input_shape=chosen.input_shape,
-        classes=len(data.class_names),
-        pooling=chosen.pooling,
-        hidden=chosen.hidden,
-        dropout=chosen.dropout,
-        **chosen.options,
-    )
-    steps = math.ceil(len(data.train) / _batch_size(recipe, data.train))
+    with _policy(recipe.precision):
+        model = create_model(
+            chosen.name,
+            input_shape=chosen.input_shape,
+            classes=len(data.class_names),
+            pooling=chosen.pooling,
+            hidden=chosen.hidden,
+            dropout=chosen.dropout,
+            **chosen.options,
+        )
+    steps = steps_per_epoch(data.train, recipe)
     model.compile(
         optimizer=_optimizer(recipe, steps),
-        loss=keras.losses.CategoricalCrossentropy()
-        if recipe.augment.mixes
-        else keras.losses.SparseCategoricalCrossentropy(),
+        loss=_loss(recipe),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
+        steps_per_execution=_steps_at_once(steps),
     )
     return model
 
 
-def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    settings, schedule = recipe.optimizer, recipe.schedule
-    rate: Any = settings.learning_rate
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
-    if schedule.name == "cosine":
-        total = recipe.epochs * steps_per_epoch
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(total - warmup, 1),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    extra = {"momentum": settings.momentum, "nesterov": True} if settings.name == "sgd" else {}
-    optimizer = keras.optimizers.get({"class_name": settings.name, "config": {"learning_rate": rate, **extra}})
+@contextlib.contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Layers made in the block compute in this precision; their weights stay float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _steps_at_once(steps: int) -> int:
+    """How many steps are run between two looks at the loss: small nets spend much of their time between steps.
+
+    It must divide the epoch, or Keras would run beyond its end.
+    """
+    return max(count for count in range(1, MOST_STEPS_AT_ONCE + 1) if steps % count == 0)
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    settings = recipe.optimizer
+    rate = _learning_rate(recipe, steps)
+    own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
+    shared = {
+        "learning_rate": rate,
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.clipnorm,
+        "use_ema": settings.ema > 0,
+        "ema_momentum": settings.ema or 0.99,
+    }
+    optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
-        optimizer.weight_decay = settings.weight_decay
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-class _BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the best validation accuracy; of equals, the lowest validation loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.epoch = 0
-        self._score = (-math.inf, -math.inf)
-        self._weights: list[np.ndarray] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        score = (logs["val_accuracy"], -logs["val_loss"])
-        if score > self._score:
-            self._score, self.epoch, self._weights = score, epoch + 1, self.model.get_weights()
-
-    def restore(self, model: keras.Model) -> None:
-        model.set_weights(self._weights)
+def _learning_rate(recipe: Recipe, steps: int) -> Any:
+    """The rate as a function of the step; warm-up is linear from zero."""
+    schedules, peak, schedule = keras.optimizers.schedules, recipe.optimizer.learning_rate, recipe.schedule
+    total, warmup = recipe.epochs * steps, round(schedule.warmup_epochs * steps)
+    if schedule.name == "cosine":
+        start, target = (0.0, peak) if warmup else (peak, None)
+        return schedules.CosineDecay(start, max(total - warmup, 1), warmup_target=target, warmup_steps=warmup)
+    if schedule.name == "one-cycle":
+        return OneCycle(peak, total)
+    if schedule.name == "step":
+        ends = [round(share * total) for share in schedule.drops]
+        values = [peak * schedule.factor**number for number in range(len(ends) + 1)]
+        return schedules.PiecewiseConstantDecay(ends, values)
+    return peak
 
 
-class _History(keras.callbacks.Callback):
-    """Writes `history.csv` after every epoch."""
+@keras.saving.register_keras_serializable(package="recipes")
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Up from a 25th of the peak in the first 30 % of the steps, down to nothing in the rest (Smith 2018, section 4).
 
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.rows: list[dict[str, float]] = []
-        self._run = run
+    Args:
+        peak: the highest rate.
+        steps: of the whole training.
+    """
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._began = tf.timestamp()
+    def __init__(self, peak: float, steps: int) -> None:
+        self.peak, self.steps = peak, steps
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        seconds = float(tf.timestamp() - self._began)
-        rate = float(self.model.optimizer.learning_rate)
-        self.rows.append({"epoch": epoch + 1, **logs, "learning_rate": rate, "seconds": round(seconds, 3)})
-        self._run.write_rows("history.csv", self.rows)
+    def __call__(self, step: Any) -> tf.Tensor:
+        rise = 0.3 * self.steps
+        step = tf.cast(step, tf.float32)
+        up = _half_cosine(self.peak / 25, self.peak, step / rise)
+        down = _half_cosine(self.peak, self.peak / 25e4, (step - rise) / (self.steps - rise))
+        return tf.where(step < rise, up, down)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "steps": self.steps}
+
+
+def _half_cosine(start: float, end: float, share: tf.Tensor) -> tf.Tensor:
+    share = tf.clip_by_value(share, 0.0, 1.0)
+    return end + (start - end) * (1 + tf.cos(math.pi * share)) / 2

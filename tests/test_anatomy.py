@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import zoo
 from zoo.anatomy import dissect
@@ -100,3 +101,42 @@ def test_a_model_of_any_size_must_be_given_one():
     with pytest.raises(RequestError, match="fixed picture size"):
         zoo.describe("all_cnn_c", input_shape=(None, None, 3))
     assert zoo.describe("all_cnn_c", input_shape=(64, 64, 3)).macs == 4 * zoo.describe("all_cnn_c").macs
+
+
+# Multiply-adds as published, in millions. torchvision's documentation calls the same count GFLOPS.
+PUBLISHED_MACS = {
+    "alexnet": 714,  # torchvision 0.71 GFLOPS
+    "vgg11": 7_609,  # torchvision 7.61
+    "vgg16": 15_470,  # torchvision 15.47
+    "resnet18": 1_814,  # torchvision 1.81; He et al. 2016, table 1: 1.8e9
+    "resnet50": 3_858,  # He et al. 2016, table 1: 3.8e9 (the stride is in the first 1x1; 4.09 where it is in the 3x3)
+    "mobilenet_v1": 569,  # Howard et al. 2017, table 4
+    "mobilenet_v2": 300,  # Sandler et al. 2018, table 4
+    "resnet8": 12.5,  # Banbury et al. 2021, MLPerf Tiny
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_MACS)
+def test_multiply_adds_are_as_published(name):
+    assert zoo.describe(name).macs / 1e6 == pytest.approx(PUBLISHED_MACS[name], rel=0.005)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet8"])
+def test_multiply_adds_are_half_the_floating_point_operations_that_tensorflow_counts(name):
+    model = zoo.create_model(name)
+    call = tf.function(lambda x: model(x, training=False)).get_concrete_function(
+        tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    )
+    graph = convert_variables_to_constants_v2(call).graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    counted = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+    assert counted / 2 == pytest.approx(zoo.describe(name).macs, rel=0.03)  # TensorFlow adds biases and pooling
+
+
+def test_a_net_without_weight_sharing_has_the_weights_that_its_twin_is_said_to_save():
+    twin = {layer.name: layer.parameters for layer in zoo.describe("locally_connected").layers}
+    for layer in zoo.describe("lenet5").layers:
+        if layer.name in ("C1", "C3"):
+            assert layer.parameters_unshared == twin[layer.name]
+    assert zoo.describe("locally_connected").parameters == zoo.describe("lenet5").parameters_unshared == 423_038

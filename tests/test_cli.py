@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -57,9 +58,17 @@ def test_show_prints_one_card(zoo_command):
 
 
 def test_every_command_has_a_help_with_an_example():
-    for name, command in cli.commands.commands.items():
+    for name, command in every_command(cli.commands):
         help_text = CliRunner().invoke(command, ["--help"]).output
         assert f"Example: zoo {name}" in help_text, name
+
+
+def every_command(group, prefix=""):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,10 @@ def test_a_run_folder_explains_itself(digits_run):
     }
     recipe = tomllib.loads((digits_run.path / "recipe.toml").read_text())
     assert recipe["model"]["name"] == "lenet5"
-    assert recipe["data"] == {"source": "digits", "image_shape": [32, 32, 1], "resize": "fill", "split_seed": 0}
+    assert recipe["data"] == {
+        **{"source": "digits", "image_shape": [32, 32, 1]},
+        **{"resize": "fill", "split_seed": 0, "skip_bad": False},
+    }
     assert recipe["versions"]["keras"] == keras.__version__
     assert digits_run.class_names == tuple("0123456789")
 
@@ -63,7 +66,7 @@ def numbered():
 
 def batches_of_an_epoch(split, recipe, epoch):
     steps = -(-len(split) // recipe.batch_size)
-    batches = list(training_batches(split, recipe).as_numpy_iterator())
+    batches = list(training_batches(split, recipe, 12).as_numpy_iterator())
     return batches[epoch * steps : (epoch + 1) * steps]
 
 
@@ -96,7 +99,7 @@ def test_a_picture_is_changed_alike_whatever_the_batch_size():
             "quick", ["epochs=1", f"batch_size={batch_size}", "augment.rotation=90", "augment.scale=[0.5,2.0]"]
         )
         pictures = {}
-        for images, labels in training_batches(split, recipe).as_numpy_iterator():
+        for images, labels in training_batches(split, recipe, 12).as_numpy_iterator():
             pictures |= dict(zip(labels.tolist(), images, strict=True))
         return np.stack([pictures[label] for label in range(12)])
 

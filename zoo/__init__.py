@@ -5,11 +5,24 @@ import lazy_loader
 from zoo.anatomy import Anatomy, describe
 from zoo.registry import Card, Paper, Scaling, get_card, list_models, register
 
-_lazy_getattr, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"builder": ["create_model"]})
+_lazy_getattr, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"builder": ["create_model"], "score_map": ["score_map_model"]}
+)
 
 
 def __getattr__(name: str) -> object:
     return _lazy_getattr(name)
 
 
-__all__ = ["Anatomy", "Card", "Paper", "Scaling", "create_model", "describe", "get_card", "list_models", "register"]
+__all__ = [
+    "Anatomy",
+    "Card",
+    "Paper",
+    "Scaling",
+    "create_model",
+    "describe",
+    "get_card",
+    "list_models",
+    "register",
+    "score_map_model",
+]

@@ -171,6 +171,7 @@ def dissect(model: "keras.Model") -> Anatomy:
 
 def _walk(model: "keras.Model", views: dict[int, _Views]) -> Iterator[Layer]:
     """Layers in order; `views` of the tensors is filled along the way. Nested models are entered."""
+    model = getattr(model, "_functional", None) or model  # a Sequential keeps its graph there
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
@@ -208,21 +209,26 @@ def _look(layer: Any, input_shape: tuple, output_shape: tuple, views: _Views) ->
     window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if window is None:
         return views if output_shape[1:3] == input_shape[1:3] else None
-    dilation = getattr(layer, "dilation_rate", (1, 1))
+    same = getattr(layer, "padding", "valid") == "same"
+    along = (_pair(value) for value in (window, getattr(layer, "strides", 1), getattr(layer, "dilation_rate", 1)))
     result = []
-    for view, size, units, stride, rate in zip(views, input_shape[1:3], window, layer.strides, dilation, strict=True):
+    for view, size, units, stride, rate in zip(views, input_shape[1:3], *along, strict=True):
         extent = (units - 1) * rate + 1
         # TensorFlow's rule for "same": as much as the last window needs, the smaller half of it before.
-        missing = max((math.ceil(size / stride) - 1) * stride + extent - size, 0) if layer.padding == "same" else 0
+        missing = max((math.ceil(size / stride) - 1) * stride + extent - size, 0) if same else 0
         result.append(view.through(extent, stride, missing // 2))
     return tuple(result)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _layer(layer: Any, inputs: Sequence[Any], output: Any, views: _Views) -> Layer:
     shape = tuple(output.shape[1:])
     own = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
     positions = math.prod(shape[:-1]) if len(shape) == 3 else 1
-    macs = _macs(layer, inputs[0].shape, shape)
+    macs = _macs(layer, shape)
     shared = macs > 0 and len(shape) == 3 and not getattr(layer, "unshared", False)
     values_in = sum(math.prod(tensor.shape[1:]) for tensor in inputs)
     return Layer(
@@ -240,10 +246,8 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, views: _Views) -> Lay
     )
 
 
-def _macs(layer: Any, input_shape: tuple, shape: tuple) -> int:
-    """Multiply-adds of one picture: every weight of a kernel is used once at every position of the output."""
-    if hasattr(layer, "macs"):  # layers of the zoo whose kernels are not plain
-        return int(layer.macs(input_shape))
+def _macs(layer: Any, shape: tuple) -> int:
+    """Multiply-adds of one picture: a shared weight is used at every position of the output, another once."""
     kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
-    positions = math.prod(shape[:-1])
+    positions = 1 if getattr(layer, "unshared", False) else math.prod(shape[:-1])
     return sum(positions * math.prod(kernel.shape) for kernel in kernels if kernel is not None)

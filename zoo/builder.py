@@ -6,7 +6,7 @@ import keras
 
 from zoo.errors import RequestError, unknown
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
-from zoo.registry import Card, check_options, get_card
+from zoo.registry import Card, Scaling, check_options, get_card
 
 
 def create_model(
@@ -59,8 +59,8 @@ def create_model(
 
     nonlinearity = card.options.get("nonlinearity")
     image = keras.Input(shape, name="image")
-    scaled = keras.layers.Rescaling(card.scaling.scale, card.scaling.offset, name="rescaling")(image)
     try:
+        scaled = rescale(card.scaling, image)
         backbone = _backbone(card, shape, options)
         scores = apply_head(
             backbone(scaled),
@@ -69,7 +69,9 @@ def create_model(
             hidden=hidden,
             dropout=dropout,
             activation=activation,
-            nonlinearity=options.get("nonlinearity", nonlinearity.default if nonlinearity else "relu"),
+            nonlinearity=options.get(
+                "nonlinearity", nonlinearity.default if nonlinearity else card.hidden_nonlinearity
+            ),
         )
     except (ValueError, TypeError) as error:
         if isinstance(error, RequestError):
@@ -78,6 +80,14 @@ def create_model(
         why = str(error).strip().splitlines()[0]
         raise RequestError(f"{name} cannot be built for pictures of {size} with pooling {pooling!r}: {why}") from error
     return keras.Model(image, scores, name=name)
+
+
+def rescale(scaling: Scaling, image: keras.KerasTensor) -> keras.KerasTensor:
+    """Pixels 0-255 (B, H, W, C) as the architecture expects them."""
+    scaling = scaling.for_channels(image.shape[-1])
+    if scaling.order == "bgr":
+        image = keras.ops.flip(image, axis=-1)
+    return keras.layers.Rescaling(scaling.scale, scaling.offset, name="rescaling")(image)
 
 
 def _backbone(card: Card, shape: tuple[int | None, int | None, int], options: dict[str, Any]) -> keras.Model:

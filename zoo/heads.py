@@ -1,9 +1,12 @@
 """From a feature map to scores."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import lazy_loader
 
+from zoo import layers
+from zoo.errors import RequestError
 from zoo.registry import Tensor
 
 keras = lazy_loader.load("keras")
@@ -24,16 +27,70 @@ def maximum(features: Tensor, classes: int) -> Tensor:
     return keras.layers.GlobalMaxPooling2D(name="pooling")(features)
 
 
+def average_max(features: Tensor, classes: int) -> Tensor:
+    """The mean and the largest value of each feature map, side by side."""
+    return keras.layers.Concatenate(name="average_max")(
+        [
+            keras.layers.GlobalAveragePooling2D(name="average")(features),
+            keras.layers.GlobalMaxPooling2D(name="max")(features),
+        ]
+    )
+
+
+def gem(features: Tensor, classes: int) -> Tensor:
+    """The power mean of each feature map, with a learned exponent (Radenovic et al. 2018, section 3.2)."""
+    return layers.GlobalGeneralizedMeanPooling2D(name="pooling")(features)
+
+
+def lp(features: Tensor, classes: int) -> Tensor:
+    """The root mean square of each feature map (Boureau et al. 2010)."""
+    return layers.GlobalLpPooling2D(name="pooling")(features)
+
+
+def attention(features: Tensor, classes: int) -> Tensor:
+    """The mean over all places, weighted by a learned relevance (Ilse et al. 2018, section 2.4)."""
+    return layers.GlobalAttentionPooling2D(name="pooling")(features)
+
+
+def adaptive_average(features: Tensor, classes: int) -> Tensor:
+    """The mean of each region of a 4x4 grid, whatever the picture's size."""
+    return _regions(features, 4, "average")
+
+
+def adaptive_max(features: Tensor, classes: int) -> Tensor:
+    """The largest value in each region of a 4x4 grid, whatever the picture's size."""
+    return _regions(features, 4, "max")
+
+
+def pyramid(features: Tensor, classes: int) -> Tensor:
+    """The largest value in each region of grids 4x4, 2x2 and 1x1: 21 a feature map (He et al. 2014, figure 3)."""
+    levels = [_regions(features, grid, "max") for grid in PYRAMID]
+    return keras.layers.Concatenate(name="pyramid")(levels)
+
+
 def convolutional(features: Tensor, classes: int) -> Tensor:
     """One score map a class by a 1x1 convolution, then the mean of each (Springenberg et al. 2015, section 3)."""
     scores = keras.layers.Conv2D(classes, 1, name="score_map")(features)
     return keras.layers.GlobalAveragePooling2D(name="pooling")(scores)
 
 
+def _regions(features: Tensor, grid: int, statistic: Literal["average", "max"]) -> Tensor:
+    regions = layers.RegionPooling2D(grid, statistic, name=f"regions_{grid}x{grid}")(features)
+    return keras.layers.Flatten(name=f"flat_{grid}x{grid}")(regions)
+
+
+PYRAMID = (4, 2, 1)
 HEADS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "flatten": flatten,
     "average": average,
     "max": maximum,
+    "average_max": average_max,
+    "gem": gem,
+    "lp": lp,
+    "attention": attention,
+    "adaptive_average": adaptive_average,
+    "adaptive_max": adaptive_max,
+    "pyramid": pyramid,
     "convolutional": convolutional,
 }
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
@@ -57,7 +114,16 @@ def apply_head(
         dropout: rate before each fully connected layer.
         activation: `softmax` (one class a picture), `sigmoid` (several), `linear` (logits, or regression).
         nonlinearity: of the hidden layers.
+
+    Raises:
+        RequestError: `flatten` of a feature map whose size is open.
     """
+    if pooling == "flatten" and None in features.shape[1:]:
+        open_to_all = ", ".join(name for name in HEADS if name != "flatten")
+        raise RequestError(
+            f"pooling 'flatten' needs pictures of one fixed size: give height and width in input_shape, or choose "
+            f"one of {open_to_all}."
+        )
     x = HEADS[pooling](features, classes)
     if pooling != "convolutional":
         for number, units in enumerate(hidden, start=1):

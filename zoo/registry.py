@@ -36,10 +36,51 @@ class Paper:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What the model does to pixels 0-255 first: `pixel * scale + offset`."""
+    """What the model does to pixels 0-255 first: `pixel * scale + offset`, after putting channels in `order`.
 
-    scale: float
-    offset: float = 0.0
+    Attributes:
+        scale, offset: one number, or one a channel in the order of `order`. Pictures whose channels are other in
+            number than these (grey ones) get the mean of each.
+        order: `bgr` turns the channels of an RGB picture round, as the Caffe models were trained.
+    """
+
+    scale: float | tuple[float, ...]
+    offset: float | tuple[float, ...] = 0.0
+    order: Literal["rgb", "bgr"] = "rgb"
+
+    def for_channels(self, channels: int) -> "Scaling":
+        """The scaling for pictures of this many channels: itself, or the mean over its own channels."""
+        own = [len(values) for values in (self.scale, self.offset) if isinstance(values, tuple)]
+        if self.order == "rgb" and not own:
+            return self
+        if channels in own:
+            return self
+        return Scaling(_mean(self.scale), _mean(self.offset))
+
+    def __str__(self) -> str:
+        def text(values: float | tuple[float, ...]) -> str:
+            if isinstance(values, tuple):
+                return f"({', '.join(f'{value:.4g}' for value in values)})"
+            return f"{values:.6g}"
+
+        turned = "in BGR order, " if self.order == "bgr" else ""
+        return f"{turned}pixel * {text(self.scale)} + {text(self.offset)}"
+
+
+def _mean(values: float | tuple[float, ...]) -> float:
+    return sum(values) / len(values) if isinstance(values, tuple) else values
+
+
+IDENTITY = Scaling(1.0)
+ZERO_TO_ONE = Scaling(1 / 255)
+PLUS_MINUS_ONE = Scaling(1 / 127.5, -1.0)
+# The mean and standard deviation of ImageNet's pixels, as torchvision's models and Keras' mode "torch" have it.
+IMAGENET = Scaling(
+    tuple(1 / 255 / deviation for deviation in (0.229, 0.224, 0.225)),
+    tuple(-mean / dev for mean, dev in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))),
+)
+# ImageNet's mean pixel is subtracted and nothing divided: Keras' mode "caffe".
+CAFFE = Scaling(1.0, (-103.939, -116.779, -123.68), order="bgr")
 
 
 @dataclass(frozen=True)
@@ -53,9 +94,13 @@ class Card:
         paper: where it was published.
         input_shape: default picture, (H, W, C).
         classes: default number of classes, the paper's.
-        parameters: trainable parameters at the defaults, to the digit.
+        parameters: all parameters at the defaults, to the digit, as Keras' `model.count_params()`: what is trained,
+            and what BatchNorm keeps as running statistics.
+        trainable_parameters: those of them that are trained, which is what PyTorch's model lists and many papers
+            count. Where a paper publishes a third number, `notes` says how it comes about.
         pooling: the paper's head, a name in `zoo.heads.HEADS`.
         hidden: units of the head's hidden layers.
+        hidden_nonlinearity: of those layers, where the architecture has no option `nonlinearity`.
         dropout: rate of dropout in the head, 0 to 1.
         scaling: what becomes of pixels 0-255.
         notes: where construction and paper differ, or papers differ among themselves.
@@ -69,8 +114,10 @@ class Card:
     input_shape: tuple[int, int, int]
     classes: int
     parameters: int
+    trainable_parameters: int
     pooling: str
     hidden: tuple[int, ...]
+    hidden_nonlinearity: str
     dropout: float
     scaling: Scaling
     notes: str
@@ -104,12 +151,16 @@ def register(
     parameters: int,
     pooling: str,
     scaling: Scaling,
+    trainable_parameters: int | None = None,
     classes: int = 10,
     hidden: tuple[int, ...] = (),
+    hidden_nonlinearity: str = "relu",
     dropout: float = 0.0,
     notes: str = "",
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Registers an architecture under its function's name; the arguments are those of `Card`.
+
+    `trainable_parameters` may be left out where everything is trained (no BatchNorm).
 
     Raises:
         ValueError: the name is taken, or the function has no docstring to take the summary from.
@@ -129,8 +180,10 @@ def register(
             input_shape=input_shape,
             classes=classes,
             parameters=parameters,
+            trainable_parameters=parameters if trainable_parameters is None else trainable_parameters,
             pooling=pooling,
             hidden=hidden,
+            hidden_nonlinearity=hidden_nonlinearity,
             dropout=dropout,
             scaling=scaling,
             notes=notes,

@@ -1,5 +1,7 @@
-"""From a name to pictures and labels: `load("digits")`, `load("tfds:mnist")`."""
+"""From a name to pictures and labels: `load("digits")`, `load("tfds:mnist")`, `load("folder")`, `load("table.csv")`."""
 
-from recipes.data.dataset import Data, Split, check_source, load
+from recipes.data.dataset import Data, Split, class_weights
+from recipes.data.loading import load
+from recipes.data.sources import check_source
 
-__all__ = ["Data", "Split", "check_source", "load"]
+__all__ = ["Data", "Split", "check_source", "class_weights", "load"]

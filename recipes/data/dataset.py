@@ -1,30 +1,53 @@
 """What every source of pictures is turned into."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from os.path import relpath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from recipes.data.picture import Resize
-from zoo.errors import FailureError, RequestError, unknown
+from recipes.data.findings import Finding
 
-NAMED = ("digits",)
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Task = Literal["classification", "multilabel", "regression"]
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures uint8 (N, H, W, C) with pixels 0-255, and their labels int64 (N,), in a fixed order."""
+    """Pictures and labels in a fixed order.
+
+    Attributes:
+        images: uint8 (N, H, W, C), pixels 0-255; an `np.memmap` where the set does not fit in memory.
+        labels: int64 (N,); multi-label float32 (N, classes) of 0 and 1; regression float32 (N,).
+        files: the picture file behind each row, None where pictures are not files.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    files: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: Any) -> "Split":
-        return Split(self.images[rows], self.labels[rows])
+        files = None if self.files is None else tuple(np.asarray(self.files, object)[rows])
+        return Split(self.images[rows], self.labels[rows], files)
+
+    def batches(self, batch_size: int, *, seed: int | None = None) -> "tf.data.Dataset":
+        """All pictures once, in batches (uint8 (B, H, W, C), labels (B, ...)); the last batch may be smaller.
+
+        Args:
+            batch_size: pictures a batch.
+            seed: shuffles, in another order every time the dataset is gone through; in order if None.
+        """
+        from recipes.data.batches import batches
+
+        return batches(self.images, self.labels, batch_size, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +56,11 @@ class Data:
 
     Attributes:
         source: what `load` was given.
-        class_names: position is the label.
+        class_names: position is the label; for regression the name of the one number.
         picture_shape: (H, W, C) of the pictures as they came, None where they differ among themselves.
+        task: what the labels are, see `Split.labels`.
+        skipped: files that were left out because they cannot be used (`skip_bad`).
+        root: the folder that the names in `split_table` are relative to, None where pictures are not files.
     """
 
     source: str
@@ -43,98 +69,62 @@ class Data:
     train: Split
     validation: Split
     test: Split
+    task: Task = "classification"
+    skipped: tuple[Finding, ...] = ()
+    root: Path | None = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many pictures each part has."""
+        return {part: len(getattr(self, part)) for part in PARTS}
+
+    def split_table(self) -> list[dict[str, str]]:
+        """Which file is in which part: rows of `file` (relative to `root`), `split` and `label`.
+
+        Kept as CSV, `load(..., split_table=FILE)` gives exactly these pictures again. Empty where pictures are not
+        files: such sets bring their own parts, or are split by the seed alone.
+        """
+        rows = []
+        for part in PARTS:
+            split = getattr(self, part)
+            for file, label in zip(split.files or (), split.labels, strict=bool(split.files)):
+                text = label_text(label, self.class_names, self.task)
+                rows.append({"file": relative(file, self.root), "split": part, "label": text})
+        return rows
 
 
-def check_source(source: str) -> None:
-    """Answers at once, without loading anything, whether `source` can name data.
-
-    Raises:
-        RequestError: it cannot; the message says what is allowed and the nearest match.
-    """
-    if source in NAMED or (source.startswith("tfds:") and source != "tfds:"):
-        return
-    raise unknown("data", source, [*NAMED, "tfds:NAME"])
+def relative(file: str, root: Path) -> str:
+    """The name of a file in a split table: the same, however the path to it was written."""
+    return Path(relpath(file, root)).as_posix()
 
 
-def load(
-    source: str,
-    *,
-    image_shape: tuple[int, int, int] | None = None,
-    resize: Resize = "fill",
-    split_seed: int = 0,
-) -> Data:
-    """Loads, resizes and splits a set of labelled pictures.
+def label_text(label: Any, class_names: tuple[str, ...], task: Task) -> str:
+    """A label as a table writes it: a class, several with `|` between them, or a number."""
+    if task == "regression":
+        return repr(float(label))
+    if task == "multilabel":
+        return "|".join(name for name, there in zip(class_names, label, strict=True) if there)
+    return class_names[int(label)]
+
+
+def class_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
+    """Weights that let every class count the same: pictures / (classes * pictures of the class).
 
     Args:
-        source: `digits` (embedded, needs no network) or `tfds:NAME[/CONFIG][:VERSION]`.
-        image_shape: (H, W, C) of the arrays; as the pictures are if None.
-        resize: what is done to pictures of another size, see `recipes.data.picture.to_array`.
-        split_seed: draws validation and test, stratified by class, where the source does not bring its own.
-
-    Raises:
-        RequestError: no such source, or pictures of different sizes without `image_shape`.
-        FailureError: the source exists but could not be prepared (no network, no space, no permission).
+        labels: int64 (N,), every class at least once.
+        classes: how many there are.
     """
-    check_source(source)
-    from recipes.data import tfds_source
+    from sklearn.utils.class_weight import compute_class_weight
 
-    parts, class_names = tfds_source.open_source(source)
-    shapes: set[tuple[int, ...]] = set()
-    splits = {name: _gather(examples, shapes, image_shape, resize, source) for name, examples in parts.items()}
-    _cut(splits, split_seed)
-    return Data(
-        source=source,
-        class_names=class_names,
-        picture_shape=next(iter(shapes)) if len(shapes) == 1 else None,
-        **splits,
-    )
+    weights = compute_class_weight("balanced", classes=np.arange(classes), y=labels)
+    return {label: float(weight) for label, weight in enumerate(weights)}
 
 
-def _gather(
-    examples: Iterator[tuple[np.ndarray, int]],
-    shapes: set[tuple[int, ...]],
-    image_shape: tuple[int, int, int] | None,
-    resize: Resize,
-    source: str,
-) -> Split:
-    from PIL import Image
-
-    from recipes.data.picture import to_array
-
-    images, labels = [], []
-    for image, label in examples:
-        shapes.add(image.shape)
-        shape = image_shape or image.shape
-        if image.shape != shape:
-            image = to_array(Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image), shape, resize)
-        images.append(image)
-        labels.append(label)
-    if image_shape is None and len(shapes) > 1:
-        raise RequestError(f"{source} has pictures of different sizes; say which size to bring them to (image_shape).")
-    if not images:
-        raise FailureError(f"{source} has a part without any picture.")
-    return Split(np.stack(images), np.asarray(labels, np.int64))
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order of their labels: whole numbers by value, anything else as text."""
+    names = set(names)
+    return tuple(sorted(names, key=int) if all(_is_plain_number(name) for name in names) else sorted(names))
 
 
-def _cut(splits: dict[str, Split], seed: int) -> None:
-    """Cuts the missing parts off `train`, stratified: a fifth to test, a tenth of the rest to validate."""
-    from sklearn.model_selection import train_test_split
-
-    for part, share in (("test", 0.2), ("validation", 0.1)):
-        if part in splits:
-            continue
-        train = splits["train"]
-        try:
-            kept, cut = train_test_split(
-                np.arange(len(train)), test_size=share, random_state=seed, stratify=train.labels
-            )
-        except ValueError as error:
-            raise RequestError(f"too few pictures to cut off a {part} part: {error}") from None
-        splits["train"], splits[part] = train[np.sort(kept)], train[np.sort(cut)]
-
-
-def data_dir() -> Path:
-    """Where prepared sets live: `TFDS_DATA_DIR`, or `~/tensorflow_datasets`."""
-    import tensorflow_datasets as tfds
-
-    return Path(tfds.core.constants.DATA_DIR).expanduser()
+def _is_plain_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")

@@ -1,17 +1,23 @@
 """One picture, from whatever file it comes in to the array a model takes. The only decoder there is."""
 
+import contextlib
+import hashlib
+import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from zoo.errors import RequestError
 
 Resize = Literal["fill", "fit", "stretch"]
 RESIZE_RULES: tuple[str, ...] = get_args(Resize)
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's own limit; a picture of more is taken for a bomb
+THUMBNAIL = (18, 16)  # width and height of the grey thumbnail that duplicates are found by
 _BILINEAR = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _RULES: dict[str, Callable[[Image.Image, tuple[int, int]], Image.Image]] = {
     "fill": lambda image, size: ImageOps.fit(image, size, _BILINEAR),
@@ -20,38 +26,117 @@ _RULES: dict[str, Callable[[Image.Image, tuple[int, int]], Image.Image]] = {
 }
 
 
+class PictureError(RequestError):
+    """A file that no picture comes out of.
+
+    Attributes:
+        path: the file.
+        kind: `missing`, `unreadable`, `empty`, `truncated`, `bomb` or `undecodable`.
+        detail: the rest of the sentence that begins with the file's name.
+    """
+
+    def __init__(self, path: str | Path, kind: str, detail: str) -> None:
+        super().__init__(f"{path} {detail}")
+        self.path, self.kind, self.detail = str(path), kind, detail
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a picture file tells.
+
+    Attributes:
+        format: by content: "JPEG", "PNG", ...
+        mode: Pillow's name of the pixels as they are stored: "RGB", "CMYK", "I;16", "P", ...
+        width, height: after turning by the EXIF orientation.
+        animated: there is more than the first frame.
+        transparent: there are see-through pixels, or could be.
+        digest: of the file's bytes.
+        thumbnail: grey, 18 wide and 16 high, one byte a pixel.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    animated: bool
+    transparent: bool
+    digest: bytes
+    thumbnail: bytes
+
+
+@contextlib.contextmanager
+def pillow_warnings() -> Iterator[None]:
+    """Too many pixels are an error inside; Pillow's remarks on odd metadata are not shown.
+
+    Python's warning filters belong to the process, not to a thread: enter this once, around all threads.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
 def read(path: str | Path) -> Image.Image:
     """Decodes a picture file by its content, whatever its ending; of an animation, the first frame.
 
     Raises:
         RequestError: the file is missing, empty, truncated or not a picture; the message names it.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise RequestError(f"{path} is a folder, not a picture.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise RequestError(f"{path} does not exist.") from None
-    except PermissionError:
-        raise RequestError(f"{path} may not be read: permission denied.") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise RequestError(f"{path} has more than {limit} million pixels; allowed: fewer.") from None
-    except UnidentifiedImageError:
-        why = "is empty" if path.stat().st_size == 0 else "is not a picture that can be decoded"
-        raise RequestError(f"{path} {why}; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-    ) as error:  # what Pillow's decoders raise for damaged files
-        raise RequestError(f"{path} is damaged: {str(error).strip().splitlines()[0]}.") from None
+    with pillow_warnings():
+        return decode(path)
+
+
+def decode(path: str | Path, content: bytes | None = None) -> Image.Image:
+    """As `read`, for use inside `pillow_warnings`.
+
+    Args:
+        path: the file, or the name that errors call `content` by.
+        content: the file's bytes; read from `path` if None.
+
+    Raises:
+        PictureError: no picture comes out.
+    """
+    with _explained(path, content), _opened(path, content) as file:
+        image = Image.open(file)
+        image.load()
+        return _turned(image)
+
+
+def look(path: str | Path) -> Look:
+    """Reads and decodes all of a picture file without keeping its pixels, for use inside `pillow_warnings`.
+
+    JPEGs are decoded at an eighth of their size: every byte is still read and checked.
+
+    Raises:
+        PictureError: no picture comes out.
+    """
+    with _explained(path, None), open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha1").digest()  # not for security: for equal files
+        file.seek(0)
+        image = Image.open(file)
+        mode, (width, height) = image.mode, image.size
+        animated = bool(getattr(image, "is_animated", False))
+        transparent = image.has_transparency_data
+        image.draft("L" if mode in ("RGB", "L") else None, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
+        image.load()
+        turned = _turned(image)
+        if turned is not image and _orientation(image) >= 5:  # 5 to 8 lie on their side
+            width, height = height, width
+        small = _plain(turned).convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
+        return Look(image.format or "", mode, width, height, animated, transparent, digest, small.tobytes())
+
+
+def size_of(content: bytes, name: str) -> tuple[int, int, int]:
+    """(H, W, C) of an encoded picture by its header, C as `channels` says, for use inside `pillow_warnings`."""
+    with _explained(name, content), _opened(name, content) as file:
+        image = Image.open(file)
+        height, width = (image.height, image.width) if _orientation(image) < 5 else (image.width, image.height)
+        return height, width, channels(image.mode)
+
+
+def channels(mode: str) -> int:
+    """1 for Pillow's modes of grey, 3 for all others."""
+    return 1 if mode in ("L", "1", "F") or mode.startswith("I") else 3
 
 
 def to_array(image: Image.Image, shape: tuple[int, int, int], resize: Resize = "fill") -> np.ndarray:
@@ -68,15 +153,32 @@ def to_array(image: Image.Image, shape: tuple[int, int, int], resize: Resize = "
     Raises:
         RequestError: another number of channels, or another rule.
     """
-    height, width, channels = shape
-    if channels not in (1, 3):
-        raise RequestError(f"pictures have 1 channel (grey) or 3 (RGB), not {channels}.")
-    if resize not in _RULES:
-        raise RequestError(f"resize={resize!r} is not possible; allowed: {', '.join(_RULES)}.")
-    image = _plain(image).convert("L" if channels == 1 else "RGB")
+    check_shape(shape, resize)
+    height, width, depth = shape
+    image = _plain(image).convert("L" if depth == 1 else "RGB")
     if image.size != (width, height):
         image = _RULES[resize](image, (width, height))
     return np.asarray(image, np.uint8).reshape(shape)
+
+
+def check_shape(shape: tuple[int, int, int], resize: str) -> None:
+    """Raises the `RequestError` of `to_array`."""
+    if len(shape) != 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in shape[:2]):
+        raise RequestError(f"pictures cannot be brought to {shape}; allowed: (height, width, channels).")
+    if shape[2] not in (1, 3):
+        raise RequestError(f"pictures have 1 channel (grey) or 3 (RGB), not {shape[2]}.")
+    if resize not in _RULES:
+        raise RequestError(f"resize={resize!r} is not possible; allowed: {', '.join(_RULES)}.")
+
+
+def from_array(pixels: np.ndarray) -> Image.Image:
+    """A picture from uint8 (H, W, 1) or (H, W, 3)."""
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """What `Look.thumbnail` holds, of a picture that is decoded already."""
+    return _plain(image).convert("L").resize(THUMBNAIL, Image.Resampling.BOX).tobytes()
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -89,3 +191,47 @@ def _plain(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Upright by its EXIF orientation; as it is where that entry is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # cameras write odd EXIF, and the pixels are there all the same
+        return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as above
+        return 1
+
+
+def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
+    return open(path, "rb") if content is None else io.BytesIO(content)
+
+
+@contextlib.contextmanager
+def _explained(path: str | Path, content: bytes | None) -> Iterator[None]:
+    """Turns whatever opening and decoding raise into a `PictureError`."""
+    try:
+        yield
+    except IsADirectoryError:
+        raise PictureError(path, "unreadable", "is a folder, not a picture.") from None
+    except FileNotFoundError:
+        raise PictureError(path, "missing", "does not exist.") from None
+    except PermissionError:
+        raise PictureError(path, "unreadable", "may not be read: permission denied.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = f"has more than {MAX_PIXELS // 1_000_000} million pixels; allowed: fewer."
+        raise PictureError(path, "bomb", limit) from None
+    except UnidentifiedImageError:
+        if not (content if content is not None else Path(path).stat().st_size):
+            raise PictureError(path, "empty", "is empty; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.") from None
+        allowed = "is not a picture that can be decoded; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF."
+        raise PictureError(path, "undecodable", allowed) from None
+    except Exception as error:  # Pillow's decoders raise nearly anything for damaged files
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        kind = "truncated" if isinstance(error, EOFError) or "truncated" in why.lower() else "undecodable"
+        raise PictureError(path, kind, f"is damaged: {why}.") from None

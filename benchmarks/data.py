@@ -1,0 +1,174 @@
+"""What is claimed about reading pictures: `python benchmarks/data.py [--json]`, about three minutes on two cores.
+
+Both sides of a ratio run in turn, in the same process, so that a noisy machine disturbs both; what is printed are the
+median, the least and the largest of the ratios of each turn. The pictures are JPEGs cut from the two photographs that
+scikit-learn ships. Nothing is left behind.
+
+doctor: examining files (decoding, digest, thumbnail) against merely decoding them with Pillow, two threads each.
+feeding: the second and later epochs of a folder at its own size, reshuffled each time, against
+    `keras.utils.image_dataset_from_directory` uncached, as it comes; once in memory, once mapped from disk.
+memory: the largest resident set of a process that examines the files, and of one that reads them for a training with
+    pictures mapped from disk, less what it takes to import what they need.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+SIDE = 256
+
+
+def photographs(folder: Path, count: int) -> Path:
+    """A folder of two classes with so many JPEGs, all different."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    random = np.random.default_rng(0)
+    sources = [Image.fromarray(image) for image in load_sample_images().images]
+    for number in range(count):
+        image = sources[number % 2]
+        x, y = random.integers(0, image.width - SIDE), random.integers(0, image.height - SIDE)
+        path = folder / ("china", "flower")[number % 2] / f"{number:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.crop((x, y, x + SIDE, y + SIDE)).save(path, quality=90)
+    return folder
+
+
+def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    each = np.divide(ours, theirs)
+    return {
+        "median": round(float(np.median(each)), 2),
+        "min": round(float(each.min()), 2),
+        "max": round(float(each.max()), 2),
+        "ours_per_second": round(float(np.median(ours))),
+        "theirs_per_second": round(float(np.median(theirs))),
+    }
+
+
+def doctor(folder: Path, turns: int) -> dict[str, float]:
+    """Files a second: the whole of `check`, without anything remembered, against decoding alone."""
+    from PIL import Image
+
+    from recipes.data import examine
+    from recipes.data.doctor import check
+
+    examine.THREADS = 2
+    paths = sorted(folder.rglob("*.jpg"))
+
+    def decode(path: Path) -> None:
+        with Image.open(path) as image:
+            image.load()
+
+    ours, theirs = [], []
+    for turn in range(turns):
+        os.environ["CONVZOO_CACHE"] = str(folder.parent / f"doctor-{turn}")
+        began = time.perf_counter()
+        report = check(str(folder), quiet=True)
+        ours.append(len(paths) / (time.perf_counter() - began))
+        assert report.pictures == len(paths)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(decode, paths))
+        theirs.append(len(paths) / (time.perf_counter() - began))
+    began = time.perf_counter()
+    check(str(folder), quiet=True)
+    return ratios(ours, theirs) | {"second_start_seconds": round(time.perf_counter() - began, 2)}
+
+
+def feeding(folder: Path, turns: int) -> dict[str, dict[str, float]]:
+    """Pictures a second at the folder's own size, batches of 64."""
+    import keras
+
+    from recipes.data import load, pixels
+
+    os.environ["CONVZOO_CACHE"] = str(folder.parent / "feeding")
+    shape = (SIDE, SIDE, 3)
+
+    held = load(str(folder), image_shape=shape, quiet=True).train.batches(64, seed=0)
+    pixels.MEMORY = 0
+    mapped = load(str(folder), image_shape=shape, quiet=True).train.batches(64, seed=0)
+    theirs = keras.utils.image_dataset_from_directory(folder, image_size=(SIDE, SIDE), batch_size=64, verbose=False)
+    sides = {"memory": held, "disk": mapped, "keras": theirs}
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(turns + 1):
+        for name, dataset in sides.items():
+            repeats = 1 if name == "keras" else 5  # as long as it takes to be measured
+            began, seen = time.perf_counter(), 0
+            for _ in range(repeats):
+                seen += sum(len(images) for images, _ in dataset)
+            if turn:  # the first epoch is not counted, on either side
+                rates[name].append(seen / (time.perf_counter() - began))
+    return {name: ratios(rates[name], rates["keras"]) for name in ("memory", "disk")}
+
+
+def memory(folder: Path) -> dict[str, float]:
+    """Megabytes."""
+    start = (
+        "import resource, sys; import recipes.data.doctor, recipes.data.pixels, sklearn.model_selection, scipy.sparse;"
+    )
+    size = f"image_shape=({SIDE}, {SIDE}, 3), quiet=True"
+    tasks = {
+        "examining": f"recipes.data.doctor.check({str(folder)!r}, quiet=True)",
+        "reading": f"recipes.data.pixels.MEMORY = 0; recipes.data.load({str(folder)!r}, {size})",
+    }
+    # Of this process alone, since it began: what `getrusage` tells includes the process that started it.
+    end = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    found = {}
+    for name, task in tasks.items():
+        environment = os.environ | {"CONVZOO_CACHE": str(folder.parent / f"memory-{name}")}
+        peaks = []
+        for code in (f"{start} {end}", f"{start} {task}; {end}"):
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=Path(__file__).parents[1],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            peaks.append(float(done.stdout) / 1024)
+        found[name] = {"megabytes": round(peaks[1] - peaks[0]), "with_imports": round(peaks[1])}
+    found["pictures_megabytes"] = round(len(list(folder.rglob("*.jpg"))) * SIDE * SIDE * 3 / 2**20)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--turns", type=int, default=5, help="how often both sides run")
+    parser.add_argument("--files", type=int, default=10_000, help="JPEGs for the measurement of memory")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = photographs(Path(temporary, "photographs"), 2_000)
+        results = {"doctor": doctor(folder, arguments.turns), "feeding": feeding(folder, arguments.turns)}
+        many = photographs(Path(temporary, "many", "photographs"), arguments.files)
+        results["memory"] = memory(many)
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+        return
+    for name, result in (("doctor", results["doctor"]), *(("feeding, " + k, v) for k, v in results["feeding"].items())):
+        print(
+            f"{name}: {result['median']}x (from {result['min']} to {result['max']}), "
+            f"{result['ours_per_second']:,} against {result['theirs_per_second']:,} pictures/s"
+        )
+    print(f"second start of the doctor: {results['doctor']['second_start_seconds']} s")
+    for name in ("examining", "reading"):
+        print(
+            f"memory for {name} {arguments.files:,} JPEGs: {results['memory'][name]['megabytes']} MB "
+            f"({results['memory']['pictures_megabytes']:,} MB of pixels)"
+        )
+
+
+if __name__ == "__main__":
+    main()

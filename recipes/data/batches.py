@@ -1,0 +1,53 @@
+"""Rows of pictures for `tf.data`, whether they lie in memory or in a mapped file."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+_ALIGNMENT = 64  # bytes; TensorFlow ends the process over a tensor that does not begin at a multiple
+
+
+def gather_rows(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from row numbers (B,) to pictures (B, H, W, C), for use inside `Dataset.map`.
+
+    Pictures in memory become one tensor. A mapped file is read where it is, without a copy and without Python, if it is
+    aligned and mapped copy-on-write, as those of the cache are; any other through NumPy.
+
+    Args:
+        images: (N, H, W, C), an array or an `np.memmap`.
+    """
+    if not isinstance(images, np.memmap):
+        held = tf.constant(images)
+        return lambda rows: tf.gather(held, rows)
+    if images.ctypes.data % _ALIGNMENT == 0 and images.flags.c_contiguous and images.flags.writeable:
+        mapped = tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+        return lambda rows: tf.gather(mapped, rows)
+
+    def through_numpy(rows: tf.Tensor) -> tf.Tensor:
+        taken = tf.numpy_function(lambda wanted: images[wanted], [rows], images.dtype, stateful=False)
+        return tf.ensure_shape(taken, (None, *images.shape[1:]))
+
+    return through_numpy
+
+
+def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
+    """All rows once, in batches (images (B, ...), labels (B, ...)), the last of which may be smaller.
+
+    Args:
+        images, labels: equally many rows.
+        batch_size: rows a batch.
+        seed: shuffles, in another order every time the dataset is gone through; in order if None.
+    """
+    count, pictures, targets = len(labels), gather_rows(images), tf.constant(labels)
+    rows = tf.data.Dataset.range(count)
+    if seed is not None:
+        rows = rows.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+
+    def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return pictures(rows), tf.gather(targets, rows)
+
+    dataset = rows.batch(batch_size).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # autotuning stalls for seconds when an iterator ends
+    return dataset.with_options(options)

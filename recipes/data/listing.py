@@ -1,0 +1,69 @@
+"""What a folder or a table says there is, before any picture is opened."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from recipes.data.dataset import PARTS, Task
+from recipes.data.findings import Finding
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Picture files with their labels, in a fixed order.
+
+    Attributes:
+        source: as the user wrote it.
+        root: the folder that names are relative to.
+        names: one file each.
+        labels: as `Split.labels`.
+        class_names: position is the label.
+        task: what the labels are.
+        parts: "train", "validation", "test" or "" (not said) for each file.
+        groups: files of one group belong into one part; None where the source names no groups.
+        meant: whether the ending of a file tells that it was meant as a picture, for each file.
+        findings: what the names alone tell.
+    """
+
+    source: str
+    root: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    task: Task
+    parts: np.ndarray
+    groups: np.ndarray | None = None
+    meant: np.ndarray | None = None
+    findings: tuple[Finding, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        root = str(self.root)
+        return tuple(os.path.join(root, name) for name in self.names)
+
+    @property
+    def given_parts(self) -> tuple[str, ...]:
+        """The parts that the source brings itself."""
+        return tuple(part for part in PARTS if (self.parts == part).any())
+
+    def only(self, rows: np.ndarray) -> "Listing":
+        """The files of `rows`, a mask or row numbers."""
+        return replace(
+            self,
+            names=tuple(np.asarray(self.names, object)[rows]),
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            meant=None if self.meant is None else self.meant[rows],
+        )
+
+    def of_class(self, row: int) -> str:
+        """The label of one file, for people."""
+        from recipes.data.dataset import label_text
+
+        return label_text(self.labels[row], self.class_names, self.task)

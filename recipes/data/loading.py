@@ -1,0 +1,163 @@
+"""From a name, a folder or a table to `Data`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recipes.data.dataset import Data, Split, Task, relative
+from recipes.data.findings import BAD_FILE, listed, shown
+from recipes.data.listing import Listing
+from recipes.data.picture import Resize, channels, check_shape
+from recipes.data.sources import check_source, kind_of, list_source
+from zoo.errors import RequestError
+
+
+def load(
+    source: str,
+    *,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: Resize = "fill",
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    split_table: str | Path | None = None,
+    task: Task | None = None,
+    quiet: bool = False,
+) -> Data:
+    """Loads, checks, resizes and splits a set of labelled pictures.
+
+    Of files, every one is opened and checked first; what was found and the resized pictures are kept in the user's
+    cache folder, so that a second start is immediate. The files themselves are never changed.
+
+    Args:
+        source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
+            class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
+            or TSV table, see `recipes.data.table.list_table`.
+        image_shape: (H, W, C) of the arrays; as the pictures are if None, where they are all of one size by their
+            source; files need it.
+        resize: what is done to pictures of another size, see `recipes.data.picture.to_array`.
+        split_seed: draws test (a fifth) and validation (a tenth of the rest), stratified, where the source does not
+            bring its own. Copies of one picture and files of one group come into one part.
+        skip_bad: leaves files out that cannot be used, instead of stopping; `Data.skipped` lists them.
+        split_table: a CSV file with the rows of `Data.split_table`: exactly these files, in these parts.
+        task: how a table's labels are meant, if not as they look.
+        quiet: no progress and no remarks on stderr.
+
+    Raises:
+        RequestError: no such source, a bad file or an empty class in it, too few pictures to split, or pictures of
+            different sizes without `image_shape`; the message names the file and the ways on.
+        FailureError: the source exists but could not be prepared (no network, no space, no permission).
+    """
+    check_source(source)
+    if image_shape is not None:
+        check_shape(image_shape, resize)
+        image_shape = tuple(int(n) for n in image_shape)
+    kind = kind_of(source)
+    if kind in ("folder", "table"):
+        if image_shape is None:
+            raise RequestError(f"{shown(source)}: say which size to bring the pictures to (image_shape).")
+        listing = list_source(source, task)
+        if split_table is not None:
+            listing = _as_in(split_table, listing)
+        return _load_files(listing, image_shape, resize, split_seed, skip_bad=skip_bad, quiet=quiet)
+    if task not in (None, "classification"):
+        raise RequestError(f"{source} is a set of classes: task={task!r} is not possible.")
+    if split_table is not None:
+        raise RequestError(f"{source} is not made of files: it has no split table, its parts follow from the seed.")
+    from recipes.data.arrays import load_arrays
+
+    return load_arrays(source, image_shape, resize, split_seed, quiet=quiet)
+
+
+def _load_files(
+    listing: Listing,
+    shape: tuple[int, int, int],
+    resize: Resize,
+    seed: int,
+    *,
+    skip_bad: bool,
+    quiet: bool,
+) -> Data:
+    from recipes.data import doctor, pixels, splits
+
+    diagnosis = doctor.diagnose(listing, quiet=quiet)
+    skipped = tuple(finding for finding in diagnosis.findings if finding.kind in BAD_FILE)
+    source = shown(listing.source)
+    if skipped and not skip_bad:
+        raise RequestError(
+            f"{source}: {len(skipped):,} file{'s' * (len(skipped) != 1)} cannot be used: {listed(skipped)}. "
+            f"`zoo data check {source}` lists them; mend or remove them, or leave them out with --skip-bad."
+        )
+    if errors := [finding for finding in diagnosis.findings if finding.is_error and finding not in skipped]:
+        raise RequestError(" ".join(f"{finding.path} {finding.detail}" for finding in errors[:3]))
+    kept = diagnosis.listing
+    given = {part: np.flatnonzero(kept.parts == part) for part in kept.given_parts}
+    given = given or {"train": np.arange(len(kept))}
+    if "train" not in given:
+        raise RequestError(f"{source} has no part `train`; it has {', '.join(given)}.")
+    parts = splits.cut(
+        given,
+        splits.strata(kept.labels, kept.task),
+        seed=seed,
+        together=diagnosis.together,
+        groups=kept.groups,
+    )
+    if kept.task == "classification":
+        _check_classes(parts, kept)
+    paths = kept.paths
+    digests = [found.look.digest for found in diagnosis.looks]
+    images = pixels.load_files(parts, paths, digests, shape, resize, quiet=quiet)
+    files = np.asarray(paths, object)
+    shapes = {(found.look.height, found.look.width, channels(found.look.mode)) for found in diagnosis.looks}
+    return Data(
+        source=listing.source,
+        class_names=kept.class_names,
+        picture_shape=shapes.pop() if len(shapes) == 1 else None,
+        **{part: Split(images[part], kept.labels[rows], tuple(files[rows])) for part, rows in parts.items()},
+        task=kept.task,
+        skipped=skipped,
+        root=kept.root,
+    )
+
+
+def _check_classes(parts: dict[str, np.ndarray], kept: Listing) -> None:
+    """Every class in training and, where the parts were cut here, in all of them."""
+    for part, rows in parts.items():
+        if part in kept.given_parts and part != "train":
+            continue
+        absent = np.setdiff1d(np.arange(len(kept.class_names)), kept.labels[rows])
+        if len(absent):
+            raise RequestError(
+                f"{shown(kept.source)}: no picture of class {kept.class_names[absent[0]]} is left for the part {part}: "
+                "its pictures are too few, copies of each other, or of too few groups."
+            )
+
+
+def _as_in(table: str | Path, listing: Listing) -> Listing:
+    """The listing reduced to the files of a split table, in its parts."""
+    from recipes.data.splits import read_split_table
+
+    position = {relative(path, listing.root): row for row, path in enumerate(listing.paths)}
+    rows = read_split_table(table)
+    missing = [row["file"] for row in rows if row["file"] not in position]
+    if missing:
+        first = shown(listing.root / missing[0])
+        raise RequestError(
+            f"{first}, which {shown(table)} names, is not there any more"
+            + (f", nor are {len(missing) - 1:,} others." if len(missing) > 1 else ".")
+        )
+    chosen = np.asarray([position[row["file"]] for row in rows])
+    for row, where in zip(rows, chosen, strict=True):
+        if listing.task != "regression" and row["label"] != listing.of_class(where):
+            raise RequestError(
+                f"{shown(listing.root / row['file'])} has the label {listing.of_class(where)!r} now; "
+                f"{shown(table)} has it as {row['label']!r}."
+            )
+    kept = listing.only(chosen)
+    parts = np.asarray([row["split"] for row in rows], "U10")
+    labels, class_names = kept.labels, kept.class_names
+    if kept.task == "classification":  # a class that came later must not move the numbers of the others
+        used, labels = np.unique(labels, return_inverse=True)
+        class_names = tuple(class_names[label] for label in used)
+    labels = labels.astype(kept.labels.dtype)
+    return replace(kept, labels=labels, class_names=class_names, parts=parts, groups=None, findings=())

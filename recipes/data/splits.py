@@ -1,0 +1,149 @@
+"""Which picture goes into which part."""
+
+import csv
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from recipes.data.dataset import PARTS, Task
+from recipes.data.findings import shown
+from zoo.errors import RequestError
+
+SHARES = (("test", 0.2), ("validation", 0.1))  # of what is left when it is cut off
+_RARE = 3  # of a combination of labels seen less often, no picture could be put into each part
+
+
+def strata(labels: np.ndarray, task: Task) -> np.ndarray:
+    """int64 (N,): what a cut keeps the proportions of. Classes; sets of classes; tenths of the range of values."""
+    if task == "classification":
+        return labels
+    if task == "regression":
+        edges = np.quantile(labels, np.linspace(0, 1, 11)[1:-1])
+        return np.searchsorted(edges, labels).astype(np.int64)
+    _, kind, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    kind = kind.reshape(-1)
+    return np.where(counts[kind] < _RARE, -1, kind)
+
+
+def cut(
+    given: Mapping[str, np.ndarray],
+    kinds: np.ndarray,
+    *,
+    seed: int,
+    together: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Cuts the parts that are missing off the training part: a fifth to test, a tenth of the rest to validate.
+
+    Args:
+        given: row numbers of the parts that there are; `train` at least.
+        kinds: see `strata`; every kind with enough pictures is in every part.
+        seed: draws the cut.
+        together: (N,) numbers; rows of one number (copies of one picture) are never parted.
+        groups: (N,) names of groups, as `together`; scikit-learn balances large groups over the parts.
+
+    Returns:
+        Sorted row numbers of `train`, `validation` and `test`.
+
+    Raises:
+        RequestError: a class has too few pictures, or too few groups, for each part to have one.
+    """
+    if not 0 <= seed < 2**32:
+        raise RequestError(f"split_seed={seed} is not possible; allowed: whole numbers from 0 to 2**32 - 1.")
+    rows = {part: np.sort(given[part]) for part in PARTS if part in given}
+    for number, (part, share) in enumerate(SHARES):
+        if part in rows:
+            continue
+        train = rows["train"]
+        random = np.random.RandomState([seed, number])  # its stream is promised never to change
+        if groups is None:
+            chosen = _drawn(train, kinds, together, share, random)
+        else:
+            chosen = _drawn_by_group(train, kinds, together, groups, share, random)
+        if not 0 < chosen.sum() < len(train):
+            raise RequestError(f"too few pictures ({len(train)}) to cut off a {part} part.")
+        rows["train"], rows[part] = train[~chosen], train[chosen]
+    return {part: rows[part] for part in PARTS}
+
+
+def _drawn(
+    train: np.ndarray, kinds: np.ndarray, together: np.ndarray | None, share: float, random: np.random.RandomState
+) -> np.ndarray:
+    """A mask over `train`. Each kind by itself, at least one: rounding over all of them would leave small ones out."""
+    units = train if together is None else together[train]
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    kind_of_unit = kinds[train[first]]
+    chosen = np.zeros(len(first), bool)
+    for kind in np.unique(kind_of_unit):
+        members = random.permutation(np.flatnonzero(kind_of_unit == kind))
+        if len(members) > 1:
+            chosen[members[: max(1, round(share * len(members)))]] = True
+    return chosen[unit]
+
+
+def _drawn_by_group(
+    train: np.ndarray,
+    kinds: np.ndarray,
+    together: np.ndarray | None,
+    groups: np.ndarray,
+    share: float,
+    random: np.random.RandomState,
+) -> np.ndarray:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    units = joined(groups[train], together[train] if together is not None else np.arange(len(train)))
+    most = min(round(1 / share), len(np.unique(units)))
+    if most < 2:
+        raise RequestError("all pictures are of one group: they cannot be parted.")
+    kinds = kinds[train]
+    best, fewest_absent = np.zeros(len(train), bool), np.inf
+    with warnings.catch_warnings(action="ignore"):  # that a class is small: it is seen here whether it is too small
+        for folds in range(most, 1, -1):  # a larger share where the groups are too few for every class to be held out
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=random)
+            try:
+                cuts = [held for _, held in splitter.split(train, kinds, units)]
+            except ValueError:  # more folds than pictures of any class
+                continue
+            for held in cuts:
+                chosen = np.zeros(len(train), bool)
+                chosen[held] = True
+                absent = sum(len(np.setdiff1d(kinds, kinds[side])) for side in (chosen, ~chosen))
+                if absent < fewest_absent:
+                    best, fewest_absent = chosen, absent
+                if not absent:
+                    return best
+    return best
+
+
+def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Numbers that are equal where rows hang together by either of the two, directly or through others."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    _, first = np.unique(one.astype(str), return_inverse=True)
+    _, second = np.unique(other, return_inverse=True)
+    second = second + first.max() + 1
+    size = int(second.max()) + 1
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(size, size))
+    return connected_components(links, directed=False)[1][first]
+
+
+def read_split_table(path: str | Path) -> list[dict[str, str]]:
+    """The rows of `Data.split_table`, from the CSV file that they were kept in.
+
+    Raises:
+        RequestError: no such file, or not such a table.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except FileNotFoundError:
+        raise RequestError(f"{shown(path)} does not exist.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{shown(path)} cannot be read: {error}.") from None
+    good = rows and all(set(row) == {"file", "split", "label"} and row["split"] in PARTS for row in rows)
+    if not good or any(value is None for row in rows for value in row.values()):
+        raise RequestError(f"{shown(path)} is not a table of file, split and label.")
+    return rows

@@ -1,0 +1,150 @@
+"""The training loop: what happens around each epoch, and how a stopped training goes on."""
+
+import math
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recipes import checkpoint
+from recipes.checkpoint import State
+from recipes.data import Data, class_weights
+from recipes.preset import Recipe
+from recipes.progress import ProgressBar
+from recipes.run import Run
+from recipes.training import EVALUATION_BATCH, evaluation_batches, steps_per_epoch, training_batches
+from zoo.errors import FailureError
+
+CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
+EXPLODED = 1e4  # times the loss of guessing
+
+
+def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bool) -> State:
+    """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
+
+    A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
+    not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
+
+    Raises:
+        FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted.
+    """
+    classes = len(data.class_names)
+    keeper = _Keeper(model, recipe, run, classes)
+    keeper.take_up()
+    if not keeper.is_done:
+        steps = steps_per_epoch(data.train, recipe)
+        bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)))
+        averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+        try:
+            model.fit(
+                training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
+                initial_epoch=keeper.state.epoch,
+                epochs=recipe.epochs,
+                steps_per_epoch=steps,
+                validation_data=evaluation_batches(data.validation, recipe, classes),
+                validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
+                callbacks=[keeper, *averages, *([] if quiet else [bar])],
+                class_weight=_class_weight(data, recipe),
+                shuffle=False,  # the batches are shuffled already
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            keeper.write()
+            raise FailureError(
+                f"interrupted after {keeper.state.epoch} of {recipe.epochs} epochs; `zoo resume {run.path}` goes on."
+            ) from None
+        finally:
+            bar.stop()
+    model.set_weights(keeper.state.best_weights)
+    return keeper.state
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Seeds each epoch, keeps the best weights, and writes history and checkpoints."""
+
+    def __init__(self, model: keras.Model, recipe: Recipe, run: Run, classes: int) -> None:
+        super().__init__()
+        self.state = State()
+        self._network, self._recipe, self._run = model, recipe, run
+        self._file = run.path / "checkpoints" / "state.npz"
+        self._highest_loss = EXPLODED * math.log(max(classes, 2))
+        self._written = time.monotonic()
+
+    def take_up(self) -> None:
+        """Puts the last checkpoint of the run, if there is one, into the model and its optimizer."""
+        self._network.optimizer.build(self._network.trainable_variables)
+        kept = checkpoint.load(self._file)
+        if kept is None:
+            return
+        self.state = kept
+        self._network.set_weights(kept.weights)
+        for variable, value in zip(self._network.optimizer.variables, kept.optimizer, strict=True):
+            variable.assign(value)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are trained, or validation has not improved for as long as the recipe waits."""
+        patience = self._recipe.early_stopping
+        waited = self.state.epoch - self.state.best_epoch
+        return self.state.epoch >= self._recipe.epochs or bool(patience and waited >= patience)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        reseed(self._network, self._recipe.seed, epoch)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not logs["loss"] <= self._highest_loss:  # not-a-number compares false
+            self.write()
+            raise FailureError(
+                f"the loss is {logs['loss']:g} at step {batch + 1} of epoch {self.state.epoch + 1}; the weights of "
+                f"epoch {self.state.epoch} are kept in {self._file}. Try a lower optimizer.learning_rate, or "
+                "optimizer.clipnorm=1."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        state, rate = self.state, float(self._network.optimizer.learning_rate)
+        state.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate})
+        state.weights = self._network.get_weights()
+        state.optimizer = [np.array(variable) for variable in self._network.optimizer.variables]
+        best = state.history[state.best_epoch - 1] if state.best_epoch else None
+        if best is None or _merit(state.history[-1]) > _merit(best):
+            state.best_epoch, state.best_weights = epoch + 1, _weights_to_hand_over(self._network)
+        if self.is_done or time.monotonic() - self._written >= CHECKPOINT_SECONDS:
+            self.write()
+        self._network.stop_training = self.is_done
+
+    def write(self) -> None:
+        """Writes the state after the last whole epoch."""
+        if self.state.history:
+            checkpoint.save(self.state, self._file)
+            self._run.write_rows("history.csv", self.state.history)
+            self._written = time.monotonic()
+
+
+def _class_weight(data: Data, recipe: Recipe) -> dict[int, float] | None:
+    balanced = recipe.class_weight == "balanced"
+    return class_weights(data.train.labels, len(data.class_names)) if balanced else None
+
+
+def _merit(row: dict[str, float]) -> tuple[float, float]:
+    """Best validation accuracy; of equals, lowest validation loss."""
+    return row["val_accuracy"], -row["val_loss"]
+
+
+def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:
+    """The model's weights, with moving averages in place of those that the optimizer averages."""
+    weights = dict(zip((id(weight) for weight in model.weights), model.get_weights(), strict=True))
+    if model.optimizer.use_ema:
+        averages = model.optimizer._model_variables_moving_average
+        pairs = zip(model.trainable_variables, averages, strict=True)
+        weights |= {id(variable): np.array(average) for variable, average in pairs}
+    return [weights[id(weight)] for weight in model.weights]
+
+
+def reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Makes what layers draw (dropout, noise) a function of (seed, epoch): their states are not in any file."""
+    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    for number, state in enumerate(states):
+        draw: Any = np.random.SeedSequence((seed, epoch, number)).generate_state(state.shape[0])
+        state.assign(tf.cast(draw, state.dtype))

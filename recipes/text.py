@@ -1,0 +1,179 @@
+"""Results as lines of text, for people; the same results as JSON are for scripts."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zoo import Anatomy, Card
+from zoo.catalogue import macs
+
+if TYPE_CHECKING:
+    from recipes.augment import Augment
+    from recipes.data.doctor import Report
+    from recipes.export import Exported
+    from recipes.fit import Fitted
+    from recipes.predict import Prediction
+    from recipes.preset import Recipe
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Columns as wide as their widest entry; an empty header is left out. Nothing is ever cut off."""
+    rows, right = list(rows), set(right)
+    lines = [header, *rows] if any(header) else rows
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def size(shape: Sequence[int | None]) -> str:
+    """(32, 32, 3) as `32x32x3`."""
+    return "x".join("any" if n is None else str(n) for n in shape)
+
+
+def short(number: float) -> str:
+    """1,369,738 as `1.37M`."""
+    if math.isinf(number):
+        return "?"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:g}"
+
+
+def models(cards: Iterable[Card]) -> str:
+    rows = [
+        (c.name, size(c.input_shape), f"{c.parameters:,}", short(macs(c)), str(c.paper.year), c.summary) for c in cards
+    ]
+    return table(["model", "picture", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+
+
+def model(card: Card, anatomy: Anatomy) -> str:
+    facts = card.to_dict()
+    paper = facts["paper"]
+    hidden = " > ".join(str(units) for units in facts["hidden"])
+    rows = [
+        ("model", card.name),
+        ("what it is", card.summary),
+        ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
+        ("picture", f"{size(card.input_shape)}, pixels 0-255"),
+        ("pixels become", f"{card.scaling}, inside the model"),
+        ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
+        ("classes", str(card.classes)),
+        ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
+        *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
+        *([("notes", card.notes)] if card.notes else []),
+    ]
+    return f"{table(['', ''], rows)}\n\n{layers(anatomy)}"
+
+
+def layers(anatomy: Anatomy) -> str:
+    header = ["layer", "kind", "output", "parameters", "MACs", "sees", "stride", "unshared", "dense"]
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            size(layer.output_shape),
+            f"{layer.parameters:,}",
+            f"{layer.macs:,}",
+            size(layer.receptive_field) if layer.receptive_field else "all",
+            size(layer.stride) if layer.stride else "",
+            f"{layer.parameters_unshared:,}",
+            f"{layer.parameters_dense:,}",
+        )
+        for layer in anatomy.layers
+    ]
+    total = (
+        *("total", "", size(anatomy.input_shape), f"{anatomy.parameters:,}", f"{anatomy.macs:,}"),
+        *("", "", f"{anatomy.parameters_unshared:,}", ""),
+    )
+    return table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
+
+
+def recipes(presets: Mapping[str, "Recipe"], augmentations: Mapping[str, "Augment"]) -> str:
+    rows = [(name, str(recipe.epochs), recipe.about.summary) for name, recipe in presets.items()]
+    others = [(name, augment.about.summary) for name, augment in augmentations.items()]
+    return (
+        table(["recipe", "epochs", "what it is for"], rows, right=[1])
+        + "\n\n"
+        + table(["augmentation", "what it is for"], others)
+    )
+
+
+def fitted(result: "Fitted") -> str:
+    run, metrics = result.run.path, result.metrics
+    return (
+        f"{run}: test accuracy {metrics['accuracy']:.2%} on {metrics['examples']:,} pictures, "
+        f"loss {metrics['loss']:.4f}, weights of epoch {result.best_epoch}.\n"
+        f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
+    )
+
+
+def evaluation(metrics: Mapping[str, Any]) -> str:
+    k, names = metrics["top_k"], metrics["class_names"]
+    rows = [
+        (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
+        for name, c in metrics["per_class"].items()
+    ]
+    matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
+    parts = [
+        f"accuracy {metrics['accuracy']:.2%}, top-{k['k']} {k['accuracy']:.2%}, loss {metrics['loss']:.4f}, "
+        f"{metrics['examples']:,} test pictures",
+        table(["class", "precision", "recall", "f1", "pictures"], rows, right=[1, 2, 3, 4]),
+        "Rows are true classes, columns are guesses:\n" + table(["", *names], matrix, right=range(1, len(names) + 1)),
+    ]
+    if "invariance" in metrics:
+        parts.append(invariance(metrics["invariance"]))
+    return "\n\n".join(parts)
+
+
+def invariance(measured: Mapping[str, Any]) -> str:
+    parts = []
+    for name, family in measured.items():
+        if not isinstance(family, dict):
+            continue
+        columns = [name, *(value if isinstance(value, str) else f"{value:g}" for value in family["values"])]
+        rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
+        parts.append(
+            f"{name}: {family['score']:.1%} of the accuracy is kept\n" + table(columns, rows, range(1, len(columns)))
+        )
+    agree = measured["shift_consistency"]
+    parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the pictures")
+    return "\n\n".join(parts)
+
+
+def exported(result: "Exported") -> str:
+    rows = [
+        ("file", result.file),
+        ("size", f"{result.bytes:,} bytes"),
+        ("accuracy", f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
+        ("same top-1", f"{result.agreement:.2%}"),
+        ("largest difference", f"{result.max_difference:.2g} of a score"),
+        ("operators", ", ".join(f"{count} {name}" for name, count in result.operators.items())),
+    ]
+    return table(["", ""], rows)
+
+
+def predictions(results: Iterable["Prediction"]) -> str:
+    rows = [(p.image, "  ".join(f"{name} {score:.1%}" for name, score in p.guesses)) for p in results]
+    return table(["picture", "best guesses"], rows)
+
+
+def diagnosis(source: str, report: "Report") -> str:
+    lines = []
+    for kind in dict.fromkeys(finding.kind for finding in report.findings):
+        found = [finding for finding in report.findings if finding.kind == kind]
+        lines += [f"{'error' if f.is_error else 'remark'}  {kind}  {f.path} {f.detail}" for f in found[:10]]
+        if len(found) > 10:
+            lines.append(f"        {kind}  and {len(found) - 10:,} more; --json lists them all")
+    classes = "" if report.task == "regression" else f" of {len(report.class_names):,} classes"
+    remarks = len(report.findings) - report.errors
+    lines.append(
+        f"{source}: {report.pictures:,} pictures{classes} can be used; "
+        f"{report.errors:,} error{'s' * (report.errors != 1)}, {remarks:,} remark{'s' * (remarks != 1)}."
+    )
+    return "\n".join(lines)

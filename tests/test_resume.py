@@ -1,0 +1,142 @@
+"""A training that was stopped ends as one that was not."""
+
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from recipes import checkpoint
+from recipes.checkpoint import State
+from recipes.fit import fit, resume
+from recipes.run import Run
+from zoo.errors import FailureError, RequestError
+
+# Everything that has a state: augmentation, dropout, momenta, moving averages of the weights, a schedule.
+SETTINGS = ["epochs=6", "augment=digits", "model.dropout=0.3", "optimizer.ema=0.99", "schedule.warmup_epochs=1"]
+RECIPE = ["--recipe", "quick", *(part for setting in SETTINGS for part in ("--set", setting))]
+
+
+def start(*arguments):
+    """The command line as a process that checkpoints after every epoch."""
+    program = (
+        f"import recipes.loop, cli\nrecipes.loop.CHECKPOINT_SECONDS = 0\nexit(cli.main({list(map(str, arguments))}))"
+    )
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def assert_same_ending(one, other):
+    for mine, theirs in zip(one.load_model().get_weights(), other.load_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    for name in ("history.csv", "metrics.json", "recipe.toml", "labels.txt"):
+        assert (one.path / name).read_text() == (other.path / name).read_text(), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, prepared_data_folder):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return fit("lenet5", data="digits", out=out, recipe="quick", overrides=SETTINGS, quiet=True).run
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_in_the_same_bits(uninterrupted, tmp_path):
+    out, moments = tmp_path / "run", random.Random(7)
+    process, kills = start("fit", "lenet5", "--data", "digits", "--out", out, *RECIPE), 0
+    while kills < 4:
+        while not (out / "recipe.toml").exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0.2, 4.0 if kills else 8.0))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        process = start("resume", out)
+    process.wait()
+    assert kills >= 1
+    if not (out / "metrics.json").exists():
+        resume(out, quiet=True)
+    assert_same_ending(Run.open(out), uninterrupted)
+
+
+def test_interrupted_from_the_keyboard_it_says_how_to_go_on(uninterrupted, tmp_path, monkeypatch):
+    import keras
+
+    class Impatient(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("recipes.loop.ProgressBar", lambda *_: _with_stop(Impatient()))
+    with pytest.raises(FailureError, match=r"interrupted after 3 of 6 epochs; `zoo resume .*run` goes on"):
+        fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=SETTINGS)
+    monkeypatch.undo()
+    with pytest.raises(RequestError, match="did not finish"):
+        Run.open(tmp_path / "run").load_model()
+    assert_same_ending(resume(tmp_path / "run", quiet=True).run, uninterrupted)
+
+
+def _with_stop(callback):
+    callback.stop = lambda: None
+    return callback
+
+
+def test_a_finished_run_has_nothing_to_resume(uninterrupted):
+    with pytest.raises(RequestError, match="finished"):
+        resume(uninterrupted)
+
+
+def test_two_processes_cannot_write_one_run(uninterrupted):
+    program = f"from recipes.fit import resume\nresume({str(uninterrupted.path)!r})"
+    with uninterrupted.lock():
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "is being written by another process" in done.stderr
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_step(tmp_path, prepared_data_folder):
+    settings = ["epochs=3", "optimizer.name=sgd", "optimizer.learning_rate=10", "model.options.nonlinearity=relu"]
+    with pytest.raises(FailureError, match=r"the loss is (nan|inf|[\d.e+]+) at step \d+ of epoch 1"):
+        fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True)
+
+
+def test_early_stopping_waits_as_long_as_it_is_told(tmp_path, prepared_data_folder):
+    settings = ["epochs=30", "early_stopping=2", "optimizer.learning_rate=1e-9"]
+    fitted = fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True)
+    rows = (fitted.run.path / "history.csv").read_text().splitlines()
+    assert len(rows) - 1 == fitted.best_epoch + 2 < 30
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    arrays = [np.arange(12, dtype=np.float32).reshape(3, 4), np.array(7, np.int64), np.zeros((0,), np.float32)]
+    state = State([{"epoch": 1, "loss": 0.1 + 0.2}], arrays * 5, arrays[::-1], 1, arrays)
+    checkpoint.save(state, tmp_path / "state.npz")
+    back = checkpoint.load(tmp_path / "state.npz")
+    assert (back.history, back.best_epoch, back.epoch) == (state.history, 1, 1)
+    for name in ("weights", "optimizer", "best_weights"):
+        for mine, theirs in zip(getattr(back, name), getattr(state, name), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+            assert mine.dtype == theirs.dtype
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path, monkeypatch):
+    file = tmp_path / "state.npz"
+    checkpoint.save(State([{"epoch": 1}]), file)
+    before = file.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(FailureError, match="No space left on device"):
+        checkpoint.save(State([{"epoch": 1}, {"epoch": 2}]), file)
+    assert file.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(FailureError, match=r"state\.npz is damaged"):
+        checkpoint.load(tmp_path / "state.npz")
+    assert checkpoint.load(tmp_path / "none.npz") is None

@@ -1,0 +1,153 @@
+"""What pooling layers share: the windows of a feature map, and the norm of what is in them."""
+
+from math import comb
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.errors import RequestError, unknown
+from zoo.registry import Tensor
+
+Padding = Literal["valid", "same"]
+PADDINGS = ("valid", "same")
+
+
+class WindowPooling2D(keras.layers.Layer):
+    """A statistic of each window of each feature map: (B, H, W, C) to (B, h, w, C), in the policy's compute dtype.
+
+    Subclasses reduce what `windows` gives. The arguments and the size of the output are those of Keras' own
+    pooling layers: floor((H - pool) / stride) + 1 for `valid`, ceil(H / stride) for `same`.
+
+    Args:
+        pool_size: of the window, (height, width) or one number for both.
+        strides: from window to window; `pool_size` if None.
+        padding: `valid` or `same`.
+
+    Raises:
+        RequestError: a size or stride below 1, or an unknown padding.
+    """
+
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = 2,
+        strides: int | tuple[int, int] | None = None,
+        padding: Padding = "valid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if padding not in PADDINGS:
+            raise unknown("padding", padding, PADDINGS)
+        self.pool_size = pair("pool_size", pool_size)
+        self.strides = self.pool_size if strides is None else pair("strides", strides)
+        self.padding = padding
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def windows(self, x: Tensor, mode: Literal["constant", "symmetric"] = "constant") -> list[Tensor]:
+        """The first value of each window, the second, ...: (B, H, W, C) to as many (B, h, w, C) as a window has values.
+
+        By depthwise convolutions with one 1 each: four times as fast in training as slices with a stride, and
+        `extract_patches` multiplies with a dense kernel of C x C x window.
+
+        Args:
+            mode: what `same` padding holds: zeros, or the picture mirrored at its edge.
+        """
+        x = self.padded(x, mode)
+        one_hot = np.eye(self.pool_size[0] * self.pool_size[1]).reshape(-1, *self.pool_size, 1)
+        return [depthwise(x, kernel, self.strides) for kernel in one_hot]
+
+    def padded(self, x: Tensor, mode: Literal["constant", "symmetric"] = "constant") -> Tensor:
+        """A map whose `valid` windows are the windows of `x`."""
+        return pad_same(x, self.pool_size, self.strides, mode) if self.padding == "same" else x
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        lengths = [
+            n if n is None else -(-n // stride) if self.padding == "same" else (n - pool) // stride + 1
+            for n, pool, stride in zip(sizes, self.pool_size, self.strides, strict=True)
+        ]
+        if any(n is not None and n < 1 for n in lengths):
+            raise ValueError(f"a window of {self.pool_size} does not fit into a feature map of {tuple(sizes)}")
+        return (batch, *lengths, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
+        return {**super().get_config(), **own}
+
+
+def depthwise(x: Tensor, kernel: Tensor | np.ndarray, strides: tuple[int, int]) -> Tensor:
+    """Each map of (B, H, W, C) correlated with its kernel of (height, width, C), or (height, width, 1) for all maps."""
+    kernel = ops.cast(ops.broadcast_to(kernel, (*kernel.shape[:2], x.shape[-1])), x.dtype)[..., None]
+    down, right = strides
+    if down == right:
+        return ops.depthwise_conv(x, kernel, down, "valid")
+    return ops.depthwise_conv(x, kernel, 1, "valid")[:, ::down, ::right]  # TensorFlow wants equal strides
+
+
+def pad_same(x: Tensor, size: tuple[int, int], strides: tuple[int, int], mode: str = "constant") -> Tensor:
+    """A map (B, H, W, C) with margins such that ceil(H / stride) windows fit; an odd one is below and right."""
+    margins = []
+    for length, window, stride in zip(ops.shape(x)[1:3], size, strides, strict=True):
+        total = window - 1 - (length - 1) % stride
+        # The length is a tensor where the picture's size is open.
+        total = max(total, 0) if isinstance(total, int) else ops.maximum(total, 0)
+        margins.append([total // 2, total - total // 2])
+    return ops.pad(x, [[0, 0], *margins, [0, 0]], mode)
+
+
+def binomial_blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
+    """The average under binomial weights around each place: (B, H, W, C) to (B, ceil(H / down), ceil(W / right), C).
+
+    Places outside the picture do not count: a constant stays what it is up to the edge.
+    """
+    row = np.array([comb(size - 1, i) / 2 ** (size - 1) for i in range(size)])
+    kernel = np.outer(row, row)[..., None]
+    total = depthwise(pad_same(x, kernel.shape[:2], strides), kernel, strides)
+    return total / depthwise(pad_same(ops.ones_like(x[:1, :, :, :1]), kernel.shape[:2], strides), kernel, strides)
+
+
+def lp_norm(x: Tensor, p: float | Tensor, axis: int | tuple[int, ...] = 0, *, mean: bool = False) -> Tensor:
+    """(sum |x|^p)^(1/p) over `axis`, or the mean in place of the sum.
+
+    The largest value is taken out before raising to the power, so that float16 does not overflow and the gradient
+    stays finite where all values are 0. The norm does not depend on that factor, so no gradient flows through it.
+    """
+    x = ops.absolute(x)
+    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+    scaled = x / ops.where(largest > 0, largest, ops.ones_like(largest))
+    square = isinstance(p, float) and p == 2
+    powers = ops.square(scaled) if square else ops.power(scaled, p)
+    total = (ops.mean if mean else ops.sum)(powers, axis=axis, keepdims=True)
+    total = ops.where(largest > 0, total, ops.ones_like(total))
+    norm = largest * (ops.sqrt(total) if square else ops.power(total, 1 / p))
+    return ops.squeeze(norm, axis=axis)
+
+
+def softmax(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    """Softmax over one axis or several, of open sizes too (Keras' warns of size 1, and wants a reshape for two)."""
+    x = ops.exp(x - ops.max(x, axis=axis, keepdims=True))
+    return x / ops.sum(x, axis=axis, keepdims=True)
+
+
+def pair(what: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of one number or two.
+
+    Raises:
+        RequestError: not one or two whole numbers from 1.
+    """
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2 or any(int(n) != n or n < 1 for n in values):
+        raise RequestError(f"{what}={value} is not possible; allowed: one or two whole numbers from 1.")
+    return int(values[0]), int(values[1])
+
+
+def power(what: str, p: float) -> float:
+    """`p` as a float.
+
+    Raises:
+        RequestError: below 1, where it is not a norm.
+    """
+    if not 1 <= p < float("inf"):
+        raise RequestError(f"{what}={p} is not possible; allowed: finite numbers from 1.")
+    return float(p)

@@ -1,0 +1,23 @@
+"""Batch normalisation, with running statistics that are right after hundreds of steps and not only after thousands."""
+
+import lazy_loader
+
+from zoo.registry import Tensor
+
+keras = lazy_loader.load("keras")
+
+# Keras' default 0.99 leaves 0.99^600 = 0.2 % of the initial statistics after 600 steps, but they also trail the
+# weights by 100 steps; its MobileNets' 0.999 leaves 55 %. 0.9 trails by ten and is what PyTorch calls 0.1.
+MOMENTUM = 0.9
+
+
+def batch_norm(x: Tensor, name: str, epsilon: float = 1e-3) -> Tensor:
+    """Normalises each feature map of `x` (B, H, W, C) over the batch (Ioffe & Szegedy 2015, algorithm 1)."""
+    return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
+
+
+def quicken_statistics(model: "keras.Model") -> None:
+    """Gives every BatchNorm of a ready-made model our momentum, if its own is slower."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, MOMENTUM)
