@@ -155,7 +155,11 @@ def recipes_(name: str | None, as_json: bool) -> None:
 
 @commands.group(cls=Commands)
 def augment() -> None:
-    """What is done to training pictures: look at it before you train with it."""
+    """What is done to training pictures: look at it before you train with it.
+
+    \b
+    Example: zoo augment preview digits --recipe digits --out grid.png
+    """
 
 
 @augment.command("preview")
