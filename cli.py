@@ -215,6 +215,7 @@ def preview_(
 @click.option("--pooling", help="Another head: average, max, gem, adaptive_average, convolutional, ...")
 @click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
 @click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
@@ -231,6 +232,7 @@ def fit(
     pooling: str | None,
     hidden: tuple[int, ...],
     resize: "Resize",
+    devices: str,
     skip_bad: bool,
     epochs: int | None,
     seed: int | None,
@@ -260,6 +262,7 @@ def fit(
         recipe=recipe,
         overrides=[*overrides, *short],
         resize=resize,
+        devices=devices,
         skip_bad=skip_bad,
         overwrite=overwrite,
         quiet=quiet,
@@ -269,9 +272,10 @@ def fit(
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @as_json
-def resume(run: Path, quiet: bool, as_json: bool) -> None:
+def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
     """Go on with the training of RUN where it was stopped; it ends as if it had not been.
 
     \b
@@ -279,7 +283,7 @@ def resume(run: Path, quiet: bool, as_json: bool) -> None:
     """
     from recipes.fit import resume
 
-    _print_fitted(resume(run, quiet=quiet), as_json)
+    _print_fitted(resume(run, devices=devices, quiet=quiet), as_json)
 
 
 def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
