@@ -298,6 +298,29 @@ def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@as_json
+def report(run: Path, as_json: bool) -> None:
+    """Write RUN as one page, report.html, that opens anywhere without a network.
+
+    \b
+    Example: zoo report runs/first
+    """
+    from recipes.run import Run
+
+    opened = Run.open(run)
+    _load_keras()
+    from recipes.report import report
+
+    written = report(opened)
+    _answer(
+        as_json,
+        {"file": str(written.file), "sections": written.sections},
+        lambda: f"{written.file}: {', '.join(written.sections).lower()}",
+    )
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", default="int8", show_default=True, help="float32, float16, dynamic or int8.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
 @click.option("--budget", multiple=True, metavar="KEY=SHARE", help="agreement=0.98 or drop=0.02: what is let pass.")
