@@ -1,6 +1,6 @@
 """A look into a trained network: its first kernels, its feature maps, and where it looked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -31,7 +31,7 @@ def first_kernels(model: keras.Model, count: int = 32) -> np.ndarray | None:
 
     None where the first layer with weights is not a convolution that sees more than a pixel.
     """
-    for layer in _backbone_layers(model):
+    for layer in backbone_layers(model):
         kernel = getattr(layer, "depthwise_kernel", getattr(layer, "kernel", None))
         if kernel is None:
             continue
@@ -46,27 +46,27 @@ def first_kernels(model: keras.Model, count: int = 32) -> np.ndarray | None:
 
 def feature_maps(model: keras.Model, picture: np.ndarray, channels: int = 12) -> list[FeatureMaps]:
     """What the layers make of a picture uint8 (H, W, C): of every size of map the last layer, largest map first."""
-    of_size = {tuple(layer.output.shape[1:3]): layer for layer in _backbone_layers(model) if _has_map(layer, 2)}
+    of_size = {tuple(layer.output.shape[1:3]): layer for layer in backbone_layers(model) if has_map(layer, 2)}
     layers = list(of_size.values())[:MAP_SIZES]
-    outputs = next(layer_outputs(model, layers, picture[None]), [])
-    return [
-        FeatureMaps(layer.name, np.stack([_stretched(m) for m in output[0].transpose(2, 0, 1)[:channels]]), len(m.T))
-        for layer, output in zip(layers, outputs, strict=True)
-        for m in [output[0]]
-    ]
-
-
-def layer_outputs(
-    model: keras.Model, layers: list[keras.layers.Layer], images: np.ndarray, batch_size: int = 32
-) -> Iterator[list[np.ndarray]]:
-    """Batch by batch what layers of the backbone, at least one, make of pictures (N, H, W, C)."""
     if not layers:
-        return
+        return []
+    stages = []
+    for layer, (output,) in zip(layers, tap(model, layers)(picture[None]), strict=True):
+        maps = np.stack([_stretched(one) for one in output.transpose(2, 0, 1)[:channels]])
+        stages.append(FeatureMaps(layer.name, maps, output.shape[-1]))
+    return stages
+
+
+def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function from pictures (B, H, W, C) to the outputs of layers of the backbone, of which there is at least one."""
     front = _front(model)
     network = keras.Model(model.get_layer("backbone").input, [layer.output for layer in layers])
-    for start in range(0, len(images), batch_size):
-        made = network(front(images[start : start + batch_size]), training=False)
-        yield [keras.ops.convert_to_numpy(output) for output in (made if isinstance(made, list) else [made])]
+
+    def outputs(images: np.ndarray) -> list[np.ndarray]:
+        made = network(front(images), training=False)
+        return [keras.ops.convert_to_numpy(output) for output in (made if isinstance(made, list) else [made])]
+
+    return outputs
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
@@ -82,7 +82,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
     Returns:
         float32 (N, h, w) from 0 to 1, of the last feature map with at least 4 rows and columns; None if there is none.
     """
-    mapped = [layer for layer in _backbone_layers(model) if _has_map(layer, LEAST_MAP)]
+    mapped = [layer for layer in backbone_layers(model) if has_map(layer, LEAST_MAP)]
     if not mapped:
         return None
     backbone = model.get_layer("backbone")
@@ -107,15 +107,17 @@ def _front(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("rescaling").output)
 
 
-def _backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
+def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers between rescaling and head, in order; none of a model that `zoo.create_model` did not make."""
     names = {layer.name for layer in model.layers}
     if not {"rescaling", "backbone", "scores"} <= names:
-        return []  # not made by `zoo.create_model`
+        return []
     layers = model.get_layer("backbone").layers
     return [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
-def _has_map(layer: keras.layers.Layer, least: int) -> bool:
+def has_map(layer: keras.layers.Layer, least: int) -> bool:
+    """Whether a layer gives a feature map with at least so many rows and columns."""
     shape = getattr(layer.output, "shape", ())
     return len(shape) == 4 and None not in shape[1:3] and min(shape[1:3]) >= least
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 SAMPLES = 20  # pictures of the data
-VARIED, DRAWS = 4, 6  # pictures that are augmented, and how often each
+VARIED, DRAWS = 4, 5  # pictures that are augmented, and how often each
 LOOKED_AT = 8  # pictures with a saliency map
 LARGEST_MATRIX = 40  # classes
 
