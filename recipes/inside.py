@@ -58,7 +58,7 @@ def feature_maps(model: keras.Model, picture: np.ndarray, channels: int = 12) ->
 
 
 def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function from pictures (B, H, W, C) to the outputs of layers of the backbone, of which there is at least one."""
+    """A function from pictures (B, H, W, C) to the outputs of layers of the backbone, at least one of them."""
     front = _front(model)
     network = keras.Model(model.get_layer("backbone").input, [layer.output for layer in layers])
 
