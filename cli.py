@@ -295,23 +295,70 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other pictures with the run's classes, instead of its test pictures.")
 @click.option("--invariance", is_flag=True, help="Also turned, shifted, scaled and mirrored.")
 @as_json
-def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
+def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> None:
     """Score RUN on its test pictures; leaves metrics.json and confusion_matrix.png in it.
 
     \b
     Example: zoo evaluate runs/first --invariance
     """
+    from recipes.data import check_source
+    from recipes.run import Run
+
+    opened = Run.open(run)
+    if data is not None:
+        check_source(data)
+    _load_keras()
+    from recipes.evaluate import evaluate
+
+    metrics = evaluate(opened, data=data, invariance=invariance)
+    drawn = "" if data else f"\n\nDrawn in {run / 'confusion_matrix.png'}"
+    _answer(as_json, metrics, lambda: f"{data or run}: {text.evaluation(metrics)}{drawn}")
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it too (PNG or SVG).")
+@as_json
+def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
+    """Put RUNs side by side: accuracy, size, cost, and what has been measured of invariance and exports.
+
+    \b
+    Example: zoo compare runs/* --plot runs.png
+    """
+    from recipes.run import Run
+
+    opened = [Run.open(run) for run in runs]
+    _load_keras()
+    from recipes.compare import compare
+
+    rows = compare(opened, plot=plot)
+    _answer(as_json, rows, lambda: text.comparison(rows) + (f"\n\nDrawn in {plot}" if plot else ""))
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@as_json
+def report(run: Path, as_json: bool) -> None:
+    """Write RUN as one page, report.html, that opens anywhere without a network.
+
+    \b
+    Example: zoo report runs/first
+    """
     from recipes.run import Run
 
     opened = Run.open(run)
     _load_keras()
-    from recipes.evaluate import evaluate
+    from recipes.report import report
 
-    metrics = evaluate(opened, invariance=invariance)
-    drawn = run / "confusion_matrix.png"
-    _answer(as_json, metrics, lambda: f"{run}: {text.evaluation(metrics)}\n\nDrawn in {drawn}")
+    written = report(opened)
+    _answer(
+        as_json,
+        {"file": str(written.file), "sections": written.sections},
+        lambda: f"{written.file}: {', '.join(written.sections).lower()}",
+    )
 
 
 @commands.command()
