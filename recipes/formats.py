@@ -22,6 +22,7 @@ from zoo.errors import FailureError
 
 ENDINGS = dict.fromkeys(TFLITE, ".tflite") | {"onnx": ".onnx", "c-array": ".cc", "saved-model": ""}
 _OTHER_SIZE = 1.5  # times the picture's own, that a file of open size is tried with
+_INSIDE = ("model", "kind", "resize", "image_shape", "run", "versions")  # what the metadata has no field for
 _RELOAD = """
 import sys, numpy, tensorflow
 model = tensorflow.saved_model.load(sys.argv[1])
@@ -66,9 +67,7 @@ def write(subject: Subject, to: str, file: Path, wishes: Wishes) -> Written:
 
 def _write_tflite(subject: Subject, to: str, file: Path, wishes: Wishes) -> Written:
     network = of_any_size(subject.network) if wishes.dynamic_size else subject.network
-    content = convert(
-        network, to, subject.data.train, output_type=wishes.output_type, dynamic_size=wishes.dynamic_size
-    )
+    content = convert(network, to, subject.data.train, output_type=wishes.output_type, dynamic_size=wishes.dynamic_size)
     facts = facts_of(subject, to, wishes)
     described = metadata.insert(
         content,
@@ -83,7 +82,8 @@ def _write_tflite(subject: Subject, to: str, file: Path, wishes: Wishes) -> Writ
             label_file=LABELS,
         ),
     )
-    file.write_bytes(attach(described, subject.class_names, facts))
+    inside = {key: facts[key] for key in _INSIDE}
+    file.write_bytes(attach(described, subject.class_names, inside))
     beside = facts | {"labels": list(subject.class_names)}
     file.with_suffix(".json").write_text(json.dumps(beside, indent=1, ensure_ascii=False) + "\n", "utf-8")
     written = TFLiteFile(file)

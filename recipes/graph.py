@@ -36,6 +36,7 @@ class Tensor:
     Attributes:
         name: the converter's.
         shape: as stored; an open dimension is 1 here.
+        signature: the same with open dimensions as -1.
         dtype: numpy's name, such as `int8`.
         bytes: of the constant in the file, 0 for what is computed.
         scales: of quantised values, one or one a channel; empty if they are not quantised.
@@ -44,6 +45,7 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
+    signature: tuple[int, ...]
     dtype: str
     bytes: int
     scales: tuple[float, ...]
@@ -160,12 +162,14 @@ def _kinds(model: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _tensor(model: Any, tensor: Any) -> Tensor:
+    shape = tuple(tensor.Shape(i) for i in range(tensor.ShapeLength()))
     quantised = tensor.Quantization()
     scales = quantised.ScaleAsNumpy() if quantised and quantised.ScaleLength() else ()
     zeros = quantised.ZeroPointAsNumpy() if quantised and quantised.ZeroPointLength() else ()
     return Tensor(
         name=(tensor.Name() or b"").decode("utf-8", "replace"),
-        shape=tuple(tensor.Shape(i) for i in range(tensor.ShapeLength())),
+        shape=shape,
+        signature=tuple(tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())) or shape,
         dtype=_names("TensorType")[tensor.Type()].lower(),
         bytes=model.Buffers(tensor.Buffer()).DataLength(),
         scales=tuple(float(scale) for scale in scales),
