@@ -85,7 +85,7 @@ def _write_tflite(subject: Subject, to: str, file: Path, wishes: Wishes) -> Writ
     inside = {key: facts[key] for key in _INSIDE}
     file.write_bytes(attach(described, subject.class_names, inside))
     beside = facts | {"labels": list(subject.class_names)}
-    file.with_suffix(".json").write_text(json.dumps(beside, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    file.with_suffix(".json").write_text(f"{json.dumps(beside, indent=1, ensure_ascii=False)}\n", "utf-8")
     written = TFLiteFile(file)
     scores = written.predict(subject.data.test.images)
     if wishes.dynamic_size:
