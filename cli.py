@@ -320,7 +320,7 @@ def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
 @click.option("--data", help="For a .keras file: the pictures to prove it with.")
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
-@click.option("--force", is_flag=True, help="Export a model that is no better than chance, too.")
+@click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")
 @click.option("--author", default="", help="Written into the file.")
 @click.option("--license", default="", help="Written into the file.")
 @as_json

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,8 @@ def _rebuilt(model: keras.Model, change: Callable[[dict[str, Any]], dict[str, An
 
 def _export(model: keras.Model, path: Path, to: str, **options: Any) -> None:
     try:
-        with native_output_hidden():
+        with native_output_hidden(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converters' remarks on the libraries they use
             model.export(path, verbose=False, **options)
     except OSError:
         raise

@@ -79,7 +79,7 @@ def classifier_metadata(
     """Metadata of a model from one picture, pixels 0-255, to a score a class.
 
     Args:
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB), or another number, which has no name.
         resize: what is done to pictures of another size; the schema has no field for it, so it is described.
         label_file: the attached file with class names.
     """
@@ -88,7 +88,7 @@ def classifier_metadata(
         "description": f"Pixels 0-255 as they are; pictures of another size: {resize}.",
         "content": {
             "content_properties_type": 2,
-            "content_properties": {"color_space": 1 if channels == 3 else 2},
+            "content_properties": {"color_space": {3: 1, 1: 2}.get(channels, 0)},
         },
         # The model rescales pixels itself: to subtract nothing and divide by one is what is left to the app.
         "process_units": [{"options_type": 1, "options": {"mean": [0.0], "std": [1.0]}}],

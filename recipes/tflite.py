@@ -50,19 +50,18 @@ class TFLiteFile:
         except Exception as error:  # the parser meets nonsense offsets in many ways
             raise self._damaged() from error
         self.labels, self.facts = self._read_attached(content)
+        self._check_graph()
         try:
             with native_output_hidden():
                 self._interpreter = _interpreter(content, threads, keep_all)
+                self._input = dict(self._interpreter.get_input_details()[0])
+                self.input_shape = self._settle_shape()
                 self._interpreter.allocate_tensors()
+                self._output = dict(self._interpreter.get_output_details()[0])
+        except RequestError:
+            raise
         except Exception as error:  # whatever is left to be nonsense
-            if foreign := self.graph.custom:
-                raise RequestError(
-                    f"{self.path} needs operations that TFLite does not have built in: {', '.join(foreign)}."
-                ) from error
             raise self._damaged() from error
-        self._input, self._output = self._only(self._interpreter.get_input_details(), "input"), self._only_output()
-        self.input_shape = self._settle_shape()
-        self._check_labels()
 
     @property
     def operators(self) -> dict[str, int]:
@@ -142,31 +141,33 @@ class TFLiteFile:
             raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
         return tuple(texts.get(named or LABELS, "").splitlines()), facts
 
-    def _only(self, tensors: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
-        if len(tensors) != 1:
-            raise RequestError(f"{self.path} has {len(tensors)} {what}s; allowed: a model from one picture to scores.")
-        return dict(tensors[0])
-
-    def _only_output(self) -> dict[str, Any]:
-        output = self._only(self._interpreter.get_output_details(), "output")
-        if len(output["shape"]) != 2:
-            raise RequestError(f"{self.path} gives {len(output['shape'])} dimensions; allowed: (1, classes).")
-        return output
+    def _check_graph(self) -> None:
+        """Raises a `RequestError` for what is not an image classifier of builtin operations."""
+        if foreign := self.graph.custom:
+            raise RequestError(
+                f"{self.path} needs operations that TFLite does not have built in: {', '.join(foreign)}."
+            )
+        for tensors, what in ((self.graph.inputs, "inputs"), (self.graph.outputs, "outputs")):
+            if len(tensors) != 1:
+                raise RequestError(
+                    f"{self.path} has {len(tensors)} {what}; allowed: a model from one picture to scores."
+                )
+        given, made = (self.graph.tensors[i].signature for i in (*self.graph.inputs, *self.graph.outputs))
+        if len(given) != 4 or given[0] not in (1, -1) or given[3] < 1:
+            raise RequestError(f"{self.path} takes {list(given)}; allowed: one picture (1, H, W, C).")
+        if len(made) != 2:
+            raise RequestError(f"{self.path} gives {list(made)}; allowed: scores (1, classes).")
+        if self.labels and made[1] != -1 and len(self.labels) != made[1]:
+            raise RequestError(f"{self.path} has {len(self.labels)} labels for {made[1]} scores.")
 
     def _settle_shape(self) -> tuple[int, int, int]:
-        shape = tuple(int(n) for n in self._input["shape_signature"])
-        if len(shape) != 4 or shape[3] not in (1, 3) or shape[0] not in (1, -1):
-            raise RequestError(f"{self.path} takes {list(shape)}; allowed: one picture (1, H, W, 1 or 3).")
+        """(H, W, C) of the input; of a file that takes any size the one that it knows, set before anything is run."""
+        shape = self.graph.tensors[self.graph.inputs[0]].signature
         if -1 not in shape[1:3]:
             return shape[1:]
-        height, width, channels = self.facts.get("image_shape", (224, 224, shape[3]))  # any size: the one it knows
-        self.resize(height, width)
+        height, width, channels = self.facts.get("image_shape", (224, 224, shape[3]))
+        self._interpreter.resize_tensor_input(self._input["index"], (1, height, width, channels))
         return height, width, channels
-
-    def _check_labels(self) -> None:
-        scores = int(self._output["shape"][-1])
-        if self.labels and len(self.labels) != scores:
-            raise RequestError(f"{self.path} has {len(self.labels)} labels for {scores} scores.")
 
     def _damaged(self) -> RequestError:
         return RequestError(f"{self.path} is truncated or damaged.")

@@ -1,5 +1,7 @@
 """What a file says about itself: written without the tools that are gone, read by the ones that are there."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -97,7 +99,7 @@ def test_a_float_file_of_others_is_given_pixels_as_its_metadata_says(digits_run,
     out = tmp_path / "digits.tflite"
     export(digits_run, to="float32", out=out)
     ours = TFLiteFile(out)
-    tree = dict(ours.metadata)
+    tree = deepcopy(ours.metadata)
     tree["subgraph_metadata"][0]["input_tensor_metadata"][0]["process_units"][0]["options"] = {
         "mean": [100.0],
         "std": [0.5],
@@ -131,8 +133,10 @@ def test_a_file_that_is_not_from_a_picture_to_scores_is_refused(tmp_path):
     inputs = keras.Input((7,))
     model, file = keras.Model(inputs, keras.layers.Dense(3)(inputs)), tmp_path / "row.tflite"
     with native_output_hidden():
-        model.export(file, format="litert", input_signature=[keras.InputSpec((1, 7))], verbose=False)
-    with pytest.raises(RequestError, match=r"takes \[1, 7\]; allowed: one picture"):
+        model.export(
+            file, format="litert", input_signature=[keras.InputSpec(shape=(1, 7), dtype="float32")], verbose=False
+        )
+    with pytest.raises(RequestError, match=r"takes \[.*7\]; allowed: one picture"):
         TFLiteFile(file)
 
 
