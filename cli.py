@@ -362,25 +362,81 @@ def report(run: Path, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", default="int8", show_default=True, help="float32, float16, dynamic or int8.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    default="int8",
+    show_default=True,
+    help="float32, float16, dynamic, int8, int16x8, saved-model, onnx or c-array.",
+)
+@click.option("--all", "every", is_flag=True, help="Every precision of TFLite, as one table.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
 @click.option("--budget", multiple=True, metavar="KEY=SHARE", help="agreement=0.98 or drop=0.02: what is let pass.")
+@click.option("--data", help="For a .keras file: the pictures to prove it with.")
+@click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
+@click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
+@click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")
+@click.option("--author", default="", help="Written into the file.")
+@click.option("--license", default="", help="Written into the file.")
 @as_json
-def export(run: Path, to: str, out: Path | None, budget: tuple[str, ...], as_json: bool) -> None:
-    """Export RUN to a .tflite file, proven on the test pictures to behave like the model.
+def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...], as_json: bool, **wishes: Any) -> int:
+    """Export SOURCE, a run or a .keras file, to a file that is proven on the test pictures to behave like the model.
 
     \b
     Example: zoo export runs/first --to int8 --out digits.tflite
     """
-    from recipes.run import Run
+    if source.suffix != ".keras":
+        from recipes.run import Run
 
-    opened = Run.open(run)
+        Run.open(source)
+    shares = dict(_share(item) for item in budget)
     _load_keras()
-    from recipes.export import export
+    from recipes.export import export, export_all
 
-    exported = export(opened, to=to, out=out, budget=dict(_share(item) for item in budget))
-    _answer(as_json, exported.to_dict(), lambda: text.exported(exported))
+    if not every:
+        exported = export(source, out=out, budget=shares, **wishes)
+        _answer(as_json, exported.to_dict(), lambda: text.exported(exported))
+        return 0
+    single = {"--out": out, "--budget": budget, "--dynamic-size": wishes["dynamic_size"]}
+    if given := [name for name, value in single.items() if value]:
+        raise RequestError(f"{given[0]} is not possible with --all: export the kinds one by one.")
+    passed, failed = export_all(source, **{key: wishes[key] for key in ("data", "force", "author", "license")})
+    rows = [result.to_dict() for result in passed] + [{"kind": to, "error": why} for to, why in failed.items()]
+    _answer(as_json, rows, lambda: text.all_exported(passed, failed))
+    return int(bool(failed))
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json
+def inspect(file: Path, as_json: bool) -> None:
+    """Show what is inside FILE, a .tflite classifier: inputs, outputs, labels, operators, and size by layer.
+
+    \b
+    Example: zoo inspect runs/first/lenet5-int8.tflite
+    """
+    from recipes.inspection import inspect
+
+    inspected = inspect(file)
+    _answer(as_json, inspected.to_dict(), lambda: text.inspected(inspected))
+
+
+@commands.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path), help="Time this run's Keras model in turn with the files.")
+@click.option("--threads", multiple=True, type=int, help="Threads of the interpreter.  [default: 1, and all cores]")
+@click.option("--repeats", default=200, show_default=True, help="Timed runs of each.")
+@as_json
+def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...], repeats: int, as_json: bool) -> None:
+    """Time FILES in turn, one picture at a time; ratios are to the first.
+
+    \b
+    Example: zoo benchmark runs/first/lenet5-int8.tflite runs/first/lenet5-float32.tflite --threads 1
+    """
+    from recipes.benchmark import benchmark
+
+    timings = benchmark(files, run=run, threads=threads or None, repeats=repeats)
+    _answer(as_json, [timing.to_dict() for timing in timings], lambda: text.timings(timings))
 
 
 @commands.command()
@@ -397,6 +453,8 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
     from recipes.predict import predict
 
     predictions = predict(source, images, top_k=top_k)
+    if predictions and not predictions[0].named:
+        click.secho(f"Warning: {source} carries no labels: classes are numbers.", err=True, fg="yellow")
     facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
     _answer(as_json, facts, lambda: text.predictions(predictions))
 

@@ -1,197 +1,207 @@
-"""From a run to a `.tflite` file that is proven to behave like the model it came from."""
+"""From a run to a file in another format that is proven to behave like the model it came from."""
 
+import json
+import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-from recipes.data import Split
-from recipes.quiet import native_output_hidden
-from recipes.run import Run, write_whole
-from recipes.tflite import TFLiteFile, attach, custom_operators
+from recipes.convert import TFLITE, convert, require_onnx
+from recipes.formats import ENDINGS, Wishes, write
+from recipes.proof import BUDGETS, Budget, Exported, compare, is_within, layer_errors, refusal, refuse_chance
+from recipes.run import Run
+from recipes.subject import Subject, is_keras_file, open_subject
 from zoo.errors import FailureError, RequestError, unknown
 
-REPRESENTATIVE = 200  # training pictures that int8 ranges are taken from
+__all__ = ["BUDGETS", "Budget", "Exported", "convert", "export", "export_all"]
 
-
-@dataclass(frozen=True)
-class Budget:
-    """How far a file may be from its model before it is refused.
-
-    Attributes:
-        agreement: least share of test pictures that both put into the same class.
-        drop: largest loss of accuracy on the test pictures, as a share.
-    """
-
-    agreement: float = 0.0
-    drop: float = 1.0
-
-
-# A float file computes the same function; a quantised one may decide differently where it was a near thing.
-BUDGETS = {
-    "float32": Budget(agreement=0.995),
-    "float16": Budget(agreement=0.995),
-    "dynamic": Budget(drop=0.01),
-    "int8": Budget(drop=0.01),
-}
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A file that passed, and what was measured.
-
-    Attributes:
-        file: where it is.
-        bytes: its size.
-        agreement: share of test pictures with the same top-1 class as the Keras model.
-        max_difference: largest difference of any score.
-        accuracy_keras, accuracy_file: on the test pictures.
-        operators: TFLite operations and how often each is used.
-    """
-
-    file: str
-    bytes: int
-    agreement: float
-    max_difference: float
-    accuracy_keras: float
-    accuracy_file: float
-    operators: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+OUTPUT_TYPES = ("uint8", "float32")
+_LOOKED_AT = 8  # test pictures that errors are traced through the layers with
 
 
 def export(
-    run: str | Path | Run,
+    source: str | Path | Run,
     *,
     to: str = "int8",
     out: str | Path | None = None,
     budget: Mapping[str, float] | None = None,
+    data: str | None = None,
+    output_type: str = "uint8",
+    dynamic_size: bool = False,
+    force: bool = False,
+    author: str = "",
+    license: str = "",
 ) -> Exported:
-    """Exports a run's model to TFLite, runs the file on the test pictures, and hands it over if it agrees.
+    """Exports a model, runs the file on the test pictures, and hands it over if it agrees.
 
-    The file holds builtin operations only, takes one picture (1, H, W, C) of pixels 0-255 (uint8 for `int8`, else
-    float32), and carries its labels. For `int8`, ranges come from 200 training pictures.
+    A `.tflite` file holds builtin operations only, takes one picture (1, H, W, C) of pixels 0-255 (uint8 for `int8`,
+    else float32), and carries its labels and TFLite's metadata; what it says of itself is also beside it as JSON. For
+    `int8` and `int16x8`, ranges come from 200 training pictures. A run keeps the figures in its `export.json`.
 
     Args:
-        run: the run or its folder.
-        to: `float32`, `float16` (weights), `dynamic` (int8 weights), or `int8` (all of it; uint8 in and out).
-        out: the file to write; `MODEL-TO.tflite` in the run's folder if None.
+        source: a run, its folder, or a `.keras` file.
+        to: a key of `BUDGETS`: `float32`, `float16` (weights), `dynamic` (int8 weights), `int8` (all of it; uint8 in
+            and out), `int16x8` (int8 weights, int16 values), `saved-model`, `onnx`, `c-array` (int8, for TFLite Micro).
+        out: the file to write; `MODEL-TO.tflite` in the run's folder, or beside the `.keras` file, if None.
         budget: replaces parts of `BUDGETS[to]`.
+        data: for a `.keras` file: where the pictures come from, see `recipes.data.load`.
+        output_type: of the scores of `int8` and `c-array`: `uint8` or `float32`.
+        dynamic_size: leaves height and width of a `.tflite` file open; the app must set them.
+        force: exports a model at chance accuracy, too.
+        author, license: written into the file.
 
     Raises:
-        RequestError: an unknown kind, or a run that cannot be read.
+        RequestError: an unknown kind or choice, or a source that cannot be read.
         FailureError: the file is beyond the budget or needs other operations; nothing is left at `out`.
     """
-    if to not in BUDGETS:
-        raise unknown("kind of export", to, BUDGETS)
-    limits = _budget(to, budget or {})
-    run = run if isinstance(run, Run) else Run.open(run)
-    out = Path(out) if out else run.path / f"{run.recipe.model.name}-{to}.tflite"
-    if out.suffix != ".tflite":
-        raise RequestError(f"{out} does not end in .tflite.")
-    if not out.parent.is_dir():
-        raise RequestError(f"{out.parent} is not a folder; make it first.")
-    recipe, model, data = run.recipe, run.load_model(), run.load_data()
-    content = convert(model, to, data.train)
-    facts = {
-        "model": recipe.model.name,
-        "kind": to,
-        "resize": recipe.data.resize,
-        "versions": recipe.versions,
-    }
-    results: list[Exported] = []
-
-    def write_and_prove(aside: Path) -> None:
-        aside.write_bytes(attach(content, run.class_names, facts))
-        results.append(_prove(TFLiteFile(aside), model, data.test, out))
-        _hold_against(limits, results[0])
-
-    try:
-        write_whole(out, write_and_prove)
-    except FailureError:
-        out.unlink(missing_ok=True)  # an older file under this name must not pass for this one
-        raise
-    run.write_json(f"export-{to}.json", results[0].to_dict())
-    return results[0]
+    wishes = Wishes(output_type, dynamic_size, author, license)
+    limits = _check(to, budget or {}, wishes)
+    out = Path(out) if out else _usual_file(source, to)
+    _check_out(out, to)
+    subject = _open(source, data, force)
+    result = _prove_and_hand_over(subject, to, out, limits, wishes)
+    _keep(source, [result])
+    return result
 
 
-def convert(model: keras.Model, to: str, train: Split) -> bytes:
-    """The TFLite flatbuffer of a model with pictures (B, H, W, C) as input.
+def export_all(
+    source: str | Path | Run, *, data: str | None = None, force: bool = False, author: str = "", license: str = ""
+) -> tuple[list[Exported], dict[str, str]]:
+    """Exports to every precision of TFLite at its usual budget, into the usual files.
+
+    Returns:
+        What passed, and for each kind that did not, why.
 
     Raises:
-        FailureError: the model needs operations that TFLite does not have built in.
+        RequestError, FailureError: as `export`, for what concerns all kinds.
     """
-    options: dict[str, Any] = {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
-    if to != "float32":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if to == "float16":
-        options["target_spec"]["supported_types"] = [tf.float16]
-    if to == "int8":
-        options["target_spec"]["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        options["representative_dataset"] = _representative(train)
-        options["inference_input_type"] = options["inference_output_type"] = tf.uint8
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "model.tflite")
-        signature = [keras.InputSpec(shape=(1, *train.images.shape[1:]), dtype="float32")]
+    for to in TFLITE:
+        _check_out(_usual_file(source, to), to)
+    subject, wishes = _open(source, data, force), Wishes(author=author, license=license)
+    passed, failed = [], {}
+    for to in TFLITE:
         try:
-            with native_output_hidden():
-                model.export(file, format="litert", input_signature=signature, verbose=False, **options)
-        except Exception as error:  # the converter raises bare RuntimeError and worse
-            why = str(error).strip().splitlines()[-1]
-            raise FailureError(f"{model.name} cannot be converted to {to}: {why}") from error
-        content = file.read_bytes()
-    if foreign := custom_operators(content):
-        raise FailureError(f"{model.name} needs operations that TFLite does not have built in: {', '.join(foreign)}.")
-    return content
+            passed.append(_prove_and_hand_over(subject, to, _usual_file(source, to), BUDGETS[to], wishes))
+        except FailureError as error:
+            failed[to] = str(error)
+    _keep(source, passed)
+    return passed, failed
 
 
-def _representative(train: Split) -> Callable[[], Iterator[list[np.ndarray]]]:
-    """Training pictures, evenly over the classes; the converter takes the ranges of int8 values from them."""
-    by_class = np.argsort(train.labels, kind="stable")
-    rows = by_class[np.linspace(0, len(train) - 1, min(REPRESENTATIVE, len(train))).round().astype(int)]
-    images = train.images[rows].astype(np.float32)
-    # Black and white must occur for the pixels' own range to be exactly 0-255, whatever the pictures hold.
-    images[0, 0, 0], images[0, -1, -1] = 0, 255
-    return lambda: ([image[None]] for image in images)
+def _check(to: str, changes: Mapping[str, float], wishes: Wishes) -> Budget:
+    """The budget; what else was asked for is checked before any work."""
+    if to not in BUDGETS:
+        raise unknown("kind of export", to, BUDGETS)
+    if wishes.output_type not in OUTPUT_TYPES:
+        raise unknown("output type", wishes.output_type, OUTPUT_TYPES)
+    if wishes.dynamic_size and to not in TFLITE:
+        raise RequestError(f"--dynamic-size is not possible with {to}; allowed: {', '.join(TFLITE)}.")
+    if to == "onnx":
+        require_onnx()
+    return BUDGETS[to].with_changes(changes)
 
 
-def _prove(file: TFLiteFile, model: keras.Model, test: Split, out: Path) -> Exported:
-    expected = model.predict(test.images, batch_size=250, verbose=0)
-    received = file.predict(test.images)
-    return Exported(
-        file=str(out),
-        bytes=file.path.stat().st_size,
-        agreement=float((expected.argmax(1) == received.argmax(1)).mean()),
-        max_difference=float(np.abs(expected - received).max()),
-        accuracy_keras=float((expected.argmax(1) == test.labels).mean()),
-        accuracy_file=float((received.argmax(1) == test.labels).mean()),
-        operators=file.operators,
-    )
+def _usual_file(source: str | Path | Run, to: str) -> Path:
+    if is_keras_file(source):
+        return Path(source).with_name(f"{Path(source).stem}-{to}{ENDINGS[to]}")
+    run = source if isinstance(source, Run) else Run.open(source)
+    return run.path / f"{run.recipe.model.name}-{to}{ENDINGS[to]}"
 
 
-def _hold_against(budget: Budget, result: Exported) -> None:
-    drop = result.accuracy_keras - result.accuracy_file
-    # Written so that not-a-number is beyond any budget.
-    if not (result.agreement >= budget.agreement and drop <= budget.drop and np.isfinite(result.max_difference)):
-        raise FailureError(
-            f"the file agrees with the model on {result.agreement:.2%} of the test pictures (at least "
-            f"{budget.agreement:.2%} asked) and its accuracy is {100 * drop:.2f} points lower (at most "
-            f"{100 * budget.drop:.2f} allowed): {result.file} was not written."
-        )
+def _check_out(out: Path, to: str) -> None:
+    if ENDINGS[to] and out.suffix != ENDINGS[to]:
+        raise RequestError(f"{out} does not end in {ENDINGS[to]}.")
+    if not out.parent.is_dir():
+        raise RequestError(f"{out.parent} is not a folder; make it first.")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise RequestError(f"{out} cannot be written: no permission in {out.parent}.")
+    if to != "saved-model" and out.is_dir():
+        raise RequestError(f"{out} is a folder; choose a file.")
+    if to == "saved-model" and out.exists() and not (out / "saved_model.pb").is_file():
+        raise RequestError(f"{out} holds something that is not a SavedModel; choose another folder.")
 
 
-def _budget(to: str, changes: Mapping[str, float]) -> Budget:
-    values = asdict(BUDGETS[to])
-    for name, value in changes.items():
-        if name not in values:
-            raise unknown("budget", name, values)
-        if not 0 <= value <= 1:
-            raise RequestError(f"budget {name}={value} is not possible; allowed: a share, 0 to 1.")
-        values[name] = value
-    return Budget(**values)
+def _open(source: str | Path | Run, data: str | None, force: bool) -> Subject:
+    subject = open_subject(source, data)
+    if not force:
+        refuse_chance(subject.expected, subject.data.test.labels)
+    return subject
+
+
+def _prove_and_hand_over(subject: Subject, to: str, out: Path, limits: Budget, wishes: Wishes) -> Exported:
+    """Writes aside, proves what was written, and puts it in place; otherwise nothing is left there."""
+    with _aside(out) as folder:
+        file = folder / out.name
+        try:
+            written = write(subject, to, file, wishes)
+            figures = compare(subject.expected, written.scores, subject.data.test.labels, subject.class_names)
+            result = Exported(kind=to, file=str(out), bytes=_size(file), operators=written.operators, **figures)
+            if not is_within(limits, result):
+                raise refusal(limits, result, _advice(subject, to, file))
+        except FailureError:
+            for name in {out.name, *(made.name for made in folder.iterdir())}:
+                _remove(out.with_name(name))  # an older file under this name must not pass for this one
+            raise
+        for made in sorted(folder.iterdir(), key=lambda made: made == file):  # the file that was asked for comes last
+            _put(made, out.with_name(made.name))
+    return result
+
+
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """An empty folder on the disk of `out`; what goes wrong with the disk inside is said of `out`."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise FailureError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+def _put(made: Path, place: Path) -> None:
+    if made.is_dir():
+        _remove(place)  # no system replaces a folder that is not empty
+    else:
+        with open(made, "rb+") as file:
+            os.fsync(file.fileno())
+    os.replace(made, place)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(file: Path) -> int:
+    files = [file] if file.is_file() else [inner for inner in file.rglob("*") if inner.is_file()]
+    return sum(inner.stat().st_size for inner in files)
+
+
+def _advice(subject: Subject, to: str, file: Path) -> str:
+    """What to try for a file that is beyond its budget, and where in the network it went wrong."""
+    if to not in ("dynamic", "int8", "int16x8", "c-array"):
+        return "A float file should not differ: has the model random layers, or scores that are not numbers?"
+    tried = {"int8": "int16x8 or dynamic", "c-array": "int16x8", "dynamic": "float16", "int16x8": "float16"}[to]
+    with tempfile.TemporaryDirectory() as folder:
+        twin = Path(folder, "float32.tflite")
+        twin.write_bytes(convert(subject.network, "float32", subject.data.train))
+        errors = layer_errors(file.with_suffix(".tflite"), twin, subject.data.test.images[:_LOOKED_AT])
+    worst = ", ".join(f"{layer} (+{error:.1%})" for layer, error in errors[:3] if error > 0)
+    where = f"Most of the error comes in at {worst}. " if worst else ""
+    return f"{where}Try --to {tried}, or train with more weight decay or augmentation; --budget drop=X lets it pass."
+
+
+def _keep(source: str | Path | Run, results: Sequence[Exported]) -> None:
+    """Writes the figures into the run's `export.json`: a row a kind, each from its last export."""
+    if is_keras_file(source):
+        return
+    run = source if isinstance(source, Run) else Run.open(source)
+    kept = run.path / "export.json"
+    try:
+        rows = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
+    except json.JSONDecodeError:
+        rows = {}
+    run.write_json("export.json", rows | {result.kind: result.to_dict() for result in results})

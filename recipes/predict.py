@@ -14,10 +14,15 @@ from zoo.errors import RequestError
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best guesses for one picture: (name, score) pairs, best first."""
+    """The best guesses for one picture: (name, score) pairs, best first.
+
+    Attributes:
+        named: whether names are names; numbers if the file carries no labels.
+    """
 
     image: str
     guesses: tuple[tuple[str, float], ...]
+    named: bool = True
 
 
 def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
@@ -48,6 +53,10 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         scores = model.predict(np.stack(batch), verbose=0)
     names = labels or [str(number) for number in range(scores.shape[1])]
     return [
-        Prediction(str(image), tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]))
+        Prediction(
+            str(image),
+            tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]),
+            named=bool(labels),
+        )
         for image, row in zip(images, scores, strict=True)
     ]

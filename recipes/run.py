@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import FileLock, Timeout
 
+from recipes.keras_archive import check_archive
 from recipes.preset import Recipe, load_recipe
 from recipes.quiet import import_keras
 from zoo.errors import FailureError, RequestError
@@ -187,21 +188,9 @@ def load_keras_file(path: Path) -> "keras.Model":
     """A `.keras` file as a model, without running code that the file may bring.
 
     Raises:
-        RequestError: it is missing, truncated, or not a Keras file; Keras itself says "File not found" to all three.
+        RequestError: what `check_archive` finds, or an object in it that Keras does not know or does not trust.
     """
-    import zipfile
-
-    if not path.exists():
-        raise RequestError(f"{path} does not exist.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError):
-        why = "is empty" if path.stat().st_size == 0 else "is truncated or not a Keras file"
-        raise RequestError(f"{path} {why}.") from None
-    if damaged or not {"config.json", "model.weights.h5"} <= set(names):
-        raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
+    check_archive(path)
     keras = import_keras()
     register_layers()
     try:

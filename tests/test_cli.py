@@ -27,6 +27,8 @@ WITHOUT_TENSORFLOW = [
     ["compare", "nowhere"],
     ["report", "nowhere"],
     ["export", "nowhere"],
+    ["inspect", "nowhere.tflite"],
+    ["benchmark", "nowhere.tflite"],
     ["predict", "nowhere.tflite", __file__],
 ]
 
@@ -144,7 +146,7 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
     assert err.count("\n") == 1
 
 
-def test_naming_a_picture_with_a_file_does_not_load_tensorflow(digits_run, digit_picture, tmp_path):
+def test_naming_inspecting_and_timing_with_a_file_do_not_load_tensorflow(digits_run, digit_picture, tmp_path):
     from recipes.export import export
 
     file = tmp_path / "digits.tflite"
@@ -152,6 +154,8 @@ def test_naming_a_picture_with_a_file_does_not_load_tensorflow(digits_run, digit
     program = (
         "import sys, cli\n"
         f"assert cli.main(['predict', {str(file)!r}, {str(digit_picture)!r}]) == 0\n"
+        f"assert cli.main(['inspect', {str(file)!r}]) == 0\n"
+        f"assert cli.main(['benchmark', {str(file)!r}, '--repeats', '5', '--threads', '1']) == 0\n"
         "assert 'tensorflow.python' not in sys.modules and 'keras.src' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from recipes.export import BUDGETS, export
+from recipes.convert import TFLITE
+from recipes.export import export
 from recipes.predict import predict
 from recipes.run import Run
 from recipes.tflite import TFLiteFile
 from zoo.errors import FailureError, RequestError
 
 
-@pytest.mark.parametrize("kind", BUDGETS)
+@pytest.mark.parametrize("kind", TFLITE)
 def test_a_file_of_every_kind_agrees_with_its_model(digits_run, tmp_path, kind):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -55,7 +56,7 @@ def test_the_same_run_exports_to_the_same_bytes(digits_run, tmp_path):
 
 def test_what_was_measured_is_kept_in_the_run(digits_run, tmp_path):
     exported = export(digits_run, to="float32", out=tmp_path / "digits.tflite")
-    kept = json.loads((digits_run.path / "export-float32.json").read_text())
+    kept = json.loads((digits_run.path / "export.json").read_text())["float32"]
     assert kept == exported.to_dict()
     assert {"file", "bytes", "agreement", "max_difference", "accuracy_keras", "accuracy_file", "operators"} <= set(kept)
 
@@ -68,7 +69,7 @@ def test_beyond_the_budget_there_is_no_file_not_even_an_older_one(digits_run, tm
         def predict(self, images):
             return np.roll(super().predict(images), 1, axis=1)
 
-    monkeypatch.setattr("recipes.export.TFLiteFile", Wrong)
+    monkeypatch.setattr("recipes.formats.TFLiteFile", Wrong)
     with pytest.raises(FailureError, match="was not written"):
         export(digits_run, to="float32", out=out)
     assert list(tmp_path.iterdir()) == []
@@ -79,7 +80,7 @@ def test_scores_that_are_not_numbers_are_beyond_any_budget(digits_run, tmp_path,
         def predict(self, images):
             return np.full_like(super().predict(images), np.nan)
 
-    monkeypatch.setattr("recipes.export.TFLiteFile", Broken)
+    monkeypatch.setattr("recipes.formats.TFLiteFile", Broken)
     with pytest.raises(FailureError):
         export(digits_run, out=tmp_path / "digits.tflite", budget={"agreement": 0, "drop": 1})
 

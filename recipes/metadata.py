@@ -1,0 +1,269 @@
+"""What a `.tflite` file says about itself, as MediaPipe Tasks and ML Kit read it.
+
+TFLite's metadata is a second flatbuffer inside the first, and files (labels) in a zip archive behind it. The tools
+that used to write it are gone; the part of its schema that a classifier needs is `_SCHEMA` below
+(tensorflow/lite/schema/metadata_schema.fbs). Nothing here imports TensorFlow.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from flatbuffers.number_types import Uint8Flags, UOffsetTFlags
+from flatbuffers.table import Table
+
+from zoo.errors import RequestError
+
+NAME, IDENTIFIER = b"TFLITE_METADATA", b"M001"
+AXIS_LABELS = 2  # AssociatedFileType: a line of the file is the name of a place along the tensor's last axis
+MAX_ATTACHED = 16 * 2**20  # bytes; a file of labels with more is taken for a bomb
+_ALIGNMENT = 16  # of weights: what the schema asks for, and what kernels on small boards rely on
+
+# Of each table its fields in order: "text", "byte", "floats", "union" (of the table that the byte before it names by
+# its number), a table's name, or a list of one.
+_SCHEMA: dict[str, dict[str, Any]] = {
+    "Model": {
+        "name": "text",
+        "description": "text",
+        "version": "text",
+        "subgraph_metadata": ["SubGraph"],
+        "author": "text",
+        "license": "text",
+        "associated_files": ["File"],
+        "min_parser_version": "text",
+    },
+    "SubGraph": {
+        "name": "text",
+        "description": "text",
+        "input_tensor_metadata": ["Tensor"],
+        "output_tensor_metadata": ["Tensor"],
+    },
+    "Tensor": {
+        "name": "text",
+        "description": "text",
+        "dimension_names": None,
+        "content": "Content",
+        "process_units": ["ProcessUnit"],
+        "stats": "Stats",
+        "associated_files": ["File"],
+    },
+    "Content": {"content_properties_type": "byte", "content_properties": "union"},
+    "ProcessUnit": {"options_type": "byte", "options": "union"},
+    "ImageProperties": {"color_space": "byte"},
+    "FeatureProperties": {},
+    "Normalization": {"mean": "floats", "std": "floats"},
+    "Stats": {"max": "floats", "min": "floats"},
+    "File": {"name": "text", "description": "text", "type": "byte"},
+}
+_UNIONS = {
+    "content_properties": {1: "FeatureProperties", 2: "ImageProperties"},
+    "options": {1: "Normalization"},
+}
+
+
+def classifier_metadata(
+    *,
+    name: str,
+    description: str,
+    version: str,
+    author: str,
+    license: str,
+    channels: int,
+    resize: str,
+    label_file: str,
+) -> bytes:
+    """Metadata of a model from one picture, pixels 0-255, to a score a class.
+
+    Args:
+        channels: 1 (grey), 3 (RGB), or another number, which has no name.
+        resize: what is done to pictures of another size; the schema has no field for it, so it is described.
+        label_file: the attached file with class names.
+    """
+    picture = {
+        "name": "image",
+        "description": f"Pixels 0-255 as they are; pictures of another size: {resize}.",
+        "content": {
+            "content_properties_type": 2,
+            "content_properties": {"color_space": {3: 1, 1: 2}.get(channels, 0)},
+        },
+        # The model rescales pixels itself: to subtract nothing and divide by one is what is left to the app.
+        "process_units": [{"options_type": 1, "options": {"mean": [0.0], "std": [1.0]}}],
+        "stats": {"max": [255.0], "min": [0.0]},
+    }
+    scores = {
+        "name": "score",
+        "description": "A score for each class.",
+        "content": {"content_properties_type": 1, "content_properties": {}},
+        "stats": {"max": [1.0], "min": [0.0]},
+        "associated_files": [{"name": label_file, "description": "Class names, one a line.", "type": AXIS_LABELS}],
+    }
+    facts = {"name": name, "description": description, "version": version, "author": author, "license": license}
+    graph = {"input_tensor_metadata": [picture], "output_tensor_metadata": [scores]}
+    return encode(facts | {"subgraph_metadata": [graph], "min_parser_version": "1.0.0"})
+
+
+def encode(facts: Mapping[str, Any]) -> bytes:
+    """Metadata as a flatbuffer; `facts` is a tree of the fields of `_SCHEMA`, beginning at `Model`."""
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, "Model", facts), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write(builder: flatbuffers.Builder, table: str, values: Mapping[str, Any]) -> int:
+    fields = _SCHEMA[table]
+    children = {}  # a flatbuffer is written from the leaves up: everything a table refers to comes before it
+    for field, kind in fields.items():
+        value = values.get(field)
+        if value is None or kind == "byte":
+            continue
+        if kind == "text":
+            children[field] = builder.CreateString(value)
+        elif kind == "floats":
+            children[field] = builder.CreateNumpyVector(np.asarray(value, "<f4"))
+        elif kind == "union":
+            children[field] = _write(builder, _UNIONS[field][values[f"{field}_type"]], value)
+        elif isinstance(kind, list):
+            entries = [_write(builder, kind[0], entry) for entry in value]
+            builder.StartVector(4, len(entries), 4)
+            for entry in reversed(entries):
+                builder.PrependUOffsetTRelative(entry)
+            children[field] = builder.EndVector()
+        else:
+            children[field] = _write(builder, kind, value)
+    builder.StartObject(len(fields))
+    for slot, (field, kind) in enumerate(fields.items()):
+        if kind == "byte":
+            builder.PrependUint8Slot(slot, values.get(field, 0), 0)
+        elif field in children:
+            builder.PrependUOffsetTRelativeSlot(slot, children[field], 0)
+    return builder.EndObject()
+
+
+def decode(metadata: bytes) -> dict[str, Any]:
+    """The tree that `encode` was given; fields that are not in `_SCHEMA` are left out.
+
+    Raises:
+        ValueError, IndexError, struct.error and the like: the bytes are not metadata.
+    """
+    if metadata[4:8] != IDENTIFIER:
+        raise ValueError("not TFLite metadata")
+    root = int.from_bytes(metadata[:4], "little")
+    return _read(Table(metadata, root), "Model")
+
+
+def _read(table: Table, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for slot, (field, kind) in enumerate(_SCHEMA[name].items()):
+        offset = table.Offset(4 + 2 * slot)
+        if not offset or kind is None:
+            continue
+        at = table.Pos + offset
+        if kind == "byte":
+            values[field] = table.Get(Uint8Flags, at)
+        elif kind == "text":
+            values[field] = table.String(at).decode("utf-8")
+        elif kind == "floats":
+            values[field] = np.frombuffer(table.Bytes, "<f4", table.VectorLen(offset), table.Vector(offset)).tolist()
+        elif kind == "union":
+            if named := _UNIONS[field].get(values.get(f"{field}_type", 0)):
+                values[field] = _read(Table(table.Bytes, table.Indirect(at)), named)
+        elif isinstance(kind, list):
+            places = [table.Vector(offset) + 4 * i for i in range(table.VectorLen(offset))]
+            values[field] = [_read(Table(table.Bytes, table.Indirect(place)), kind[0]) for place in places]
+        else:
+            values[field] = _read(Table(table.Bytes, at + table.Get(UOffsetTFlags, at)), kind)
+    return values
+
+
+def insert(content: bytes, metadata: bytes) -> bytes:
+    """The TFLite flatbuffer with metadata in it, in place of what metadata it had."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    entries = {entry.name: entry for entry in model.metadata or []}
+    if NAME not in entries:
+        entries[NAME] = schema.MetadataT()
+        entries[NAME].name, entries[NAME].buffer = NAME, len(model.buffers)
+        model.buffers.append(schema.BufferT())
+    model.metadata = list(entries.values())
+    model.buffers[entries[NAME].buffer].data = np.frombuffer(metadata, np.uint8)
+    for buffer in model.buffers:
+        buffer.Pack = partial(_pack_aligned, buffer)  # the generated one forgets the alignment that the schema asks for
+    builder = flatbuffers.Builder(len(content) + len(metadata) + 4096)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _pack_aligned(buffer: Any, builder: flatbuffers.Builder) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = b"" if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
+    if data:
+        builder.StartVector(1, len(data), _ALIGNMENT)
+        builder.head -= len(data)
+        builder.Bytes[builder.head : builder.head + len(data)] = data
+        vector = builder.EndVector()
+    schema.BufferStart(builder)
+    if data:
+        schema.BufferAddData(builder, vector)
+    return schema.BufferEnd(builder)
+
+
+def find(content: bytes) -> dict[str, Any]:
+    """The metadata inside a TFLite flatbuffer as a tree, empty if it has none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    for i in range(model.MetadataLength()):
+        if model.Metadata(i).Name() == NAME:
+            return decode(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
+    return {}
+
+
+def first(metadata: Mapping[str, Any], tensors: str) -> dict[str, Any]:
+    """The metadata of the first input or output tensor, empty if there is none."""
+    graphs = metadata.get("subgraph_metadata") or [{}]
+    return (graphs[0].get(f"{tensors}_tensor_metadata") or [{}])[0]
+
+
+def label_file(metadata: Mapping[str, Any]) -> str | None:
+    """The name of the attached file with class names, None if there is none."""
+    files = first(metadata, "output").get("associated_files", [])
+    return next((file["name"] for file in files if file.get("type") == AXIS_LABELS and "name" in file), None)
+
+
+def normalization(metadata: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    """(mean, std) that a float input's pixels are normalised with: (pixel - mean) / std."""
+    for unit in first(metadata, "input").get("process_units", []):
+        if "mean" in (options := unit.get("options", {})):
+            return options["mean"], options["std"]
+    return [0.0], [1.0]
+
+
+def append_files(content: bytes, files: Mapping[str, str]) -> bytes:
+    """The file with a zip archive of texts behind it, stored as they are: MediaPipe reads no compressed ones."""
+    whole = io.BytesIO(content)
+    with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in files.items():
+            # A fixed date: the same run exports to the same bytes.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+    return whole.getvalue()
+
+
+def attached_files(content: bytes, path: object) -> tuple[dict[str, str], int]:
+    """The texts behind a flatbuffer, by name, and where the flatbuffer ends.
+
+    Raises:
+        zipfile.BadZipFile: there is no archive.
+        RequestError: a file in the archive is larger than any file of labels is.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > MAX_ATTACHED:
+            raise RequestError(f"{path} has more than {MAX_ATTACHED >> 20} MiB attached; allowed: labels and facts.")
+        texts = {entry.filename: archive.read(entry).decode("utf-8", "replace") for entry in entries}
+    return texts, min((entry.header_offset for entry in entries), default=len(content))

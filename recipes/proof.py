@@ -1,0 +1,174 @@
+"""Is a file the model that it came from? Both are run on the same pictures, and what differs is counted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.tflite import TFLiteFile
+from zoo.errors import FailureError, RequestError, unknown
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far a file may be from its model before it is refused.
+
+    Attributes:
+        agreement: least share of test pictures that both put into the same class.
+        drop: largest loss of accuracy on the test pictures, as a share.
+    """
+
+    agreement: float = 0.0
+    drop: float = 1.0
+
+    def with_changes(self, changes: Mapping[str, float]) -> "Budget":
+        """This budget with some of its shares replaced; raises a `RequestError` for what is not a share of it."""
+        values = asdict(self)
+        for name, value in changes.items():
+            if name not in values:
+                raise unknown("budget", name, values)
+            if not 0 <= value <= 1:
+                raise RequestError(f"budget {name}={value} is not possible; allowed: a share, 0 to 1.")
+            values[name] = value
+        return Budget(**values)
+
+
+# A float file computes the same function; a quantised one may decide differently where it was a near thing.
+_SAME, _QUANTISED = Budget(agreement=0.995), Budget(drop=0.01)
+BUDGETS = {
+    "float32": _SAME,
+    "float16": _SAME,
+    "dynamic": _QUANTISED,
+    "int8": _QUANTISED,
+    "int16x8": _QUANTISED,
+    "saved-model": _SAME,
+    "onnx": _SAME,
+    "c-array": _QUANTISED,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that passed, and what was measured.
+
+    Attributes:
+        kind: a name in `BUDGETS`.
+        file: where it is.
+        bytes: its size; of a folder, of all in it.
+        agreement: share of test pictures with the same top-1 class as the Keras model.
+        max_difference, mean_difference: of any score, and of all scores, absolute.
+        accuracy_keras, accuracy_file: on the test pictures.
+        per_class: for each class, of its test pictures, the share that each gets right, `keras` and `file`.
+        pictures: how many test pictures there were.
+        operators: operations and how often each is used; empty for a SavedModel.
+    """
+
+    kind: str
+    file: str
+    bytes: int
+    agreement: float
+    max_difference: float
+    mean_difference: float
+    accuracy_keras: float
+    accuracy_file: float
+    per_class: dict[str, dict[str, float]]
+    pictures: int
+    operators: dict[str, int]
+
+    @property
+    def drop(self) -> float:
+        """The accuracy that is lost, as a share."""
+        return self.accuracy_keras - self.accuracy_file
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    expected: np.ndarray, received: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """The figures of `Exported` that come from scores.
+
+    Args:
+        expected, received: scores (N, classes) of the model and of the file.
+        labels: int64 (N,).
+    """
+    difference = np.abs(expected - received)
+    right_keras, right_file = expected.argmax(1) == labels, received.argmax(1) == labels
+    shown = [(name, labels == label) for label, name in enumerate(class_names)]
+    return {
+        "agreement": float((expected.argmax(1) == received.argmax(1)).mean()),
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "accuracy_keras": float(right_keras.mean()),
+        "accuracy_file": float(right_file.mean()),
+        "per_class": {
+            name: {"keras": float(right_keras[rows].mean()), "file": float(right_file[rows].mean())}
+            for name, rows in shown
+            if rows.any()
+        },
+        "pictures": len(labels),
+    }
+
+
+def is_within(budget: Budget, result: Exported) -> bool:
+    """Whether a result may be handed over; written so that not-a-number is beyond any budget."""
+    finite = np.isfinite(result.max_difference)
+    return bool(result.agreement >= budget.agreement and result.drop <= budget.drop and finite)
+
+
+def refusal(budget: Budget, result: Exported, hint: str) -> FailureError:
+    """Returns (does not raise) what is said of a file beyond its budget."""
+    return FailureError(
+        f"the file agrees with the model on {result.agreement:.2%} of the test pictures (at least "
+        f"{budget.agreement:.2%} asked) and its accuracy is {100 * result.drop:.2f} points lower (at most "
+        f"{100 * budget.drop:.2f} allowed): {result.file} was not written. {hint}".rstrip()
+    )
+
+
+def refuse_chance(expected: np.ndarray, labels: np.ndarray) -> None:
+    """Raises a `FailureError` for a model that hardly beats one that always names the most frequent class.
+
+    It would agree with its file, and prove nothing. Weights that learned nothing reach more than chance now and then:
+    asked is a tenth of what chance leaves open, or twice chance if that is less, and two standard errors for luck.
+    """
+    accuracy = float((expected.argmax(1) == labels).mean())
+    chance = float(np.bincount(labels).max() / len(labels))
+    luck = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
+    if not accuracy > chance + max(luck, min(chance, 0.1 * (1 - chance))):
+        raise FailureError(
+            f"the model is right on {accuracy:.1%} of the test pictures, hardly better than always naming the "
+            f"most frequent class ({chance:.1%}): train it further, or --force to export it all the same."
+        )
+
+
+def layer_errors(file: Path, reference: Path, images: np.ndarray) -> list[tuple[str, float]]:
+    """Where a quantised file departs from its float twin: layers and the error that each adds, largest first.
+
+    A layer's error is the root mean square of the difference relative to that of its float values; what it adds is
+    by how much that is above the error before it.
+
+    Args:
+        images: uint8 (N, H, W, C), a few.
+    """
+    ours, theirs = TFLiteFile(file, keep_all=True), TFLiteFile(reference, keep_all=True)
+    same = {tensor.name: index for index, tensor in enumerate(theirs.graph.tensors)}
+    outputs = [(operator.layer, index) for operator in ours.graph.operators for index in operator.outputs]
+    outputs = [(layer, index, same.get(ours.graph.tensors[index].name)) for layer, index in outputs]
+    shared = [entry for entry in outputs if entry[2] is not None]
+    wrong, whole = np.zeros(len(shared)), np.zeros(len(shared))
+    for image in images:
+        for one in (ours, theirs):
+            one.set_input(image)
+            one.invoke()
+        for i, (_, index, other) in enumerate(shared):
+            exact = theirs.tensor(other)
+            wrong[i] += np.square(ours.tensor(index) - exact).sum()
+            whole[i] += np.square(exact).sum()
+    errors = np.sqrt(wrong / np.maximum(whole, 1e-12))
+    added: dict[str, float] = {}
+    for (layer, _, _), gain in zip(shared, np.diff(errors, prepend=0), strict=True):
+        added[layer] = added.get(layer, 0.0) + float(gain)
+    return sorted(added.items(), key=lambda item: -item[1])

@@ -1,0 +1,60 @@
+"""Every architecture becomes a TFLite file: builtin operations only, the same function, as large as its weights."""
+
+import numpy as np
+import pytest
+
+import zoo
+from recipes.convert import convert
+from recipes.data import Split
+from recipes.data.digits import read_digits
+from recipes.data.picture import to_array
+from recipes.tflite import TFLiteFile
+from zoo import create_model
+
+QUICK = ("lenet5", "resnet8")
+LARGEST = 6e6  # parameters; larger nets are made of the same layers
+# Sizes of the MLPerf Tiny reference model for image classification (mlcommons/tiny, ic), in bytes.
+REFERENCE = {"float32": 318_144, "int8": 98_496}
+
+
+def small_models():
+    for name in zoo.list_models():
+        card = zoo.get_card(name)
+        if not name.startswith("keras_") and card.parameters <= LARGEST:
+            yield pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return read_digits()
+
+
+def pictures(digits, shape):
+    from PIL import Image
+
+    images, labels = digits
+    rows = np.linspace(0, len(labels) - 1, 60).astype(int)
+    return Split(np.stack([to_array(Image.fromarray(images[i, :, :, 0]), shape) for i in rows]), labels[rows])
+
+
+@pytest.mark.parametrize("name", small_models())
+def test_an_architecture_is_exported(name, digits, tmp_path):
+    height, width, channels = zoo.get_card(name).input_shape
+    shape = (min(height, 64), min(width, 64), channels)
+    # Logits: the softmax of a net that learned nothing is flat, and hides what is wrong.
+    model = create_model(name, input_shape=shape, activation="linear")
+    split = pictures(digits, shape)
+    expected = model.predict(split.images, verbose=0)
+    for kind, bytes_each, error in (("float32", 4, 1e-4), ("int8", 1, 0.2)):
+        content = convert(model, kind, split, output_type="float32")
+        (tmp_path / "model.tflite").write_bytes(content)
+        received = TFLiteFile(tmp_path / "model.tflite").predict(split.images)
+        assert np.sqrt(np.square(received - expected).mean() / np.square(expected).mean()) < error, kind
+        assert len(content) < bytes_each * 1.2 * model.count_params() + 100_000
+
+
+def test_resnet8_is_no_larger_than_the_reference(digits):
+    model = create_model("resnet8", classes=10)
+    split = pictures(digits, (32, 32, 3))
+    for kind, size in REFERENCE.items():
+        assert len(convert(model, kind, split)) <= 1.02 * size

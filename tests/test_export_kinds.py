@@ -1,0 +1,210 @@
+"""What else a model is exported to, and what is asked of the model first."""
+
+import json
+import subprocess
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from recipes.c_array import resolver_calls
+from recipes.convert import in_float32, of_any_size
+from recipes.export import export, export_all
+from recipes.run import Run, load_keras_file
+from recipes.tflite import TFLiteFile
+from zoo import create_model
+from zoo.errors import FailureError, RequestError
+
+
+@pytest.fixture(scope="module")
+def pooled_run(tmp_path_factory, prepared_data_folder):
+    """A run whose model pools, after an epoch on the digits; tests read it and do not change it."""
+    from recipes.fit import fit
+
+    return fit(
+        "lenet5",
+        data="digits",
+        out=tmp_path_factory.mktemp("runs") / "pooled",
+        recipe="quick",
+        overrides=["epochs=1", "model.pooling=average"],
+        quiet=True,
+    ).run
+
+
+def copy_of(run, folder):
+    copy = Run.create(folder)
+    for name in ("recipe.toml", "labels.txt", "model.keras"):
+        (copy.path / name).write_bytes((run.path / name).read_bytes())
+    return copy
+
+
+def test_a_c_array_is_the_file_byte_for_byte(digits_run, tmp_path):
+    exported = export(digits_run, to="c-array", out=tmp_path / "Digits-net.cc")
+    main = tmp_path / "main.cc"
+    main.write_text(
+        '#include <cstdio>\n#include "Digits-net.h"\n'
+        "int main() { fwrite(digits_net, 1, digits_net_size, stdout);\n"
+        '  for (unsigned i = 0; i < digits_net_classes; i++) fprintf(stderr, "%s\\n", digits_net_labels[i]); }\n'
+    )
+    program = tmp_path / "program"
+    subprocess.run(["g++", "-Wall", "-Werror", main, exported.file, "-o", program], check=True, capture_output=True)
+    done = subprocess.run([program], capture_output=True, check=True)
+    assert done.stdout == (tmp_path / "Digits-net.tflite").read_bytes()
+    assert done.stderr.decode().splitlines() == list(digits_run.class_names)
+    header = (tmp_path / "Digits-net.h").read_text()
+    graph = TFLiteFile(tmp_path / "Digits-net.tflite").graph
+    assert all(f"resolver.{call}();" in header for call in resolver_calls(graph))
+    assert "AddConv2D" in resolver_calls(graph)
+
+
+def test_scores_of_int8_can_be_floats(digits_run, tmp_path):
+    export(digits_run, to="int8", out=tmp_path / "digits.tflite", output_type="float32")
+    graph = TFLiteFile(tmp_path / "digits.tflite").graph
+    assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == ["uint8", "float32"]
+
+
+def test_a_keras_file_is_exported_with_pictures_named_beside_it(digits_run, tmp_path):
+    file = tmp_path / "mine.keras"
+    file.write_bytes((digits_run.path / "model.keras").read_bytes())
+    exported = export(file, to="float32", data="digits")
+    assert exported.file == str(tmp_path / "mine-float32.tflite")
+    beside = json.loads((tmp_path / "mine-float32.json").read_text())
+    assert beside["labels"] == [str(digit) for digit in range(10)]
+    with pytest.raises(RequestError, match="give --data"):
+        export(file)
+
+
+def test_all_precisions_make_one_table(digits_run, tmp_path):
+    run = copy_of(digits_run, tmp_path / "run")
+    passed, failed = export_all(run)
+    assert failed == {}
+    kept = json.loads((run.path / "export.json").read_text())
+    assert list(kept) == [result.kind for result in passed] == ["float32", "float16", "dynamic", "int8", "int16x8"]
+    assert kept["int8"]["bytes"] < 0.35 * kept["float32"]["bytes"]
+    assert kept["int8"]["per_class"]["6"].keys() == {"keras", "file"}
+    assert 0 < kept["int8"]["mean_difference"] <= kept["int8"]["max_difference"]
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_another_precision_is_exported_in_float32(digits_run, tmp_path, precision):
+    run, before = copy_of(digits_run, tmp_path / "run"), keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        mixed = create_model("lenet5", input_shape=(32, 32, 1), classes=10)
+    finally:
+        keras.config.set_dtype_policy(before)
+    mixed.set_weights(digits_run.load_model().get_weights())
+    run.save_model(mixed)
+    assert {layer.compute_dtype for layer in in_float32(mixed)._flatten_layers()} == {"float32"}
+    assert export(run, to="float32").agreement >= 0.99
+
+
+def test_a_model_in_float32_is_left_as_it_is(digits_run):
+    model = digits_run.load_model()
+    assert in_float32(model) is model
+
+
+def test_a_file_of_open_size_takes_any_size(pooled_run, tmp_path):
+    out = tmp_path / "any.tflite"
+    export(pooled_run, to="float32", out=out, dynamic_size=True, force=True)
+    file, model = TFLiteFile(out), of_any_size(pooled_run.load_model())
+    assert file.input_shape == (32, 32, 1)
+    for height, width in ((32, 32), (52, 40)):
+        images = np.random.default_rng(0).integers(0, 256, (3, height, width, 1), np.uint8)
+        file.resize(height, width)
+        np.testing.assert_allclose(file.predict(images), model.predict(images, verbose=0), atol=1e-5)
+
+
+def test_a_flattened_head_has_one_size(digits_run, tmp_path):
+    with pytest.raises(RequestError, match="needs a pooled one"):
+        export(digits_run, to="float32", out=tmp_path / "any.tflite", dynamic_size=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_at_chance_is_refused_unless_forced(digits_run, tmp_path):
+    run = copy_of(digits_run, tmp_path / "run")
+    model = create_model("lenet5", input_shape=(32, 32, 1), classes=10)
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    run.save_model(model)
+    with pytest.raises(FailureError, match="hardly better than always naming"):
+        export(run, to="float32")
+    assert not list(run.path.glob("*.tflite"))
+    assert export(run, to="float32", force=True).agreement >= 0.995
+
+
+def test_beyond_the_budget_the_layers_at_fault_are_named(digits_run, tmp_path):
+    with pytest.raises(FailureError, match=r"Most of the error comes in at .*backbone/C1 .*Try --to int16x8"):
+        export(digits_run, to="int8", out=tmp_path / "digits.tflite", budget={"agreement": 1.0})
+
+
+def test_onnx_names_what_to_install(digits_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("recipes.convert.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RequestError, match=r"pip install 'convzoo\[onnx\]'"):
+        export(digits_run, to="onnx", out=tmp_path / "digits.onnx")
+
+
+def test_onnx_agrees(digits_run, tmp_path):
+    for package in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    exported = export(digits_run, to="onnx", out=tmp_path / "digits.onnx")
+    assert exported.agreement >= 0.999
+    assert exported.operators["Conv"] == 2
+
+
+@pytest.mark.slow
+def test_a_saved_model_agrees_in_a_new_process(digits_run, tmp_path):
+    for _ in range(2):  # the second time in place of the first
+        assert export(digits_run, to="saved-model", out=tmp_path / "saved").agreement == 1.0
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RequestError, match="holds something that is not a SavedModel"):
+        export(digits_run, to="saved-model", out=tmp_path / "other")
+
+
+def test_a_full_disk_leaves_nothing(digits_run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recipes.formats.Path.write_bytes", full)
+    with pytest.raises(FailureError, match="No space left"):
+        export(digits_run, to="float32", out=tmp_path / "digits.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_must_fit_the_scores(digits_run, tmp_path):
+    run = copy_of(digits_run, tmp_path / "run")
+    run.write_text("labels.txt", "a\nb\n")
+    with pytest.raises(RequestError, match="10 scores; there are 2 labels"):
+        export(run)
+
+
+def test_a_model_of_two_inputs_is_refused(tmp_path):
+    inputs = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
+    scores = keras.layers.Dense(10)(keras.layers.Flatten()(keras.layers.Add()(inputs)))
+    keras.Model(inputs, scores, name="pair").save(tmp_path / "pair.keras")
+    with pytest.raises(RequestError, match=r"pair goes from .*allowed: one picture"):
+        export(tmp_path / "pair.keras", data="digits")
+
+
+def test_a_keras_file_that_brings_code_is_refused(tmp_path):
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.keras")
+    with pytest.raises(RequestError, match=r"lambda\.keras cannot be loaded"):
+        load_keras_file(tmp_path / "lambda.keras")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"config.json": b"{}", "model.weights.h5": bytes(2**27)}, "unfolds from"),
+        ({"config.json": b'{"units": 1000000000}', "model.weights.h5": b"1"}, "layer of 1,000,000,000 units"),
+        ({"config.json": b"{", "model.weights.h5": b"1"}, "not JSON"),
+        ({"config.json": b"{}"}, "has no config.json or"),
+    ],
+)
+def test_a_keras_file_is_looked_through_before_it_is_loaded(tmp_path, members, message):
+    file = tmp_path / "foreign.keras"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(RequestError, match=message):
+        load_keras_file(file)
