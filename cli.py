@@ -155,7 +155,11 @@ def recipes_(name: str | None, as_json: bool) -> None:
 
 @commands.group(cls=Commands)
 def augment() -> None:
-    """What is done to training pictures: look at it before you train with it."""
+    """What is done to training pictures: look at it before you train with it.
+
+    \b
+    Example: zoo augment preview digits --recipe digits --out grid.png
+    """
 
 
 @augment.command("preview")
@@ -211,6 +215,7 @@ def preview_(
 @click.option("--pooling", help="Another head: average, max, gem, adaptive_average, convolutional, ...")
 @click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
 @click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
@@ -227,6 +232,7 @@ def fit(
     pooling: str | None,
     hidden: tuple[int, ...],
     resize: "Resize",
+    devices: str,
     skip_bad: bool,
     epochs: int | None,
     seed: int | None,
@@ -256,6 +262,7 @@ def fit(
         recipe=recipe,
         overrides=[*overrides, *short],
         resize=resize,
+        devices=devices,
         skip_bad=skip_bad,
         overwrite=overwrite,
         quiet=quiet,
@@ -265,9 +272,10 @@ def fit(
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @as_json
-def resume(run: Path, quiet: bool, as_json: bool) -> None:
+def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
     """Go on with the training of RUN where it was stopped; it ends as if it had not been.
 
     \b
@@ -275,7 +283,7 @@ def resume(run: Path, quiet: bool, as_json: bool) -> None:
     """
     from recipes.fit import resume
 
-    _print_fitted(resume(run, quiet=quiet), as_json)
+    _print_fitted(resume(run, devices=devices, quiet=quiet), as_json)
 
 
 def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
@@ -287,23 +295,70 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other pictures with the run's classes, instead of its test pictures.")
 @click.option("--invariance", is_flag=True, help="Also turned, shifted, scaled and mirrored.")
 @as_json
-def evaluate(run: Path, invariance: bool, as_json: bool) -> None:
+def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> None:
     """Score RUN on its test pictures; leaves metrics.json and confusion_matrix.png in it.
 
     \b
     Example: zoo evaluate runs/first --invariance
     """
+    from recipes.data import check_source
+    from recipes.run import Run
+
+    opened = Run.open(run)
+    if data is not None:
+        check_source(data)
+    _load_keras()
+    from recipes.evaluate import evaluate
+
+    metrics = evaluate(opened, data=data, invariance=invariance)
+    drawn = "" if data else f"\n\nDrawn in {run / 'confusion_matrix.png'}"
+    _answer(as_json, metrics, lambda: f"{data or run}: {text.evaluation(metrics)}{drawn}")
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it too (PNG or SVG).")
+@as_json
+def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
+    """Put RUNs side by side: accuracy, size, cost, and what has been measured of invariance and exports.
+
+    \b
+    Example: zoo compare runs/* --plot runs.png
+    """
+    from recipes.run import Run
+
+    opened = [Run.open(run) for run in runs]
+    _load_keras()
+    from recipes.compare import compare
+
+    rows = compare(opened, plot=plot)
+    _answer(as_json, rows, lambda: text.comparison(rows) + (f"\n\nDrawn in {plot}" if plot else ""))
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@as_json
+def report(run: Path, as_json: bool) -> None:
+    """Write RUN as one page, report.html, that opens anywhere without a network.
+
+    \b
+    Example: zoo report runs/first
+    """
     from recipes.run import Run
 
     opened = Run.open(run)
     _load_keras()
-    from recipes.evaluate import evaluate
+    from recipes.report import report
 
-    metrics = evaluate(opened, invariance=invariance)
-    drawn = run / "confusion_matrix.png"
-    _answer(as_json, metrics, lambda: f"{run}: {text.evaluation(metrics)}\n\nDrawn in {drawn}")
+    written = report(opened)
+    _answer(
+        as_json,
+        {"file": str(written.file), "sections": written.sections},
+        lambda: f"{written.file}: {', '.join(written.sections).lower()}",
+    )
 
 
 @commands.command()

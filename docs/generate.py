@@ -35,7 +35,7 @@ def pages() -> dict[str, str]:
     families = defaultdict(list)
     for card in cards:
         families[card.family].append(card)
-    texts = {"models.md": _overview(cards)}
+    texts = {"models.md": _overview(cards), "recipes.md": _recipes()}
     for family, members in families.items():
         texts[f"models/{family}.md"] = _family_page(family, members)
     return texts
@@ -61,6 +61,27 @@ def _overview(cards: list) -> str:
             f"| {figures.get('macs', 0):,} | {_size(seen) if seen else 'all'} "
             f"| [{card.paper.authors} {card.paper.year}]({card.paper.url}) | {_weights(card)} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def _recipes() -> str:
+    from recipes.preset import list_augmentations, list_recipes, load_augmentation, load_recipe
+
+    lines = [
+        "# Recipes",
+        "",
+        f"{COMMAND} `zoo recipes NAME` prints one with everything in it; `--set KEY=VALUE` changes it.",
+        "",
+    ]
+    for name in list_recipes():
+        about = load_recipe(name).about
+        lines += [f"## {name}", "", about.summary, ""]
+        lines += [f"Source: {about.source}", ""] if about.source else []
+        lines += [f"Reaches: {about.reaches} Measured with `{about.command}`.", ""] if about.reaches else []
+    lines += ["# Augmentations", "", "| name | what it is for | source | advice |", "|---|---|---|---|"]
+    for name in list_augmentations():
+        about = load_augmentation(name).about
+        lines.append(f"| `{name}` | {about.summary} | {about.source} | {about.advice} |")
     return "\n".join(lines) + "\n"
 
 
@@ -125,7 +146,7 @@ def _size(shape: tuple) -> str:
 def main() -> None:
     import zoo
 
-    write_facts(sys.argv[1:] or zoo.list_models())
+    write_facts([name for name in sys.argv[1:] if name != "--pages"] if sys.argv[1:] else zoo.list_models())
     (DOCS / "models").mkdir(exist_ok=True)
     for name, text in pages().items():
         (DOCS / name).write_text(text, "utf-8")

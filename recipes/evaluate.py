@@ -1,4 +1,4 @@
-"""How good a run's model is on the pictures that its training never saw."""
+"""How good a run's model is on pictures that its training never saw."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,38 +6,89 @@ from typing import Any
 
 import numpy as np
 
+from recipes.data import Data, Split, load
+from recipes.data.sources import kind_of, list_source
 from recipes.metrics import classification_metrics
 from recipes.run import Run, write_whole
+from zoo.errors import RequestError, unknown
+
+BATCH = 250
 
 
-def evaluate(run: str | Path | Run, *, invariance: bool = False) -> dict[str, Any]:
+def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool = False) -> dict[str, Any]:
     """Scores a run on its test pictures and writes `metrics.json` and `confusion_matrix.png` into it.
 
     Args:
         run: the run or its folder.
-        invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring.
+        data: other pictures to score it on, see `other_pictures`; nothing is written into the run then.
+        invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring, and
+            layer by layer how well the feature maps follow a shift.
 
     Returns:
-        The figures of `recipes.metrics.classification_metrics`, and `invariance`, those of
-        `recipes.invariance.measure_invariance`, if asked for.
+        The figures of `recipes.metrics.classification_metrics`; `data`, if it was given; if asked for, `invariance`,
+        those of `recipes.invariance.measure_invariance`, and `equivariance`, those of
+        `recipes.equivariance.equivariance_errors`.
 
     Raises:
-        RequestError: no run there, or one without a model.
+        RequestError: no run there, one without a model, or other data with classes that the run does not know.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    model, test = run.load_model(), run.load_data().test
-    scores = model.predict(test.images, batch_size=250, verbose=0)
-    metrics = classification_metrics(test.labels, scores, run.class_names)
+    model = run.load_model()
+    test = run.load_data().test if data is None else other_pictures(run, data)
+    scores = model.predict(test.batches(BATCH), verbose=0)
+    metrics = classification_metrics(test.labels, scores, run.class_names, test.files)
     if invariance:
+        from recipes.equivariance import equivariance_errors
         from recipes.invariance import measure_invariance
 
         metrics["invariance"] = measure_invariance(model, test, fill=run.recipe.augment.fill)
+        metrics["equivariance"] = equivariance_errors(model, test.images)
+    if data is not None:
+        return metrics | {"data": data}
     run.write_json("metrics.json", metrics)
     write_whole(
         run.path / "confusion_matrix.png",
         lambda aside: draw_confusion_matrix(metrics["confusion_matrix"], run.class_names, aside),
     )
     return metrics
+
+
+def other_pictures(run: Run, source: str) -> Split:
+    """The pictures of another source at the run's size, by its resize rule, with labels by the run's class names.
+
+    They are the test pictures where the source brings such a part or is not made of files, and all of them where it
+    is a folder or a table without parts. Classes of the run that the source lacks are allowed.
+
+    Raises:
+        RequestError: a class that the run does not have, other labels than classes, or what the run itself was
+            trained on.
+    """
+    settings = run.recipe.data
+    if kind_of(source) in ("folder", "table") and Path(source).resolve() == Path(settings.source).resolve():
+        raise RequestError(f"{source} is what {run.path} was trained on; without --data its test pictures are scored.")
+    data = load(
+        source, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
+    )
+    if data.task != "classification":
+        raise RequestError(f"{source} is a set for {data.task}; {run.path} gives one class a picture.")
+    names = run.class_names
+    for name in data.class_names:
+        if name not in names:
+            raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
+    chosen = data.test if _brings_test(source) else _all_of(data)
+    label_of = np.array([names.index(name) for name in data.class_names])
+    return Split(chosen.images, label_of[chosen.labels], chosen.files)
+
+
+def _brings_test(source: str) -> bool:
+    return kind_of(source) not in ("folder", "table") or "test" in list_source(source).given_parts
+
+
+def _all_of(data: Data) -> Split:
+    parts = [data.train, data.validation, data.test]
+    files = tuple(file for part in parts for file in part.files or ())
+    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return Split(images, labels, files or None)
 
 
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], file: Path) -> None:

@@ -50,6 +50,7 @@ def fit(
     overrides: Sequence[str] = (),
     resize: Resize = "fill",
     skip_bad: bool = False,
+    devices: str = "1",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Fitted:
@@ -63,6 +64,7 @@ def fit(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         resize: how pictures of another size are brought to the model's, see `recipes.data.picture.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
+        devices: how many GPUs of this machine share every batch: a number, or `all`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
 
@@ -73,7 +75,7 @@ def fit(
     settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     check_free(Path(out), overwrite=overwrite)
     pictures = _load(settings, None, quiet=quiet)
-    network = _build(settings, pictures)
+    network = _build(settings, pictures, devices)
     run = Run.create(out, overwrite=overwrite)
     with run.lock():
         run.write_data(pictures)
@@ -81,7 +83,7 @@ def fit(
         return _train(run, settings, network, pictures, quiet)
 
 
-def resume(run: str | Path | Run, *, quiet: bool = False) -> Fitted:
+def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) -> Fitted:
     """Goes on with a training that was killed, interrupted, or ran out of disk, as if it had never stopped.
 
     Raises:
@@ -94,7 +96,7 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Fitted:
             raise RequestError(f"{run.path} is finished; nothing is left to resume.")
         settings = run.recipe
         pictures = _load(settings, run.split_table, quiet=quiet)
-        return _train(run, settings, _build(settings, pictures), pictures, quiet)
+        return _train(run, settings, _build(settings, pictures, devices), pictures, quiet)
 
 
 def _load(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
@@ -105,12 +107,13 @@ def _load(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
     return data
 
 
-def _build(settings: Recipe, pictures: Data) -> "keras.Model":
+def _build(settings: Recipe, pictures: Data, devices: str) -> "keras.Model":
     keras = import_keras()
-    from recipes.training import compiled_model
+    from recipes.training import compiled_model, on_devices
 
     keras.utils.set_random_seed(settings.seed)
-    return compiled_model(settings, pictures)
+    with on_devices(devices):
+        return compiled_model(settings, pictures)
 
 
 def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, quiet: bool) -> Fitted:

@@ -14,7 +14,7 @@ from recipes.data import Data, class_weights
 from recipes.preset import Recipe
 from recipes.progress import ProgressBar
 from recipes.run import Run
-from recipes.training import EVALUATION_BATCH, evaluation_batches, steps_per_epoch, training_batches
+from recipes.training import evaluation_batches, steps_per_epoch, training_batches
 from zoo.errors import FailureError
 
 CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
@@ -32,7 +32,8 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
     """
     classes = len(data.class_names)
     keeper = _Keeper(model, recipe, run, classes)
-    keeper.take_up()
+    with model.distribute_strategy.scope():
+        keeper.take_up()
     if not keeper.is_done:
         steps = steps_per_epoch(data.train, recipe)
         bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)))
@@ -44,7 +45,6 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
                 epochs=recipe.epochs,
                 steps_per_epoch=steps,
                 validation_data=evaluation_batches(data.validation, recipe, classes),
-                validation_steps=math.ceil(len(data.validation) / EVALUATION_BATCH),
                 callbacks=[keeper, *averages, *([] if quiet else [bar])],
                 class_weight=_class_weight(data, recipe),
                 shuffle=False,  # the batches are shuffled already

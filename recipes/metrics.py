@@ -1,4 +1,4 @@
-"""How good scores are, by scikit-learn's definitions."""
+"""How good scores are, by scikit-learn's definitions where it has one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,19 +6,26 @@ from typing import Any
 import numpy as np
 
 TOP_K = 5
+WORST = 24  # mistakes that are listed
+BINS = 15  # of equal width, as in Guo et al. 2017
+RESAMPLES = 10_000
 
 
-def classification_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+def classification_metrics(
+    labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str], files: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Figures of a classifier, as JSON types.
 
     Args:
         labels: integers (N,).
         scores: probabilities (N, classes).
         class_names: position is the label.
+        files: the picture file behind each row, to name mistakes by.
 
     Returns:
-        `accuracy` (top-1), `top_k` (`{"k": k, "accuracy": share with the label among the k best}`), `loss`
-        (natural log), `per_class` (precision, recall, f1, support), `confusion_matrix` (rows are true classes).
+        `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": share with the label among
+        the k best}`), `loss` (natural log), `calibration_error`, `per_class` (precision, recall, f1, support),
+        `confusion_matrix` (rows are true classes), `worst_mistakes`.
     """
     from sklearn import metrics
 
@@ -31,7 +38,9 @@ def classification_metrics(labels: np.ndarray, scores: np.ndarray, class_names: 
     best_k = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return {
         "accuracy": float(metrics.accuracy_score(labels, guesses)),
+        "accuracy_interval": accuracy_interval(guesses == labels),
         "loss": float(metrics.log_loss(labels, _proper(scores), labels=classes)),
+        "calibration_error": calibration_error(labels, scores),
         "top_k": {"k": k, "accuracy": float((best_k == labels[:, None]).any(1).mean())},
         "examples": len(labels),
         "per_class": {
@@ -45,6 +54,128 @@ def classification_metrics(labels: np.ndarray, scores: np.ndarray, class_names: 
         },
         "confusion_matrix": metrics.confusion_matrix(labels, guesses, labels=classes).tolist(),
         "class_names": list(class_names),
+        "worst_mistakes": worst_mistakes(labels, scores, class_names, files),
+    }
+
+
+def accuracy_interval(right: np.ndarray, *, level: float = 0.95, seed: int = 0) -> list[float]:
+    """The percentile bootstrap interval of an accuracy.
+
+    To draw N of N answers with replacement and count the right ones is to draw from a binomial distribution, so
+    that is what is drawn.
+
+    Args:
+        right: booleans (N,), whether each answer is right.
+        level: share of the resamples inside the interval.
+        seed: of the resamples.
+    """
+    counts = np.random.default_rng(seed).binomial(len(right), right.mean(), RESAMPLES)
+    low, high = np.quantile(counts / len(right), [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = BINS) -> float:
+    """How far the best score is from the share of right answers: 0 where 80 % sure means right in 80 %.
+
+    The expected calibration error of Guo et al. 2017 (https://arxiv.org/abs/1706.04599, equation 3): pictures are
+    put into bins of equal width by their best score; the gaps between mean score and accuracy are weighted by size.
+
+    Args:
+        labels: integers (N,).
+        scores: probabilities (N, classes).
+        bins: how many; a score on a border belongs to the lower bin.
+    """
+    confidence, right = scores.max(1).astype(np.float64), scores.argmax(1) == labels
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def worst_mistakes(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    files: Sequence[str] | None = None,
+    *,
+    count: int = WORST,
+) -> list[dict[str, Any]]:
+    """The wrong guesses that the model was surest of, surest first, at most `count`.
+
+    Returns:
+        For each its `index` in the split, its `file` (None where pictures are not files), the classes `true` and
+        `guess`, and their scores `true_score` and `score`.
+    """
+    guesses = scores.argmax(1)
+    wrong = np.flatnonzero(guesses != labels)
+    surest = wrong[np.argsort(-scores[wrong, guesses[wrong]], kind="stable")][:count]
+    return [
+        {
+            "index": int(i),
+            "file": None if files is None else str(files[i]),
+            "true": class_names[labels[i]],
+            "guess": class_names[guesses[i]],
+            "score": float(scores[i, guesses[i]]),
+            "true_score": float(scores[i, labels[i]]),
+        }
+        for i in surest
+    ]
+
+
+def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+    """Figures of a model that gives a picture any number of classes, as JSON types.
+
+    Args:
+        labels: 0 and 1 (N, classes).
+        scores: probabilities (N, classes); a class is guessed from 0.5 on.
+        class_names: position is the column.
+
+    Returns:
+        `map` (mean over the classes of average precision), `f1` (over all labels together) and `f1_macro` (mean
+        over the classes), `exact` (share of pictures with all classes right), `per_class` (average_precision, f1,
+        support). Classes without a picture have no average precision (None) and are left out of both means.
+    """
+    from sklearn import metrics
+
+    truth, guesses = labels.astype(int), (scores >= 0.5).astype(int)
+    support = truth.sum(0)
+    f1 = metrics.f1_score(truth, guesses, average=None, zero_division=0)
+    precision = [
+        float(metrics.average_precision_score(truth[:, i], scores[:, i])) if there else None
+        for i, there in enumerate(support)
+    ]
+    seen = np.flatnonzero(support)
+    return {
+        "map": float(np.mean([precision[i] for i in seen])) if len(seen) else 0.0,
+        "f1": float(metrics.f1_score(truth, guesses, average="micro", zero_division=0)),
+        "f1_macro": float(f1[seen].mean()) if len(seen) else 0.0,
+        "exact": float((truth == guesses).all(1).mean()),
+        "examples": len(truth),
+        "per_class": {
+            name: {"average_precision": precision[i], "f1": float(f1[i]), "support": int(support[i])}
+            for i, name in enumerate(class_names)
+        },
+        "class_names": list(class_names),
+    }
+
+
+def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """Figures of a model that gives a picture a number, as JSON types.
+
+    Args:
+        targets: floats (N,).
+        values: what the model gave, (N,) or (N, 1).
+
+    Returns:
+        `mae`, `mse`, `r2` (1 is perfect, 0 as good as the mean; None with fewer than two pictures).
+    """
+    from sklearn import metrics
+
+    values = np.asarray(values, np.float64).reshape(len(targets))
+    return {
+        "mae": float(metrics.mean_absolute_error(targets, values)),
+        "mse": float(metrics.mean_squared_error(targets, values)),
+        "r2": float(metrics.r2_score(targets, values)) if len(targets) > 1 else None,
+        "examples": len(targets),
     }
 
 

@@ -39,20 +39,38 @@ def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = N
     from recipes.data import load
 
     train = load(source, image_shape=image_shape).train
-    labels = np.asarray(train.labels)
+    return train.images[in_turn(train.labels, count)]
+
+
+def in_turn(labels: np.ndarray, count: int) -> np.ndarray:
+    """The rows, at most `count`, of one picture of each class (N,), then of another of each, and so on."""
     turn = np.zeros(len(labels), int)  # a picture's number within its class
     for label in np.unique(labels):
         turn[labels == label] = np.arange((labels == label).sum())
-    return train.images[np.lexsort((labels, turn))[:count]]
+    return np.lexsort((labels, turn))[:count]
 
 
 def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: int = 6, seed: int = 0) -> Preview:
     """Draws pictures uint8 (N, H, W, C) as rows: as they are, then as they look in the first `columns` epochs.
 
-    Mixed pictures meet each other, and their captions say by what share.
-
     Raises:
         FailureError: `out` cannot be written.
+    """
+    cells, captions = vary(images, augment, columns=columns, seed=seed)
+    out = Path(out)
+    write_whole(out, lambda aside: _draw(images, cells, captions, aside))
+    return Preview(out, captions)
+
+
+def vary(
+    images: np.ndarray, augment: Augment, *, columns: int, seed: int = 0
+) -> tuple[list[np.ndarray], tuple[tuple[str, ...], ...]]:
+    """Pictures uint8 (N, H, W, C) as they look in the first `columns` epochs, and in words what was done to each.
+
+    Mixed pictures meet each other, and their captions say by what share.
+
+    Returns:
+        For each epoch its pictures (N, H, W, C); for each picture its captions.
     """
     count = len(images)
     cells, captions = [], []
@@ -69,10 +87,7 @@ def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: i
             ]
         cells.append(varied.numpy())
         captions.append(texts)
-    by_row = tuple(zip(*captions, strict=True))
-    out = Path(out)
-    write_whole(out, lambda aside: _draw(images, cells, by_row, aside))
-    return Preview(out, by_row)
+    return cells, tuple(zip(*captions, strict=True))
 
 
 def describe(augment: Augment, draws: "tf.Tensor", size: tuple[int, int]) -> list[str]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _NAMED = ("name", "description", "version", "author", "license")  # of a .tflite file's metadata
 
 
+SHOWN = 8  # mistakes; --json has more
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Columns as wide as their widest entry; an empty header is left out. Nothing is ever cut off."""
     rows, right = list(rows), set(right)
@@ -118,20 +121,30 @@ def fitted(result: "Fitted") -> str:
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
-    k, names = metrics["top_k"], metrics["class_names"]
+    k, names, (low, high) = metrics["top_k"], metrics["class_names"], metrics["accuracy_interval"]
     rows = [
         (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
         for name, c in metrics["per_class"].items()
     ]
     matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
     parts = [
-        f"accuracy {metrics['accuracy']:.2%}, top-{k['k']} {k['accuracy']:.2%}, loss {metrics['loss']:.4f}, "
-        f"{metrics['examples']:,} test pictures",
+        f"accuracy {metrics['accuracy']:.2%} ({low:.1%} to {high:.1%} in 95 of 100 samples), top-{k['k']} "
+        f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
+        f"{metrics['examples']:,} pictures",
         table(["class", "precision", "recall", "f1", "pictures"], rows, right=[1, 2, 3, 4]),
         "Rows are true classes, columns are guesses:\n" + table(["", *names], matrix, right=range(1, len(names) + 1)),
     ]
+    if mistakes := metrics["worst_mistakes"][:SHOWN]:
+        rows = [(m["file"] or f"picture {m['index']}", m["true"], m["guess"], f"{m['score']:.1%}") for m in mistakes]
+        parts.append("Worst mistakes:\n" + table(["picture", "is", "taken for", "sure"], rows, right=[3]))
     if "invariance" in metrics:
         parts.append(invariance(metrics["invariance"]))
+    if metrics.get("equivariance"):
+        rows = [(e["layer"], "x".join(map(str, e["stride"])), f"{e['error']:.3f}") for e in metrics["equivariance"]]
+        parts.append(
+            "How far feature maps are from following a shift (0: they follow it, 1: not at all):\n"
+            + table(["layer", "stride", "error"], rows, right=[2])
+        )
     return "\n\n".join(parts)
 
 
@@ -148,6 +161,37 @@ def invariance(measured: Mapping[str, Any]) -> str:
     agree = measured["shift_consistency"]
     parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the pictures")
     return "\n\n".join(parts)
+
+
+def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
+    families = list(dict.fromkeys(name for row in rows for name in row["invariance"] or ()))
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row["exports"]))
+    header = [
+        "run",
+        "model",
+        "data",
+        "accuracy",
+        "loss",
+        "parameters",
+        "MACs",
+        *families,
+        *(f"{k} bytes" for k in kinds),
+    ]
+    lines = [
+        (
+            row["run"],
+            row["model"],
+            row["data"],
+            f"{row['accuracy']:.2%}",
+            f"{row['loss']:.4f}",
+            f"{row['parameters']:,}",
+            short(row["macs"]),
+            *(f"{row['invariance'][name]:.1%}" if row["invariance"] else "-" for name in families),
+            *(f"{row['exports'][kind]:,}" if kind in row["exports"] else "-" for kind in kinds),
+        )
+        for row in rows
+    ]
+    return table(header, lines, right=range(3, len(header)))
 
 
 def exported(result: "Exported") -> str:

@@ -14,6 +14,7 @@ from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
 from recipes.preset import Recipe
 from zoo import create_model
+from zoo.errors import RequestError
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
 EVALUATION_BATCH = 250
@@ -69,7 +70,7 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
 def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
     labels = _targets(split.labels, recipe, classes)
-    return replace(split, labels=labels).batches(EVALUATION_BATCH).repeat()
+    return replace(split, labels=labels).batches(EVALUATION_BATCH)
 
 
 def _targets(labels: np.ndarray, recipe: Recipe, classes: int) -> np.ndarray:
@@ -121,6 +122,25 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     return model
 
 
+def on_devices(devices: str) -> contextlib.AbstractContextManager[Any]:
+    """A scope; a model made in it is trained on several devices of this machine, each with its share of every batch.
+
+    Args:
+        devices: `1`, another number, or `all`; GPUs if there are any, else the CPU's logical devices.
+
+    Raises:
+        RequestError: there are not so many.
+    """
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    there = [device.name for device in tf.config.list_logical_devices(kind)]
+    wanted = str(len(there)) if devices == "all" else devices
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= len(there):
+        raise RequestError(f"devices={devices!r} is not possible; allowed: all, or 1 to {len(there)} ({kind}).")
+    if wanted == "1":
+        return contextlib.nullcontext()
+    return tf.distribute.MirroredStrategy(there[: int(wanted)]).scope()
+
+
 @contextlib.contextmanager
 def _policy(precision: str) -> Iterator[None]:
     """Layers made in the block compute in this precision; their weights stay float32."""
@@ -135,8 +155,10 @@ def _policy(precision: str) -> Iterator[None]:
 def _steps_at_once(steps: int) -> int:
     """How many steps are run between two looks at the loss: small nets spend much of their time between steps.
 
-    It must divide the epoch, or Keras would run beyond its end.
+    It must divide the epoch, or Keras would run beyond its end. On several devices Keras runs single steps only.
     """
+    if tf.distribute.has_strategy():
+        return 1
     return max(count for count in range(1, MOST_STEPS_AT_ONCE + 1) if steps % count == 0)
 
 

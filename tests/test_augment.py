@@ -30,11 +30,11 @@ def varied(augment, images, seed=SEED):
     return augment(tf.constant(images), augment.draw(len(images), seed)).numpy()
 
 
-def test_the_presets_are_those_that_are_documented():
-    assert set(list_augmentations()) == PRESETS
+def test_the_documented_presets_are_there():
+    assert set(list_augmentations()) >= PRESETS
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", list_augmentations())
 def test_every_preset_varies_pictures_repeatably_and_alike_in_tf_data(name):
     augment, images = load_augmentation(name), pictures(channels=1 if "mnist" in name else 3)
     assert augment.about.summary

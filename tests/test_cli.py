@@ -23,6 +23,9 @@ WITHOUT_TENSORFLOW = [
     ["fit", "lenet", "--data", "digits", "--out", "x"],
     ["fit", "lenet5", "--data", "digit", "--out", "x"],
     ["evaluate", "nowhere"],
+    ["evaluate", "nowhere", "--data", "digit"],
+    ["compare", "nowhere"],
+    ["report", "nowhere"],
     ["export", "nowhere"],
     ["inspect", "nowhere.tflite"],
     ["benchmark", "nowhere.tflite"],
@@ -83,6 +86,8 @@ def every_command(group, prefix=""):
         (["fit", "lenet5", "--data", "digits", "--out", "x", "--epochs", "many"], 2, "'many'"),
         (["fit", "lenet5", "--data", "digits", "--out", __file__], 2, "is a file"),
         (["evaluate", "nowhere"], 2, "nowhere does not exist"),
+        (["compare", "nowhere"], 2, "nowhere does not exist"),
+        (["report", str(Path(__file__).parent)], 2, "is not a run"),
         (["predict", "nowhere.tflite", "nothing.png"], 2, "nothing.png does not exist"),
         (["predict", "nowhere.tflite", __file__], 2, "is not a picture"),
         (["export", str(Path(__file__).parent)], 2, "is not a run"),
@@ -118,6 +123,14 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
     metrics = json.loads(out)
     assert {"accuracy", "loss", "top_k", "confusion_matrix", "class_names"} <= set(metrics)
     assert (run / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+    code, out, err = zoo_command("report", run, "--json")
+    assert (code, err) == (0, "")
+    assert Path(json.loads(out)["file"]) == run / "report.html"
+
+    code, out, err = zoo_command("compare", run, "--json")
+    assert (code, err) == (0, "")
+    assert [row["accuracy"] for row in json.loads(out)] == [metrics["accuracy"]]
 
     code, out, err = zoo_command("export", run, "--to", "int8", "--json")
     assert (code, err) == (0, "")

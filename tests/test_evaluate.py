@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from recipes.evaluate import evaluate
+from recipes.evaluate import evaluate, other_pictures
 from recipes.metrics import classification_metrics
+from recipes.run import Run
+from zoo.errors import RequestError
 
 NAMES = ("cat", "dog", "eel")
 # Four pictures: a cat taken for a cat, a cat for a dog, a dog for a dog, an eel for a cat.
@@ -39,3 +41,58 @@ def test_evaluating_a_run_repeats_what_its_training_wrote(digits_run):
     written = json.loads((digits_run.path / "metrics.json").read_text())
     assert evaluate(digits_run) == written
     assert (digits_run.path / "confusion_matrix.png").stat().st_size > 5_000
+
+
+@pytest.fixture
+def other_digits(tmp_path, monkeypatch):
+    """A folder with other pictures of the classes 3 and 7, large and coloured: 12 of each, the 7s upside down."""
+    from PIL import Image
+
+    from recipes.data.digits import read_digits
+
+    monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path / "cache"))
+    images, labels = read_digits()
+    for label in (3, 7):
+        (tmp_path / "other" / str(label)).mkdir(parents=True)
+        for number, image in enumerate(images[labels == label][-12:, :, :, 0]):
+            picture = Image.fromarray(image if label == 3 else image[::-1].copy()).convert("RGB").resize((90, 90))
+            picture.save(tmp_path / "other" / str(label) / f"{number}.png")
+    return tmp_path / "other"
+
+
+def test_other_pictures_are_scored_by_the_names_of_their_classes(digits_run, other_digits):
+    before = {file.name: file.stat().st_mtime_ns for file in digits_run.path.iterdir()}
+    metrics = evaluate(digits_run, data=str(other_digits))
+    assert metrics["data"] == str(other_digits)
+    assert metrics["examples"] == 24
+    assert metrics["class_names"] == [str(digit) for digit in range(10)]
+    assert np.sum(metrics["confusion_matrix"], axis=1).tolist() == [0, 0, 0, 12, 0, 0, 0, 12, 0, 0]
+    assert metrics["per_class"]["3"]["recall"] > 0.6 > metrics["per_class"]["7"]["recall"]
+    assert all(str(other_digits) in mistake["file"] for mistake in metrics["worst_mistakes"])
+    assert before == {file.name: file.stat().st_mtime_ns for file in digits_run.path.iterdir()}
+
+
+def test_a_class_that_the_run_does_not_know_is_named_with_the_nearest(digits_run, other_digits):
+    (other_digits / "7").rename(other_digits / "77")
+    with pytest.raises(RequestError, match="unknown class '77': did you mean '7'"):
+        evaluate(digits_run, data=str(other_digits))
+
+
+def test_what_a_run_was_trained_on_is_not_other_data(digits_run, other_digits):
+    class Trained(Run):
+        recipe = digits_run.recipe.model_copy(
+            update={"data": digits_run.recipe.data.model_copy(update={"source": str(other_digits)})}
+        )
+
+    with pytest.raises(RequestError, match="was trained on"):
+        other_pictures(Trained(digits_run.path), f"{other_digits}/")
+
+
+def test_a_part_that_is_meant_for_testing_is_what_is_scored(digits_run, other_digits, tmp_path):
+    parted = tmp_path / "parted"
+    for part, numbers in {"train": range(8), "test": range(8, 12)}.items():
+        for label in ("3", "7"):
+            (parted / part / label).mkdir(parents=True)
+            for number in numbers:
+                (other_digits / label / f"{number}.png").rename(parted / part / label / f"{number}.png")
+    assert len(other_pictures(digits_run, str(parted))) == 8

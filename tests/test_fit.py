@@ -180,3 +180,10 @@ def test_overwriting_replaces_the_whole_run(tmp_path):
     run.write_text("metrics.json", "old")
     again = Run.create(tmp_path / "run", overwrite=True)
     assert [file.name for file in again.path.iterdir()] == ["checkpoints"]
+
+
+def test_validation_counts_every_picture_once(digits_run):
+    rows = list(csv.DictReader((digits_run.path / "history.csv").read_text().splitlines()))
+    for row in rows:
+        right = float(row["val_accuracy"]) * 500
+        assert right == pytest.approx(round(right), abs=1e-3)

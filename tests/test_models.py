@@ -24,7 +24,7 @@ from zoo.errors import RequestError
 # TensorFlow's variables do not know NumPy 2's `copy` yet; Keras meets that whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-QUICK = 300_000  # parameters up to which a net is checked in every run
+QUICK = 100_000  # parameters up to which a net is checked in every run
 SIDES = (28, 32, 48, 64, 80)
 CLASSES = 7
 CARDS = [zoo.get_card(name) for name in zoo.list_models()]

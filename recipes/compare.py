@@ -1,0 +1,80 @@
+"""Runs side by side: one table and one drawing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes.run import Run, write_whole
+from zoo.anatomy import dissect
+from zoo.errors import RequestError
+
+ENDINGS = (".png", ".svg")
+
+
+def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> list[dict[str, Any]]:
+    """What is known of each run, in the order given; nothing is measured anew.
+
+    Args:
+        runs: runs or their folders.
+        plot: a PNG or SVG file to draw the accuracies to, as they are and under each family of transformations.
+
+    Returns:
+        For each run `run` (its folder), `model`, `data`, `accuracy`, `loss`, `parameters`, `macs`, `invariance` (the
+        score of each family, `shift_consistency` and `overall`; None if it was not measured) and `exports` (bytes by
+        kind).
+
+    Raises:
+        RequestError: no run there, one that was not evaluated, or a drawing with another ending.
+        FailureError: the drawing cannot be written.
+    """
+    if plot is not None and plot.suffix not in ENDINGS:
+        raise RequestError(f"{plot} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
+    rows = [_row(run if isinstance(run, Run) else Run.open(run)) for run in runs]
+    if plot is not None:
+        write_whole(plot, lambda aside: _draw(rows, aside))
+    return rows
+
+
+def _row(run: Run) -> dict[str, Any]:
+    kept = run.path / "metrics.json"
+    if not kept.is_file():
+        raise RequestError(f"{run.path} has no metrics.json: `zoo evaluate {run.path}` writes it.")
+    metrics, recipe, model = json.loads(kept.read_text("utf-8")), run.recipe, run.load_model()
+    measured = metrics.get("invariance")
+    return {
+        "run": str(run.path),
+        "model": recipe.model.name,
+        "data": recipe.data.source,
+        "accuracy": metrics["accuracy"],
+        "loss": metrics["loss"],
+        "parameters": model.count_params(),
+        "macs": dissect(model).macs,
+        "invariance": measured and {n: f["score"] if isinstance(f, dict) else f for n, f in measured.items()},
+        "exports": {kind: row["bytes"] for kind, row in run.exports.items() if "bytes" in row},
+    }
+
+
+def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """A line for every measure, a mark for every run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    measures = list(dict.fromkeys(["accuracy", *(name for row in rows for name in row["invariance"] or ())]))
+    figure = Figure(figsize=(7, 1.4 + 0.4 * len(measures) + 0.2 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
+    axes = figure.add_subplot()
+    for number, row in enumerate(rows):
+        values = {"accuracy": row["accuracy"]} | (row["invariance"] or {})
+        label = f"{row['run']} ({row['model']}, {row['parameters']:,} parameters)"
+        places = [measures.index(name) for name in values]
+        axes.plot(list(values.values()), places, "osD^vPX"[number % 7], label=label, alpha=0.8)
+    axes.set_yticks(range(len(measures)), [name.replace("_", " ") for name in measures])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.05)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("accuracy; of it kept under each family")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", fontsize=8)
+    figure.savefig(file, dpi=150)

@@ -1,0 +1,41 @@
+"""A headless Chromium, where there is one: what a page looks like to it, and what it complains of."""
+
+import html.parser
+import shutil
+import subprocess
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+FLAGS += ("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage")
+FLAGS += ("--enable-logging=stderr", "--v=0")
+
+
+def open_page(file, profile, *options, timeout=90):
+    """Opens a file with a fresh profile: (the document after loading, lines of the browser's console).
+
+    Skips the test where no Chromium is installed.
+    """
+    browser = next(filter(None, map(shutil.which, NAMES)), None)
+    if browser is None:
+        pytest.skip(f"none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
+    command = [browser, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", *options, file.resolve().as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a document and their attributes, in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]

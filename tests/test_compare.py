@@ -1,0 +1,53 @@
+"""Runs side by side say what each run's own files say."""
+
+import json
+import shutil
+
+import pytest
+
+from recipes import text
+from recipes.compare import compare
+from recipes.run import Run
+from zoo.errors import RequestError
+
+
+@pytest.fixture
+def two_runs(digits_run, tmp_path):
+    """The run as it is, and a copy with an invariance measurement and an export."""
+    shutil.copytree(digits_run.path, tmp_path / "second")
+    second = Run.open(tmp_path / "second")
+    metrics = json.loads((second.path / "metrics.json").read_text())
+    family = {"values": [0, 1], "accuracy": [1, 1], "consistency": [1, 1], "score": 0.75}
+    second.write_json("metrics.json", metrics | {"invariance": {"rotation": family, "overall": 0.5}})
+    second.write_json("export.json", {"int8": {"file": "x.tflite", "bytes": 66_160}})
+    return digits_run, second
+
+
+def test_the_rows_are_what_the_runs_say(two_runs):
+    first, second = compare([two_runs[0].path, two_runs[1]])
+    metrics = json.loads((two_runs[0].path / "metrics.json").read_text())
+    assert (first["accuracy"], first["loss"]) == (metrics["accuracy"], metrics["loss"])
+    assert (first["model"], first["parameters"], first["macs"]) == ("lenet5", 61_706, 416_520)
+    assert (first["invariance"], first["exports"]) == (None, {})
+    assert second["invariance"] == {"rotation": 0.75, "overall": 0.5}
+    assert second["exports"] == {"int8": 66_160}
+
+
+def test_the_table_says_what_was_not_measured(two_runs):
+    header, first, second = text.comparison(compare(two_runs)).splitlines()
+    assert header.split()[-4:] == ["rotation", "overall", "int8", "bytes"]
+    assert first.split()[-3:] == ["-", "-", "-"]
+    assert second.split()[-3:] == ["75.0%", "50.0%", "66,160"]
+
+
+def test_it_is_drawn(two_runs, tmp_path):
+    compare(two_runs, plot=tmp_path / "runs.png")
+    assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(RequestError, match=r"allowed endings: .png, .svg"):
+        compare(two_runs, plot=tmp_path / "runs.gif")
+
+
+def test_a_run_without_figures_says_how_to_get_them(two_runs):
+    (two_runs[1].path / "metrics.json").unlink()
+    with pytest.raises(RequestError, match="zoo evaluate"):
+        compare([two_runs[1]])

@@ -1,0 +1,79 @@
+"""Figures against scikit-learn, brute force, and cases worked by hand."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from recipes.metrics import (
+    accuracy_interval,
+    calibration_error,
+    classification_metrics,
+    multilabel_metrics,
+    regression_metrics,
+    worst_mistakes,
+)
+
+NAMES = ("cat", "dog", "eel")
+LABELS = np.array([0, 0, 1, 2])
+SCORES = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.25, 0.5, 0.25], [0.5, 0.1, 0.4]])
+
+
+def test_scores_that_are_as_sure_as_they_are_right_are_calibrated():
+    labels = np.array([0] * 8 + [1] * 2)
+    scores = np.tile([0.8, 0.2], (10, 1))
+    assert calibration_error(labels, scores) == pytest.approx(0.0, abs=1e-12)
+    assert calibration_error(labels, np.tile([1.0, 0.0], (10, 1))) == pytest.approx(0.2)
+
+
+def test_calibration_error_of_a_case_worked_by_hand():
+    # Best scores 0.7 right, 0.6 wrong, 0.5 right, 0.5 wrong; of 2 bins all but the 0.5s are in the upper one.
+    assert calibration_error(LABELS, SCORES, bins=2) == pytest.approx((abs(1 - 1.3) + abs(1 - 1.0)) / 4)
+
+
+def test_the_interval_is_that_of_resampled_answers():
+    right = np.arange(200) % 10 != 0
+    random = np.random.default_rng(1)
+    means = [right[random.integers(0, 200, 200)].mean() for _ in range(5_000)]
+    assert accuracy_interval(right) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.006)
+    assert accuracy_interval(right) == accuracy_interval(right)
+    assert accuracy_interval(np.ones(50, bool)) == [1.0, 1.0]
+
+
+def test_mistakes_come_surest_first_and_name_their_file():
+    mistakes = worst_mistakes(LABELS, SCORES, NAMES, ["a.png", "b.png", "c.png", "d.png"])
+    assert mistakes == [
+        {"index": 1, "file": "b.png", "true": "cat", "guess": "dog", "score": 0.6, "true_score": 0.3},
+        {"index": 3, "file": "d.png", "true": "eel", "guess": "cat", "score": 0.5, "true_score": 0.4},
+    ]
+    assert [mistake["file"] for mistake in worst_mistakes(LABELS, SCORES, NAMES, count=1)] == [None]
+
+
+def test_a_classifier_has_all_of_its_figures():
+    figures = classification_metrics(LABELS, SCORES, NAMES)
+    assert {"accuracy", "loss", "top_k", "confusion_matrix", "class_names"} <= set(figures)
+    assert figures["accuracy_interval"][0] <= figures["accuracy"] <= figures["accuracy_interval"][1]
+
+
+def test_several_labels_a_picture_agree_with_scikit_learn():
+    random = np.random.default_rng(0)
+    labels, scores = (random.random((60, 3)) < 0.4).astype(np.float32), random.random((60, 3))
+    figures = multilabel_metrics(labels, scores, NAMES)
+    assert figures["map"] == pytest.approx(reference.average_precision_score(labels, scores, average="macro"))
+    assert figures["f1_macro"] == pytest.approx(reference.f1_score(labels, scores >= 0.5, average="macro"))
+    assert figures["f1"] == pytest.approx(reference.f1_score(labels, scores >= 0.5, average="micro"))
+    assert figures["exact"] == pytest.approx(reference.accuracy_score(labels, scores >= 0.5))
+
+
+def test_a_class_that_no_picture_has_is_left_out_of_the_means():
+    labels, scores = np.array([[1, 0], [0, 0]], np.float32), np.array([[0.9, 0.8], [0.1, 0.2]])
+    figures = multilabel_metrics(labels, scores, ("cat", "dog"))
+    assert (figures["map"], figures["f1_macro"]) == (1.0, 1.0)
+    assert figures["per_class"]["dog"]["average_precision"] is None
+
+
+def test_numbers_agree_with_scikit_learn():
+    figures = regression_metrics(np.array([1.0, 2.0, 4.0]), np.array([[1.0], [3.0], [3.0]]))
+    assert figures["mae"] == pytest.approx(2 / 3)
+    assert figures["mse"] == pytest.approx(2 / 3)
+    assert figures["r2"] == pytest.approx(1 - 2 / (14 / 3))
+    assert regression_metrics(np.array([1.0]), np.array([2.0]))["r2"] is None

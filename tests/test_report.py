@@ -1,0 +1,152 @@
+"""The report of a run: whole, self-contained, and without a complaint from a real browser."""
+
+import json
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from browser import Page, open_page
+
+from recipes.charts import data_uri, heat, line_chart, matrix
+from recipes.inside import feature_maps, first_kernels, grad_cam
+from recipes.report import report
+from recipes.run import Run
+from recipes.sections import command_to_reproduce
+from zoo import create_model
+
+ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "invariance")
+ALWAYS += ("inside-the-network", "saliency", "reproduce")
+
+
+@pytest.fixture(scope="module")
+def reported(digits_run, tmp_path_factory):
+    """A copy of the run with an export and an invariance measurement in it, and its report."""
+    path = tmp_path_factory.mktemp("reported") / "first"
+    shutil.copytree(digits_run.path, path)
+    run = Run.open(path)
+    values = {"values": [-45, 0, 45, 180], "accuracy": [0.5, 0.9, 0.6, 0.4], "consistency": [0.5, 1.0, 0.6, 0.3]}
+    family = values | {"score_drop": [0.3, 0.0, 0.2, 0.4], "score": 0.8}
+    mirror = {key: items[:2] if isinstance(items, list) else items for key, items in family.items()}
+    invariance = {"rotation": family, "mirror": mirror | {"values": ["horizontal", "vertical"]}}
+    invariance |= {"shift_consistency": 0.9, "overall": 0.8}
+    metrics = json.loads((path / "metrics.json").read_text()) | {"invariance": invariance}
+    metrics["equivariance"] = [{"layer": "c1", "stride": [1, 1], "error": 0.1}]
+    run.write_json("metrics.json", metrics)
+    run.write_json("export.json", {"int8": {"file": "a&b-int8.tflite", "bytes": 66160, "agreement": 0.995}})
+    return run, report(run)
+
+
+@pytest.mark.parametrize("options", [(), ("--window-size=390,844",), ("--force-dark-mode",)], ids=str)
+def test_a_browser_opens_it_without_a_complaint(reported, tmp_path, options):
+    document, complaints = open_page(reported[1].file, tmp_path, *options)
+    page = Page(document)
+    assert complaints == []
+    assert {s["id"] for s in page.all("section")} == {*ALWAYS, "shift-equivariance", "exports"}
+    assert len(page.all("img")) > 60
+    assert len([svg for svg in page.all("svg") if svg.get("role") == "img"]) == 5
+
+
+def test_the_browser_tells_of_what_fails_to_load(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'"><img src="a.png">')
+    assert open_page(page, tmp_path / "profile")[1]
+
+
+def test_it_needs_nothing_beside_it_and_runs_no_script(reported):
+    text = reported[1].file.read_text("utf-8")
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "link", "iframe", "object"), tag
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/")), attributes
+        assert not any(name.startswith("on") for name in attributes)
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_it_can_be_read_without_seeing_and_without_a_mouse(reported):
+    page = Page(reported[1].file.read_text("utf-8"))
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.all("svg"))
+    assert all(region["tabindex"] == "0" and region["aria-label"] for region in page.all("div") if "role" in region)
+    anchors = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert {link["href"][1:] for link in page.all("a")} <= anchors
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_it_says_what_the_run_says(reported):
+    run, written = reported
+    text = written.file.read_text("utf-8")
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert f"{metrics['accuracy']:.2%}" in text
+    assert "a&amp;b-int8.tflite" in text
+    assert f"zoo fit lenet5 --data digits --recipe {run.path}/recipe.toml --out {run.path}-again" in text
+
+
+def test_the_command_to_reproduce_is_one_that_the_command_line_takes(reported):
+    import cli
+
+    words = command_to_reproduce(reported[0], reported[0].recipe).split()
+    assert words[:2] == ["zoo", "fit"]
+    assert cli.fit.make_context("fit", words[2:]).params["model"] == "lenet5"
+
+
+def test_a_model_without_convolutions_says_so():
+    mlp = create_model("mlp", input_shape=(28, 28, 1), classes=10)
+    picture = np.zeros((28, 28, 1), np.uint8)
+    assert first_kernels(mlp) is None
+    assert feature_maps(mlp, picture) == []
+    assert grad_cam(mlp, picture[None], np.array([0])) is None
+
+
+def test_grad_cam_points_to_what_the_score_comes_from():
+    import keras
+
+    # A network that answers "right" by the brightness of the right half, "left" by that of the left.
+    image = keras.Input((16, 16, 1))
+    scaled = keras.layers.Rescaling(1 / 255, name="rescaling")(image)
+    inner = keras.Input((16, 16, 1))
+    kernel = keras.initializers.Constant(1.0)
+    backbone = keras.Model(inner, keras.layers.AveragePooling2D(2)(inner), name="backbone")
+    flat = keras.layers.Flatten()(backbone(scaled))
+    logits = keras.layers.Dense(2, kernel_initializer=kernel, name="logits")(flat)
+    model = keras.Model(image, keras.layers.Activation("softmax", name="scores")(logits))
+    sides = np.zeros((8, 8, 2), np.float32)
+    sides[:, :4, 0] = sides[:, 4:, 1] = 1
+    model.get_layer("logits").set_weights([sides.reshape(64, 2), np.zeros(2, np.float32)])
+    picture = np.zeros((1, 16, 16, 1), np.uint8)
+    picture[:, 4:8, 12:] = 255
+    (cam,) = grad_cam(model, picture, np.array([1]))
+    assert cam.shape == (8, 8)
+    assert (cam > 0.5).tolist() == (picture[0, ::2, ::2, 0] > 0).tolist()
+
+
+def test_first_kernels_and_maps_are_those_of_the_network():
+    model = create_model("lenet5")
+    weights = model.get_layer("backbone").layers[1].get_weights()[0]
+    kernels = first_kernels(model)
+    assert kernels.shape == (6, 5, 5, 1)
+    assert np.corrcoef(kernels[..., 0].ravel(), weights[:, :, 0].transpose(2, 0, 1).ravel())[0, 1] > 0.999
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 1), np.uint8)
+    assert [stage.maps.shape[1:] for stage in feature_maps(model, picture)] == [(28, 28), (14, 14), (10, 10), (5, 5)]
+
+
+def test_text_from_outside_stays_text():
+    assert "<b>" not in line_chart("<b>", {"<b>": [(0, 1), (1, 2)]}, x="<b>")
+    assert "<b>" not in matrix([[1]], ["<b>"], "<b>")
+
+
+def test_a_large_picture_is_made_smaller_and_a_small_one_is_kept():
+    large, small = np.zeros((600, 400, 3), np.uint8), np.zeros((9, 9, 1), np.uint8)
+    assert data_uri(large).startswith("data:image/jpeg")
+    assert data_uri(small).startswith("data:image/png")
+    assert heat(large, np.ones((4, 4), np.float32)).shape == (600, 400, 3)
+
+
+def test_a_chart_of_one_point_or_of_none_is_drawn_or_left_out():
+    assert "<circle" in line_chart("loss", {"training": [(1.0, 0.5)]}, x="epoch")
+    assert line_chart("loss", {"training": [(1.0, float("nan"))]}, x="epoch") == ""
