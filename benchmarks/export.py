@@ -32,7 +32,7 @@ def measure(name, arguments, folder):
     run = fit(name, data="digits", out=folder / name, recipe=arguments.recipe, overrides=overrides, quiet=True).run
     files = {kind: export(run, to=kind, budget={"drop": 1.0, "agreement": 0.0}) for kind in ("float32", "int8")}
     model, plain = run.load_model(), folder / f"{name}-plain.tflite"
-    signature = [keras.InputSpec((1, *model.input_shape[1:]), "float32")]
+    signature = [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32")]
     with native_output_hidden():
         model.export(plain, format="litert", input_signature=signature, verbose=False)
     times = benchmark([plain, files["float32"].file, files["int8"].file], threads=[1], repeats=arguments.repeats)

@@ -51,18 +51,8 @@ def _row(run: Run) -> dict[str, Any]:
         "parameters": model.count_params(),
         "macs": dissect(model).macs,
         "invariance": measured and {n: f["score"] if isinstance(f, dict) else f for n, f in measured.items()},
-        "exports": dict(_exports(run)),
+        "exports": {kind: row["bytes"] for kind, row in run.exports.items() if "bytes" in row},
     }
-
-
-def _exports(run: Run) -> list[tuple[str, int]]:
-    """What each `export-KIND.json` says of the size of its file."""
-    found = []
-    for file in sorted(run.path.glob("export-*.json")):
-        facts = json.loads(file.read_text("utf-8"))
-        if "bytes" in facts:
-            found.append((file.stem.removeprefix("export-"), facts["bytes"]))
-    return found
 
 
 def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:

@@ -1,6 +1,5 @@
 """From a run to a file in another format that is proven to behave like the model it came from."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -199,9 +198,4 @@ def _keep(source: str | Path | Run, results: Sequence[Exported]) -> None:
     if is_keras_file(source):
         return
     run = source if isinstance(source, Run) else Run.open(source)
-    kept = run.path / "export.json"
-    try:
-        rows = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
-    except json.JSONDecodeError:
-        rows = {}
-    run.write_json("export.json", rows | {result.kind: result.to_dict() for result in results})
+    run.write_json("export.json", run.exports | {result.kind: result.to_dict() for result in results})

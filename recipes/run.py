@@ -94,6 +94,15 @@ class Run:
         finally:
             lock.release()
 
+    @property
+    def exports(self) -> dict[str, dict[str, Any]]:
+        """What each kind of export came to when it was last made, as `recipes.proof.Exported.to_dict` has it."""
+        try:
+            rows = json.loads((self.path / "export.json").read_text("utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return {kind: row for kind, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+
     def write_recipe(self, recipe: Recipe) -> None:
         self.write_text("recipe.toml", tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 

@@ -1,7 +1,6 @@
 """The sections of a run's report: each makes its piece of HTML from the run, or nothing."""
 
 import csv
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -248,8 +247,7 @@ def _pair(stride: Any) -> tuple[int, ...]:
 
 
 def _exports(page: Page) -> str:
-    found = [json.loads(file.read_text("utf-8")) for file in sorted(page.run.path.glob("export*.json"))]
-    rows = [_export_row(export) for export in found if isinstance(export, dict) and "file" in export]
+    rows = [_export_row(export) for export in page.run.exports.values() if "file" in export]
     if not rows:
         return ""
     header = ["file", "bytes", "accuracy", "of the model", "same answer", "largest difference"]

@@ -13,14 +13,15 @@ from zoo.errors import RequestError
 
 @pytest.fixture
 def two_runs(digits_run, tmp_path):
-    """The run as it is, and a copy with an invariance measurement and an export."""
-    shutil.copytree(digits_run.path, tmp_path / "second")
-    second = Run.open(tmp_path / "second")
+    """The run as it was trained, and again with an invariance measurement and an export."""
+    for name in ("first", "second"):
+        shutil.copytree(digits_run.path, tmp_path / name, ignore=shutil.ignore_patterns("export*"))
+    first, second = Run.open(tmp_path / "first"), Run.open(tmp_path / "second")
     metrics = json.loads((second.path / "metrics.json").read_text())
     family = {"values": [0, 1], "accuracy": [1, 1], "consistency": [1, 1], "score": 0.75}
     second.write_json("metrics.json", metrics | {"invariance": {"rotation": family, "overall": 0.5}})
-    second.write_json("export-int8.json", {"file": "x.tflite", "bytes": 66_160})
-    return digits_run, second
+    second.write_json("export.json", {"int8": {"file": "x.tflite", "bytes": 66_160}})
+    return first, second
 
 
 def test_the_rows_are_what_the_runs_say(two_runs):

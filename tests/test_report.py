@@ -33,7 +33,7 @@ def reported(digits_run, tmp_path_factory):
     metrics = json.loads((path / "metrics.json").read_text()) | {"invariance": invariance}
     metrics["equivariance"] = [{"layer": "c1", "stride": [1, 1], "error": 0.1}]
     run.write_json("metrics.json", metrics)
-    run.write_json("export-int8.json", {"file": "a&b-int8.tflite", "bytes": 66160, "agreement": 0.995})
+    run.write_json("export.json", {"int8": {"file": "a&b-int8.tflite", "bytes": 66160, "agreement": 0.995}})
     return run, report(run)
 
 
