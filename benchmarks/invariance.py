@@ -3,8 +3,8 @@
     python benchmarks/invariance.py lenet5 all_cnn_c
 
 For each model, in turn: `measure_invariance`, and the same model over as many batches of pictures that are already
-transformed. Both are compiled in a first round that is not counted; what that costs is printed too. The ratio is taken
-by the clock and in processor time, which a busy machine disturbs less.
+transformed. Both trace the model once. The warp is compiled in a first round that is not counted; what that costs is
+printed too. The ratio is taken by the clock and in processor time, which a busy machine disturbs less.
 """
 
 import argparse
@@ -57,9 +57,9 @@ def measured(name, shape, pictures, rounds):
     test = Split(images, random.integers(0, model.output_shape[-1], pictures))
     passes = passes_needed(measure_invariance, model, test)
     batches = [tf.constant(images[start : start + BATCH]) for start in range(0, pictures, BATCH)]
-    forward = scores_of(model)
 
     def forward_passes():
+        forward = scores_of(model)  # traced anew, as in the measurement
         for _ in range(round(passes)):
             for batch in batches:
                 forward(batch).numpy()

@@ -123,7 +123,7 @@ def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, q
     state = train(network, pictures, settings, run, quiet=quiet)
     run.save_model(network)
     scores = predict(network, pictures.test.images)
-    metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names)
+    metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names, pictures.test.files)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
     return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
