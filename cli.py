@@ -81,6 +81,7 @@ def commands() -> None:
 @click.option("--input", "size", type=int, help="Only models for pictures of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds a picture: 10M, 1G.")
+@click.option("--weights", is_flag=True, help="Only models with published weights.")
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
 @as_json
 def list_(
@@ -89,6 +90,7 @@ def list_(
     size: int | None,
     max_params: float | None,
     max_macs: float | None,
+    weights: bool,
     sort: str,
     as_json: bool,
 ) -> None:
@@ -97,7 +99,9 @@ def list_(
     \b
     Example: zoo list 'l*' --max-params 1M --sort macs
     """
-    cards = select(pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, sort=sort)
+    cards = select(
+        pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, weights=weights, sort=sort
+    )
     _answer(as_json, [card.to_dict() | totals(card.name) for card in cards], lambda: text.models(cards))
 
 

@@ -65,6 +65,7 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
         ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
+        *((f"weights {w['name']}", f"{w['source']}  ({w['licence']})") for w in facts["weights"]),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", card.notes)] if card.notes else []),
     ]
