@@ -1,6 +1,7 @@
 """What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,9 +38,9 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
     augment = recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream("order", recipe.seed, epoch))
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), stream("order", recipe.seed, epoch))
         order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
-        draws = augment.draw(count, _stream("augment", recipe.seed, epoch))
+        draws = augment.draw(count, stream("augment", recipe.seed, epoch))
         rows = [order]
         if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
             rows.append(tf.gather(augment.partners(draws, count), order))
@@ -80,7 +81,7 @@ def _loss(recipe: Recipe) -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy()
 
 
-def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     root = tf.constant([seed, STREAMS[name]], tf.int64)
     return tf.random.experimental.stateless_fold_in(root, epoch)
 
@@ -106,16 +107,30 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
         dropout=chosen.dropout,
         **chosen.options,
     )
+    compile_model(model, recipe, data)
+    return model
+
+
+def compile_model(
+    model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapping[int, float] | None = None
+) -> None:
+    """Prepares a model to train on `data` by a recipe.
+
+    Args:
+        model: its scores are probabilities.
+        recipe: optimizer, schedule and loss.
+        data: how many steps an epoch has.
+        rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
+    """
     model.compile(
-        optimizer=_optimizer(recipe, steps_per_epoch(data.train, recipe)),
+        optimizer=_optimizer(recipe, steps_per_epoch(data.train, recipe), rates),
         loss=_loss(recipe),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
     )
-    return model
 
 
-def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+def _optimizer(recipe: Recipe, steps: int, rates: Mapping[int, float] | None = None) -> keras.optimizers.Optimizer:
     settings = recipe.optimizer
     rate = _learning_rate(recipe, steps)
     own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
@@ -129,6 +144,13 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if rates:
+        step = optimizer.update_step
+
+        def scaled_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
+            step(gradient, variable, learning_rate * rates.get(id(variable), 1.0))
+
+        optimizer.update_step = scaled_step  # Keras has no learning rates by layer
     return optimizer
 
 

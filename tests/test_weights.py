@@ -246,8 +246,9 @@ def test_the_second_rescaling_of_efficientnet_is_kept(monkeypatch):
     draw = np.random.default_rng(0)
 
     def downloaded(self, path, **_):
-        values = self.get_weights()
-        self.set_weights([np.abs(draw.normal(1, 0.1, v.shape)) * (v if v.ndim == 4 else 1) for v in values])
+        shapes = [weight.shape for weight in self.weights]
+        spread = [(0, np.sqrt(shape[-1] / np.prod(shape))) if len(shape) == 4 else (1, 0.1) for shape in shapes]
+        self.set_weights([draw.normal(*how, shape) for how, shape in zip(spread, shapes, strict=True)])
         next(layer for layer in self.layers if isinstance(layer, keras.layers.Normalization)).finalize_state()
 
     monkeypatch.setattr("keras.src.applications.efficientnet.file_utils.get_file", lambda *_, **__: "downloaded")

@@ -112,4 +112,57 @@ def _narrowed(steps: list[_Step], number: int) -> "keras.KerasTensor":
 
 
 def _widens(step: _Step) -> bool:
-    return step.is_weighted and not isinstance(step.tensor._keras_history.operation, keras.layers.BatchNormalization)
+    return step.is_weighted and not isinstance(_maker(step), keras.layers.BatchNormalization)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model of this zoo as a chain of four models that share its layers.
+
+    Attributes:
+        scaling: from the picture to what the backbone takes.
+        backbone: to the feature map.
+        pooling: what the head does before anything in it learns or is random: to the features.
+        classifier: from the features to the scores.
+    """
+
+    scaling: "keras.Model"
+    backbone: "keras.Model"
+    pooling: "keras.Model"
+    classifier: "keras.Model"
+
+
+def take_apart(model: "keras.Model") -> Parts:
+    """The parts of a model with a nested model `backbone`.
+
+    Raises:
+        RequestError: it has no such part.
+    """
+    nodes = [node for level in getattr(model, "_nodes_by_depth", {}).values() for node in level]
+    node = next((node for node in nodes if node.operation.name == "backbone"), None)
+    if node is None:
+        raise RequestError(f"{model.name} has no layer `backbone`: it is not of this zoo, so there is no telling its head.")
+    scaling = keras.Model(model.input, node.input_tensors[0], name="scaling")
+    head = keras.Model(node.output_tensors[0], model.output, name="head")
+    steps = _steps(head)
+    last = max(
+        number
+        for number, step in enumerate(steps)
+        if not any(s.is_weighted or isinstance(_maker(s), keras.layers.Dropout) for s in steps[: number + 1])
+    )
+    features = steps[last].tensor
+    pooling = keras.Model(head.input, features, name="features")
+    return Parts(scaling, node.operation, pooling, keras.Model(features, head.output, name="classifier"))
+
+
+def chained(*parts: "keras.Model | None") -> "keras.Model":
+    """One model that does what these do one after the other; None is left out."""
+    models = [part for part in parts if part is not None]
+    x = first = keras.Input(models[0].input_shape[1:], dtype=models[0].inputs[0].dtype)
+    for model in models:
+        x = model(x)
+    return keras.Model(first, x)
+
+
+def _maker(step: _Step) -> "keras.Operation":
+    return step.tensor._keras_history.operation
