@@ -1,4 +1,4 @@
-"""What a frozen part of a model makes of pictures: computed once, kept in memory or in the run, trained on many times."""
+"""What a frozen part of a model makes of pictures: computed once, trained on many times."""
 
 import math
 from pathlib import Path

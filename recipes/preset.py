@@ -39,9 +39,13 @@ class Model(_Settings):
 
 
 class DataSettings(_Settings):
-    """Which pictures a run was trained on, and how they were brought to the model's size."""
+    """Which pictures a run was trained on, and how they were brought to the model's size.
+
+    `also` are further sources; classes of one name are one class, and those of the first source come first.
+    """
 
     source: str
+    also: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int]
     resize: Resize = "fill"
     split_seed: int = 0

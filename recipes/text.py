@@ -10,6 +10,7 @@ from zoo.catalogue import macs
 if TYPE_CHECKING:
     from recipes.augment import Augment
     from recipes.data.doctor import Report
+    from recipes.embed import Embedded
     from recipes.export import Exported
     from recipes.fit import Fitted
     from recipes.predict import Prediction
@@ -112,6 +113,14 @@ def fitted(result: "Fitted") -> str:
         f"loss {metrics['loss']:.4f}, weights of epoch {result.best_epoch}.\n"
         f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
     )
+
+
+def embedded(result: "Embedded") -> str:
+    count, width = result.features.shape
+    lines = [f"{result.file}: {width:,} features of {count:,} pictures, {', '.join(result.arrays)}"]
+    if result.same_class is not None:
+        lines.append(f"{result.same_class:.1%} of the nearest pictures are of the same class")
+    return "\n".join(lines)
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:

@@ -111,9 +111,7 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     return model
 
 
-def compile_model(
-    model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapping[int, float] | None = None
-) -> None:
+def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapping[int, float] | None = None) -> None:
     """Prepares a model to train on `data` by a recipe.
 
     Args:

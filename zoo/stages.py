@@ -141,7 +141,9 @@ def take_apart(model: "keras.Model") -> Parts:
     nodes = [node for level in getattr(model, "_nodes_by_depth", {}).values() for node in level]
     node = next((node for node in nodes if node.operation.name == "backbone"), None)
     if node is None:
-        raise RequestError(f"{model.name} has no layer `backbone`: it is not of this zoo, so there is no telling its head.")
+        raise RequestError(
+            f"{model.name} has no layer `backbone`: it is not of this zoo, so there is no telling its head."
+        )
     scaling = keras.Model(model.input, node.input_tensors[0], name="scaling")
     head = keras.Model(node.output_tensors[0], model.output, name="head")
     steps = _steps(head)
