@@ -50,9 +50,9 @@ def embed(
 ) -> Embedded:
     """Computes what a backbone makes of all pictures, and keeps it in one `.npz` file.
 
-    The file holds `features` float32 (N, D), `labels`, `class_names`, `parts` (train, validation or test), `files` where
-    pictures are files, and for neighbours `neighbours` int64 (N, K), rows of the nearest other pictures by the cosine
-    of their features, nearest first, with `similarity` float32 (N, K).
+    The file holds `features` float32 (N, D), `labels`, `class_names`, `parts` (train, validation or test), `files`
+    where pictures are files, and for neighbours `neighbours` int64 (N, K), rows of the nearest other pictures by the
+    cosine of their features, nearest first, with `similarity` float32 (N, K).
 
     Args:
         source: as `recipes.finetune.finetune`.
@@ -95,7 +95,7 @@ def embed(
 
 
 def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the `count` other rows with the largest cosine: rows int64 (N, count), cosines float32 (N, count)."""
+    """For each row the `count` others with the largest cosine: rows int64 (N, count), cosines float32 (N, count)."""
     from sklearn.neighbors import NearestNeighbors
 
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
