@@ -1,6 +1,7 @@
 """What a frozen part of a model makes of pictures: computed once, trained on many times."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -43,29 +44,37 @@ def features_of(
         FailureError: no space for what does not fit into memory.
     """
     count = len(split)
-    shape = (views * count, *part.output_shape[1:])
-    outputs = _room(shape, file)
-    pictures = gather_rows(split.images)
-
-    @tf.function(reduce_retracing=True)
-    def plain(rows: tf.Tensor) -> tf.Tensor:
-        return part(pictures(rows), training=False)
-
-    @tf.function(reduce_retracing=True)
-    def varied(rows: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        images = tf.ensure_shape(augment(pictures(rows), draws), (None, *split.images.shape[1:]))
-        return part(images, training=False)
-
+    outputs = _room((views * count, *part.output_shape[1:]), file)
+    run = _compiled(part, split, augment if views > 1 else None)
     for view in range(views):
         draws = augment.draw(count, stream("augment", seed, tf.constant(view, tf.int64))) if view else None
         for start in range(0, count, BATCH):
-            rows = tf.range(start, min(start + BATCH, count))
-            made = plain(rows) if draws is None else varied(rows, tf.gather(draws, rows))
-            outputs[view * count + start : view * count + start + len(rows)] = made.numpy()
+            rows = np.minimum(np.arange(start, start + BATCH), count - 1)  # one shape, one compilation
+            made = run(tf.constant(rows), None if draws is None else tf.gather(draws, rows)).numpy()
+            end = min(start + BATCH, count)
+            outputs[view * count + start : view * count + end] = made[: end - start]
     if isinstance(outputs, np.memmap):
         outputs.flush()
         outputs = np.load(file, mmap_mode="c", allow_pickle=False)  # as `gather_rows` reads without copying
     return Split(outputs, np.tile(split.labels, views))
+
+
+def _compiled(
+    part: keras.Model, split: Split, augment: Augment | None
+) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+    """A function from row numbers (BATCH,), and draws for them or None, to outputs."""
+    pictures, rows = gather_rows(split.images), tf.TensorSpec((BATCH,), tf.int64)
+    plain = tf.function(lambda rows: part(pictures(rows), training=False)).get_concrete_function(rows)
+    if augment is None:
+        return lambda rows, _: plain(rows)
+
+    def vary(rows: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        images = augment(pictures(rows), draws)
+        return part(tf.ensure_shape(images, (BATCH, *split.images.shape[1:])), training=False)
+
+    columns = augment.draw(1, tf.constant([0, 0], tf.int64)).shape[1]
+    varied = tf.function(vary).get_concrete_function(rows, tf.TensorSpec((BATCH, columns), tf.float32))
+    return lambda rows, draws: plain(rows) if draws is None else varied(rows, draws)
 
 
 def _room(shape: tuple[int, ...], file: Path | None) -> np.ndarray:
