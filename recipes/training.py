@@ -1,7 +1,7 @@
 """What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -120,15 +120,16 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
         data: how many steps an epoch has.
         rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
     """
+    factors = [rates.get(id(variable), 1.0) for variable in model.trainable_variables] if rates else []
     model.compile(
-        optimizer=_optimizer(recipe, steps_per_epoch(data.train, recipe), rates),
+        optimizer=_optimizer(recipe, steps_per_epoch(data.train, recipe), factors),
         loss=_loss(recipe),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
     )
 
 
-def _optimizer(recipe: Recipe, steps: int, rates: Mapping[int, float] | None = None) -> keras.optimizers.Optimizer:
+def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.optimizers.Optimizer:
     settings = recipe.optimizer
     rate = _learning_rate(recipe, steps)
     own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
@@ -142,11 +143,12 @@ def _optimizer(recipe: Recipe, steps: int, rates: Mapping[int, float] | None = N
     optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if rates:
+    if factors:
         step = optimizer.update_step
 
         def scaled_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
-            step(gradient, variable, learning_rate * rates.get(id(variable), 1.0))
+            # The variable comes as TensorFlow's own, which only the optimizer can tell the number of.
+            step(gradient, variable, learning_rate * factors[optimizer._get_variable_index(variable)])
 
         optimizer.update_step = scaled_step  # Keras has no learning rates by layer
     return optimizer
