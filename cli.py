@@ -271,6 +271,7 @@ def fit(
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
 @click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
+@click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
 @click.option("--keep-classes", is_flag=True, help="SOURCE is a run whose classes stay: add those of --data to them.")
 @click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
@@ -285,6 +286,7 @@ def finetune(
     recipe: str | None,
     overrides: tuple[str, ...],
     shape: tuple[int, int, int] | None,
+    weights: str | None,
     keep_classes: bool,
     resize: "Resize",
     skip_bad: bool,
@@ -310,6 +312,7 @@ def finetune(
         out=out,
         recipe=recipe,
         overrides=[*overrides, *short],
+        weights=weights,
         keep_old_classes=keep_classes,
         resize=resize,
         skip_bad=skip_bad,

@@ -31,6 +31,7 @@ def finetune(
     out: str | Path,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    weights: str | None = None,
     keep_old_classes: bool = False,
     resize: Resize = "fill",
     skip_bad: bool = False,
@@ -48,6 +49,7 @@ def finetune(
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the number of pictures if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
+        weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its pictures are learnt again with those of `data`.
         resize, skip_bad, overwrite, quiet: as `recipes.fit.fit`.
 
@@ -55,7 +57,7 @@ def finetune(
         RequestError: a name, setting or folder that is not possible; nothing was written.
         FailureError: data or weights that could not be prepared, or a disk that could not be written.
     """
-    opened = open_source(source)
+    opened = open_source(source, weights)
     recipes.data.check_source(data)
     settings = _resolve(opened, data, recipe or "head", overrides, resize, skip_bad=skip_bad, keep=keep_old_classes)
     check_free(Path(out), overwrite=overwrite)

@@ -28,13 +28,14 @@ class About(_Settings):
 
 
 class Model(_Settings):
-    """Which model is built; what is None is as on the model's card."""
+    """Which model is built; what is None is as on the model's card. `weights` are what `zoo.create_model` takes."""
 
     name: str
     input_shape: tuple[int, int, int] | None = None
     pooling: str | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float | None = None
+    weights: str | None = None
     options: dict[str, Any] = {}
 
 

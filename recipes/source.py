@@ -37,25 +37,34 @@ class Source:
     file: Path | None = None
 
 
-def open_source(name: str | Path) -> Source:
+def open_source(name: str | Path, weights: str | None = None) -> Source:
     """What `name` names, found out without loading Keras.
 
+    Args:
+        name: a model, a run folder, or a `.keras` file.
+        weights: of a model, as `zoo.create_model` takes them; ImageNet's if None.
+
     Raises:
-        RequestError: nothing of that name, a model without published weights, or a run that is not finished.
+        RequestError: nothing of that name, a model without published weights, or a run that is not finished; weights
+            for a source that has its own.
     """
     text, path = str(name), Path(name).expanduser()
     if text in list_models():
         card = get_card(text)
-        weights_of(card)
-        return Source(text, Model(name=text, input_shape=card.input_shape))
+        if weights is None:
+            weights = weights_of(card).name
+        return Source(text, Model(name=text, input_shape=card.input_shape, weights=weights))
+    if weights is not None:
+        raise RequestError(f"{text} has weights of its own; weights={weights!r} goes with the name of a model.")
     if path.name.endswith(".keras"):
         return Source(text, _model_in(path), file=path)
     if path.exists() or os.sep in text:
         run = Run.open(path)
         if not (path / "model.keras").is_file():
             raise RequestError(f"{path} has no model.keras: its training did not finish.")
-        return Source(text, run.recipe.model, run=run)
-    raise unknown("source", text, [*(m for m in list_models() if get_card(m).weights), "RUN", "FILE.keras"])
+        return Source(text, run.recipe.model.model_copy(update={"weights": None}), run=run)
+    known = [*(model for model in list_models() if get_card(model).weights), "RUN", "FILE.keras"]
+    raise unknown("source", text, known, hint="Allowed: a run, a .keras file, or one of `zoo list --weights`.")
 
 
 def _model_in(path: Path) -> Model:
@@ -113,7 +122,9 @@ def build(source: Source, wanted: Model, classes: int) -> "keras.Model":
         dropout=wanted.dropout,
         **wanted.options,
     )
-    load_weights(model, get_card(wanted.name), source.run.path if source.run else "imagenet", head=False)
+    weights = source.run.path if source.run else wanted.weights
+    if weights != "none":
+        load_weights(model, get_card(wanted.name), weights, head=False)
     return model
 
 

@@ -105,6 +105,7 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
         pooling=chosen.pooling,
         hidden=chosen.hidden,
         dropout=chosen.dropout,
+        weights=chosen.weights,
         **chosen.options,
     )
     compile_model(model, recipe, data)

