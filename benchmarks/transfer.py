@@ -70,7 +70,7 @@ def plain(table: Path, seed: int, epochs: int, shape: tuple) -> float:
     keras.utils.set_random_seed(seed)
     model = zoo.create_model("efficientnet_lite0", input_shape=shape, classes=len(data.class_names), weights="imagenet")
     model.get_layer("backbone").trainable = False
-    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(1e-3), loss="sparse_categorical_crossentropy")
     images = np.concatenate([data.train.images, data.validation.images])
     labels = np.concatenate([data.train.labels, data.validation.labels])
     model.fit(images, labels, batch_size=64, epochs=epochs, verbose=0)
