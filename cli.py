@@ -81,6 +81,7 @@ def commands() -> None:
 @click.option("--input", "size", type=int, help="Only models for pictures of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds a picture: 10M, 1G.")
+@click.option("--weights", is_flag=True, help="Only models with published weights.")
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
 @as_json
 def list_(
@@ -89,6 +90,7 @@ def list_(
     size: int | None,
     max_params: float | None,
     max_macs: float | None,
+    weights: bool,
     sort: str,
     as_json: bool,
 ) -> None:
@@ -97,7 +99,9 @@ def list_(
     \b
     Example: zoo list 'l*' --max-params 1M --sort macs
     """
-    cards = select(pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, sort=sort)
+    cards = select(
+        pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, weights=weights, sort=sort
+    )
     _answer(as_json, [card.to_dict() | totals(card.name) for card in cards], lambda: text.models(cards))
 
 
@@ -132,22 +136,27 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
 def recipes_(name: str | None, as_json: bool) -> None:
     """List recipes and augmentations, or print the one called NAME with everything in it resolved.
 
-    An augmentation is called augment/NAME; in a recipe it is named by `augment = "NAME"`.
+    An augmentation is called augment/NAME; in a recipe it is named by `augment = "NAME"`. What `zoo finetune` takes is
+    called finetune/NAME.
 
     \b
     Example: zoo recipes digits > mine.toml
     """
     import tomli_w
 
-    from recipes.preset import list_augmentations, list_recipes, load_augmentation, load_recipe
+    from recipes.preset import list_augmentations, list_finetunings, list_recipes, load_augmentation, load_recipe
 
     if name:
         kind, _, last = name.rpartition("/")
-        found = load_augmentation(last) if kind == "augment" else load_recipe(name)
+        if kind == "augment":
+            found = load_augmentation(last)
+        else:
+            found = load_recipe(last, kind="finetune") if kind == "finetune" else load_recipe(name)
         settings = found.model_dump(mode="json", exclude_none=True)
         _answer(as_json, settings, lambda: tomli_w.dumps(settings).rstrip())
         return
     presets = {name: load_recipe(name) for name in list_recipes()}
+    presets |= {f"finetune/{name}": load_recipe(name, kind="finetune") for name in list_finetunings()}
     augmentations = {f"augment/{name}": load_augmentation(name) for name in list_augmentations()}
     abouts = [{"name": name, **found.about.model_dump()} for name, found in (presets | augmentations).items()]
     _answer(as_json, abouts, lambda: text.recipes(presets, augmentations))
@@ -271,6 +280,109 @@ def fit(
 
 
 @commands.command()
+@click.argument("source")
+@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
+@click.option(
+    "--recipe", help="head, last-stage, full, full-llrd or a TOML file.  [default: by the number of pictures]"
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
+@click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
+@click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
+@click.option("--keep-classes", is_flag=True, help="SOURCE is a run whose classes stay: add those of --data to them.")
+@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
+@click.option("--seed", type=int, help="Short for --set seed=N.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def finetune(
+    source: str,
+    data: str,
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
+    weights: str | None,
+    keep_classes: bool,
+    resize: "Resize",
+    skip_bad: bool,
+    seed: int | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train SOURCE on from what it knows, for other pictures: a new head first, then its last stages if asked.
+
+    SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file.
+
+    \b
+    Example: zoo finetune efficientnet_lite0 --data photos/ --out runs/photos
+    """
+    from recipes.finetune import finetune
+
+    named = (("model.input_shape", list(shape) if shape else None), ("seed", seed))
+    short = [f"{key}={value}" for key, value in named if value is not None]
+    fitted = finetune(
+        source,
+        data=data,
+        out=out,
+        recipe=recipe,
+        overrides=[*overrides, *short],
+        weights=weights,
+        keep_old_classes=keep_classes,
+        resize=resize,
+        skip_bad=skip_bad,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    _print_fitted(fitted, as_json)
+
+
+@commands.command()
+@click.argument("source")
+@click.argument("data")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make, .npz.")
+@click.option("--input-shape", "shape", type=Shape(), help="Bring pictures to this size.  [default: the source's]")
+@click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest pictures of each.")
+@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def embed(
+    source: str,
+    data: str,
+    out: Path,
+    shape: tuple[int, int, int] | None,
+    neighbours: int,
+    resize: "Resize",
+    skip_bad: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Compute what SOURCE sees in the pictures of DATA: features, labels and file names in one NumPy file.
+
+    SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file.
+
+    \b
+    Example: zoo embed efficientnet_lite0 photos/ --out features.npz --neighbours 5
+    """
+    from recipes.embed import embed
+
+    embedded = embed(
+        source,
+        data,
+        out=out,
+        input_shape=shape,
+        neighbours=neighbours,
+        resize=resize,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+    _answer(as_json, embedded.to_dict(), lambda: text.embedded(embedded))
+
+
+@commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -289,6 +401,8 @@ def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
 def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
     for warning in fitted.warnings:
         click.secho(f"Warning: {warning}", err=True, fg="yellow")
+    for note in fitted.notes:
+        click.echo(note, err=True)
     facts = {"run": str(fitted.run.path), "best_epoch": fitted.best_epoch, **fitted.metrics}
     _answer(as_json, facts, lambda: text.fitted(fitted))
 

@@ -33,12 +33,14 @@ class Fitted:
         metrics: of the test pictures, see `recipes.metrics.classification_metrics`.
         best_epoch: the epoch, from 1, whose weights were kept: best validation accuracy, then lowest loss.
         warnings: what the user should look at, a sentence each.
+        notes: what was decided on the way, a sentence each.
     """
 
     run: Run
     metrics: dict[str, Any]
     best_epoch: int
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -74,7 +76,7 @@ def fit(
     """
     settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     check_free(Path(out), overwrite=overwrite)
-    pictures = _load(settings, None, quiet=quiet)
+    pictures = load_pictures(settings, None, quiet=quiet)
     network = _build(settings, pictures, devices)
     run = Run.create(out, overwrite=overwrite)
     with run.lock():
@@ -95,11 +97,20 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
         if (run.path / "metrics.json").is_file():
             raise RequestError(f"{run.path} is finished; nothing is left to resume.")
         settings = run.recipe
-        pictures = _load(settings, run.split_table, quiet=quiet)
+        if settings.finetune:
+            from recipes.finetune import go_on
+
+            return go_on(run, quiet=quiet)
+        pictures = load_pictures(settings, run.split_table, quiet=quiet)
         return _train(run, settings, _build(settings, pictures, devices), pictures, quiet)
 
 
-def _load(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
+def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
+    """The pictures that a resolved recipe names.
+
+    Raises:
+        RequestError: as `recipes.data.load`, or a set that does not have one class a picture.
+    """
     import_keras()
     data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
     if data.task != "classification":
@@ -118,15 +129,22 @@ def _build(settings: Recipe, pictures: Data, devices: str) -> "keras.Model":
 
 def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, quiet: bool) -> Fitted:
     from recipes.loop import train
-    from recipes.training import predict
 
     state = train(network, pictures, settings, run, quiet=quiet)
+    metrics = hand_over(network, pictures, run)
+    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
+
+
+def hand_over(network: "keras.Model", pictures: Data, run: Run) -> dict[str, Any]:
+    """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
+    from recipes.training import predict
+
     run.save_model(network)
     scores = predict(network, pictures.test.images)
     metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names, pictures.test.files)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
-    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
+    return metrics
 
 
 def resolve(
@@ -156,14 +174,19 @@ def resolve(
     card = get_card(model.name)
     check_options(card, model.options)
     shape = model.input_shape or card.input_shape
-    versions = {name: version(name) for name in ("convzoo", "tensorflow", "keras", "numpy")}
     return recipe.model_copy(
         update={
             "model": model.model_copy(update={"input_shape": shape}),
             "data": DataSettings(source=data, image_shape=shape, resize=resize, skip_bad=skip_bad),
-            "versions": {"python": platform.python_version()} | versions,
+            "versions": versions(),
         }
     )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide what a training comes to."""
+    packages = ("convzoo", "tensorflow", "keras", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def _warnings(best: dict[str, float], data: Data) -> list[str]:

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,8 +23,24 @@ CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: w
 EXPLODED = 1e4  # times the loss of guessing
 
 
-def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bool) -> State:
+def train(
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    run: Run,
+    *,
+    quiet: bool,
+    phase: str = "state",
+    before: Sequence[Mapping[str, float]] = (),
+) -> State:
     """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
+
+    Args:
+        model, data, recipe: what is trained, on what, and how.
+        run: where history and checkpoints go.
+        quiet: no progress on stderr.
+        phase: what the checkpoint is called, where a run has several trainings.
+        before: rows of the history that stand before this training's.
 
     A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
     not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
@@ -31,7 +49,7 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
         FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted.
     """
     classes = len(data.class_names)
-    keeper = _Keeper(model, recipe, run, classes)
+    keeper = _Keeper(model, recipe, run, classes, run.path / "checkpoints" / f"{phase}.npz", before)
     with model.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
@@ -64,11 +82,19 @@ def train(model: keras.Model, data: Data, recipe: Recipe, run: Run, *, quiet: bo
 class _Keeper(keras.callbacks.Callback):
     """Seeds each epoch, keeps the best weights, and writes history and checkpoints."""
 
-    def __init__(self, model: keras.Model, recipe: Recipe, run: Run, classes: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        run: Run,
+        classes: int,
+        file: Path,
+        before: Sequence[Mapping[str, float]],
+    ) -> None:
         super().__init__()
         self.state = State()
         self._network, self._recipe, self._run = model, recipe, run
-        self._file = run.path / "checkpoints" / "state.npz"
+        self._file, self._before = file, list(before)
         self._highest_loss = EXPLODED * math.log(max(classes, 2))
         self._written = time.monotonic()
 
@@ -118,7 +144,8 @@ class _Keeper(keras.callbacks.Callback):
         """Writes the state after the last whole epoch."""
         if self.state.history:
             checkpoint.save(self.state, self._file)
-            self._run.write_rows("history.csv", self.state.history)
+            own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
+            self._run.write_rows("history.csv", [*self._before, *own])
             self._written = time.monotonic()
 
 

@@ -29,20 +29,25 @@ class About(_Settings):
 
 
 class Model(_Settings):
-    """Which model is built; what is None is as on the model's card."""
+    """Which model is built; what is None is as on the model's card. `weights` are what `zoo.create_model` takes."""
 
     name: str
     input_shape: tuple[int, int, int] | None = None
     pooling: str | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float | None = None
+    weights: str | None = None
     options: dict[str, Any] = {}
 
 
 class DataSettings(_Settings):
-    """Which pictures a run was trained on, and how they were brought to the model's size."""
+    """Which pictures a run was trained on, and how they were brought to the model's size.
+
+    `also` are further sources; classes of one name are one class, and those of the first source come first.
+    """
 
     source: str
+    also: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int]
     resize: Resize = "fill"
     split_seed: int = 0
@@ -84,6 +89,35 @@ class Schedule(_Settings):
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
+class FineTune(_Settings):
+    """How a model that was trained before is trained on. The recipe's other settings are those of the first phase.
+
+    In the first phase the new head learns, on what the frozen backbone makes of the pictures; in the second the last
+    stages of the backbone learn too.
+
+    Attributes:
+        source: where the backbone comes from: a model with published weights, a run, or a `.keras` file.
+        keep_classes: classes of the source keep what its head knows of them.
+        views: how often the frozen part looks at each training picture: at the picture itself, and views - 1 times at
+            what `augment` makes of it.
+        stages: of the backbone, how many of the last learn in the second phase; "all", or 0 for no second phase.
+        epochs, learning_rate, warmup_epochs, early_stopping: of the second phase, as the recipe's own of the first.
+        layer_decay: the learning rate falls by this factor from each layer with weights to the one below it.
+        batch_norm: whether normalisation of what learns goes on learning too; "frozen" uses and keeps its statistics.
+    """
+
+    source: str | None = None
+    keep_classes: bool = False
+    views: Annotated[int, Field(ge=1, le=100)] = 1
+    stages: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    early_stopping: Annotated[int, Field(ge=0)] = 0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    batch_norm: Literal["frozen", "trained"] = "frozen"
+
+
 class Recipe(_Settings):
     """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved."""
 
@@ -100,6 +134,7 @@ class Recipe(_Settings):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
+    finetune: FineTune | None = None
     versions: dict[str, str] = {}
 
     @property
@@ -111,6 +146,11 @@ class Recipe(_Settings):
 def list_recipes() -> list[str]:
     """Names of the recipes that `zoo fit --recipe` takes."""
     return _names("fit")
+
+
+def list_finetunings() -> list[str]:
+    """Names of the recipes that `zoo finetune --recipe` takes."""
+    return _names("finetune")
 
 
 def list_augmentations() -> list[str]:
@@ -133,15 +173,18 @@ def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augme
         raise RequestError(f"augmentation {name_or_file}: {_first_problem(error, Augment)}") from None
 
 
-def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name_or_file: str | Path, overrides: Sequence[str] = (), *, kind: Literal["fit", "finetune"] = "fit"
+) -> Recipe:
     """A recipe by name or from a TOML file, with `key=value` overrides such as `optimizer.learning_rate=3e-4`.
 
-    `augment` in a recipe is a table of ranges or the name of one of the presets in `presets/augment/`.
+    `augment` in a recipe is a table of ranges or the name of one of the presets in `presets/augment/`. `kind` is the
+    folder of `presets/` that a name is looked for in.
 
     Raises:
         RequestError: no such recipe, or settings that are not possible; the message names the key.
     """
-    text = _text("fit", str(name_or_file))
+    text = _text(kind, str(name_or_file))
     settings = _parse(text, str(name_or_file))
     for override in overrides:
         _override(settings, override)
@@ -168,7 +211,7 @@ def _text(kind: str, name: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(f"{name} cannot be read: {error}") from None
     if name not in _names(kind):
-        raise unknown("recipe" if kind == "fit" else "augmentation", name, [*_names(kind), "FILE.toml"])
+        raise unknown("augmentation" if kind == "augment" else "recipe", name, [*_names(kind), "FILE.toml"])
     return (PRESETS / kind / f"{name}.toml").read_text("utf-8")
 
 

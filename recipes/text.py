@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from recipes.augment import Augment
     from recipes.benchmark import Timing
     from recipes.data.doctor import Report
+    from recipes.embed import Embedded
     from recipes.fit import Fitted
     from recipes.inspection import Inspected
     from recipes.predict import Prediction
@@ -72,6 +73,7 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
         ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
+        *((f"weights {w['name']}", f"{w['source']}  ({w['licence']})") for w in facts["weights"]),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", card.notes)] if card.notes else []),
     ]
@@ -118,6 +120,14 @@ def fitted(result: "Fitted") -> str:
         f"loss {metrics['loss']:.4f}, weights of epoch {result.best_epoch}.\n"
         f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
     )
+
+
+def embedded(result: "Embedded") -> str:
+    count, width = result.features.shape
+    lines = [f"{result.file}: {width:,} features of {count:,} pictures, {', '.join(result.arrays)}"]
+    if result.same_class is not None:
+        lines.append(f"{result.same_class:.1%} of the nearest pictures are of the same class")
+    return "\n".join(lines)
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:

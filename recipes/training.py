@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,9 +41,9 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
     augment = recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream("order", recipe.seed, epoch))
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), stream("order", recipe.seed, epoch))
         order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
-        draws = augment.draw(count, _stream("augment", recipe.seed, epoch))
+        draws = augment.draw(count, stream("augment", recipe.seed, epoch))
         rows = [order]
         if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
             rows.append(tf.gather(augment.partners(draws, count), order))
@@ -84,7 +84,7 @@ def _loss(recipe: Recipe) -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy()
 
 
-def _stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     root = tf.constant([seed, STREAMS[name]], tf.int64)
     return tf.random.experimental.stateless_fold_in(root, epoch)
 
@@ -109,17 +109,31 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
             pooling=chosen.pooling,
             hidden=chosen.hidden,
             dropout=chosen.dropout,
+            weights=chosen.weights,
             **chosen.options,
         )
+    compile_model(model, recipe, data)
+    return model
+
+
+def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapping[int, float] | None = None) -> None:
+    """Prepares a model to train on `data` by a recipe.
+
+    Args:
+        model: its scores are probabilities.
+        recipe: optimizer, schedule and loss.
+        data: how many steps an epoch has.
+        rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
+    """
+    factors = [rates.get(id(variable), 1.0) for variable in model.trainable_variables] if rates else []
     steps = steps_per_epoch(data.train, recipe)
     model.compile(
-        optimizer=_optimizer(recipe, steps),
+        optimizer=_optimizer(recipe, steps, factors),
         loss=_loss(recipe),
         metrics=["accuracy"],
         jit_compile=False,  # XLA slows the training step down on a CPU
         steps_per_execution=_steps_at_once(steps),
     )
-    return model
 
 
 def on_devices(devices: str) -> contextlib.AbstractContextManager[Any]:
@@ -162,7 +176,7 @@ def _steps_at_once(steps: int) -> int:
     return max(count for count in range(1, MOST_STEPS_AT_ONCE + 1) if steps % count == 0)
 
 
-def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.optimizers.Optimizer:
     settings = recipe.optimizer
     rate = _learning_rate(recipe, steps)
     own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
@@ -176,6 +190,14 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if factors:
+        step = optimizer.update_step
+
+        def scaled_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
+            # The variable comes as TensorFlow's own, which only the optimizer can tell the number of.
+            step(gradient, variable, learning_rate * factors[optimizer._get_variable_index(variable)])
+
+        optimizer.update_step = scaled_step  # Keras has no learning rates by layer
     return optimizer
 
 

@@ -1,5 +1,6 @@
 """From a name to a Keras model: picture in, scores out."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from zoo.errors import RequestError, unknown
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 from zoo.registry import Card, Scaling, check_options, get_card
+from zoo.weights import load_weights
 
 
 def create_model(
@@ -18,6 +20,7 @@ def create_model(
     hidden: tuple[int, ...] | None = None,
     dropout: float | None = None,
     activation: str = "softmax",
+    weights: str | Path | None = None,
     **options: Any,
 ) -> keras.Model:
     """Builds a registered architecture as a plain Keras model.
@@ -34,10 +37,15 @@ def create_model(
         hidden: units of the head's hidden layers; the paper's own if None and `pooling` is the paper's too.
         dropout: rate in the head, from 0 up to but not including 1.
         activation: of the scores: `softmax`, `sigmoid` or `linear`.
+        weights: None (or `"none"`) for new ones; the name of published weights on the card, as `imagenet`; a run
+            folder, or a `.keras` or `.weights.h5` file of the same backbone. The head's come with them if they have
+            exactly its shapes, otherwise it is new.
         **options: the architecture's own settings, see `zoo.get_card(name).options`.
 
     Raises:
-        RequestError: an unknown name or option, or a size that the architecture cannot be built for.
+        RequestError: an unknown name or option, a size that the architecture cannot be built for, or weights that do
+            not fit its backbone.
+        FailureError: weights that could not be fetched.
     """
     card = get_card(name)
     options = check_options(card, options)
@@ -79,7 +87,10 @@ def create_model(
         size = "x".join(str(n) for n in shape)
         why = str(error).strip().splitlines()[0]
         raise RequestError(f"{name} cannot be built for pictures of {size} with pooling {pooling!r}: {why}") from error
-    return keras.Model(image, scores, name=name)
+    model = keras.Model(image, scores, name=name)
+    if weights not in (None, "none"):
+        load_weights(model, card, weights)
+    return model
 
 
 def rescale(scaling: Scaling, image: keras.KerasTensor) -> keras.KerasTensor:

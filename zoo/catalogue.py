@@ -21,6 +21,7 @@ def select(
     size: int | None = None,
     max_params: float | None = None,
     max_macs: float | None = None,
+    weights: bool = False,
     sort: str = "name",
 ) -> list[Card]:
     """Cards of the models that match.
@@ -31,6 +32,7 @@ def select(
         size: only models whose default picture is so high, in pixels.
         max_params: at most so many parameters.
         max_macs: at most so many multiply-adds a picture.
+        weights: only models with published weights.
         sort: a name in `ORDERS`.
 
     Raises:
@@ -49,6 +51,7 @@ def select(
         and (size is None or card.input_shape[0] == size)
         and (max_params is None or card.parameters <= max_params)
         and (max_macs is None or macs(card) <= max_macs)
+        and (card.weights or not weights)
     ]
     return sorted(chosen, key=ORDERS[sort])
 

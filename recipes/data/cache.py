@@ -9,14 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from zoo.cache import cache_folder
+
 VERSION = 1  # of what is kept about a file; another version does not read the older one's
-
-
-def cache_folder() -> Path:
-    """`CONVZOO_CACHE`, or `convzoo` in `XDG_CACHE_HOME` or `~/.cache`."""
-    if own := os.environ.get("CONVZOO_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convzoo"
 
 
 def state(path: str) -> tuple[int, int] | None:

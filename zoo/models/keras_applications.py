@@ -3,12 +3,17 @@
 The rows below are what Keras builds with `include_top=True, weights=None`; a test holds them against it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import lazy_loader
 
 from zoo.normalization import quicken_statistics
-from zoo.registry import CAFFE, IDENTITY, IMAGENET, PLUS_MINUS_ONE, Paper, Scaling, Tensor, register
+from zoo.registry import CAFFE, IDENTITY, IMAGENET, PLUS_MINUS_ONE, Paper, Scaling, Tensor, Weights, register
+
+if TYPE_CHECKING:
+    import numpy as np
 
 keras = lazy_loader.load("keras")
 
@@ -38,6 +43,18 @@ class Line:
     notes: str = ""
     pooling: str = "average"
     hidden_nonlinearity: str = "relu"
+    licence: str = "Apache-2.0"
+    arrange: "Callable[[list[np.ndarray]], list[np.ndarray]] | None" = None
+
+
+def _with_second_rescaling(arrays: "list[np.ndarray]") -> "list[np.ndarray]":
+    """The arrays of Keras' EfficientNet, for which it adds a layer to the architecture if they are ImageNet's.
+
+    That layer divides by the square root of the deviation once more, which is what they were trained with; here it goes
+    into the variance (the second array) of the normalisation before it.
+    """
+    mean, variance, *others = arrays
+    return [mean, variance * (0.229, 0.224, 0.225), *others]
 
 
 INSIDE = "The architecture rescales pixels itself, so nothing is done to them before. "
@@ -203,6 +220,7 @@ LINES = (
             Row("efficientnet_b7", "EfficientNetB7", 600, 66_658_687, 66_347_960, 0.5),
         ),
         notes=INSIDE + "Among the parameters are 7 of that rescaling (mean, variance and count of Normalization).",
+        arrange=_with_second_rescaling,
     ),
     Line(
         "efficientnet_v2",
@@ -270,6 +288,7 @@ def _register(line: Line, row: Row) -> None:
         notes=f"{line.notes.strip()} BatchNorm momentum is at most 0.9.".strip()
         if row.parameters != row.trainable_parameters
         else line.notes.strip(),
+        weights=(Weights("imagenet", line.licence, f"keras:{row.keras_name}", arrange=line.arrange),),
     )(build)
 
 

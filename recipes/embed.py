@@ -1,0 +1,112 @@
+"""Features of pictures, for those who go on with scikit-learn, and the pictures nearest to each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import recipes.data
+from recipes.data.dataset import PARTS
+from recipes.data.picture import Resize
+from recipes.quiet import import_keras
+from recipes.run import write_whole
+from recipes.source import build, open_source
+from zoo.errors import RequestError
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """What was computed and kept.
+
+    Attributes:
+        file: where it is kept, by NumPy's `savez`.
+        features: float32 (N, D).
+        arrays: the names of everything in the file.
+        same_class: share of the nearest pictures that are of the picture's own class, None where none were looked for.
+    """
+
+    file: str
+    features: np.ndarray
+    arrays: tuple[str, ...]
+    same_class: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON types."""
+        facts = {"file": self.file, "pictures": len(self.features), "features": self.features.shape[1]}
+        return facts | {"arrays": list(self.arrays), "same_class": self.same_class}
+
+
+def embed(
+    source: str | Path,
+    data: str,
+    *,
+    out: str | Path,
+    input_shape: tuple[int, int, int] | None = None,
+    neighbours: int = 0,
+    resize: Resize = "fill",
+    skip_bad: bool = False,
+    quiet: bool = False,
+) -> Embedded:
+    """Computes what a backbone makes of all pictures, and keeps it in one `.npz` file.
+
+    The file holds `features` float32 (N, D), `labels`, `class_names`, `parts` (train, validation or test), `files`
+    where pictures are files, and for neighbours `neighbours` int64 (N, K), rows of the nearest other pictures by the
+    cosine of their features, nearest first, with `similarity` float32 (N, K).
+
+    Args:
+        source: as `recipes.finetune.finetune`.
+        data: a source of pictures, see `recipes.data.load`.
+        out: the file; its name ends in `.npz`.
+        input_shape: the size that pictures are brought to; the source's own if None.
+        neighbours: K, how many nearest pictures of each to find; at most all others.
+        resize, skip_bad, quiet: as `recipes.fit.fit`.
+
+    Raises:
+        RequestError: a source, data or file that is not possible.
+        FailureError: as `recipes.finetune.finetune`.
+    """
+    opened, out = open_source(source), Path(out)
+    recipes.data.check_source(data)
+    if out.suffix != ".npz" or out.is_dir() or not out.absolute().parent.is_dir():
+        raise RequestError(f"{out} is not possible; allowed: a file in an existing folder that ends in .npz.")
+    model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
+    import_keras()
+    loaded = recipes.data.load(data, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad, quiet=quiet)
+    splits = [getattr(loaded, part) for part in PARTS]
+    parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
+
+    network = _embedding(build(opened, model.model_copy(update={"pooling": "average", "hidden": ()}), classes=1))
+    from recipes.features import features_of
+
+    features = np.concatenate([features_of(network, split).images for split in splits])
+    arrays = {"features": features, "labels": np.concatenate([split.labels for split in splits]), "parts": parts}
+    arrays["class_names"] = np.asarray(loaded.class_names)
+    if files := [file for split in splits for file in split.files or ()]:
+        arrays["files"] = np.asarray(files)
+    same_class = None
+    if neighbours:
+        rows, similarity = nearest(features, min(neighbours, len(features) - 1))
+        arrays |= {"neighbours": rows, "similarity": similarity}
+        if loaded.task == "classification":
+            same_class = float((arrays["labels"][rows] == arrays["labels"][:, None]).mean())
+    write_whole(out, lambda aside: np.savez(aside, **arrays))
+    return Embedded(str(out), features, tuple(arrays), same_class)
+
+
+def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the `count` others with the largest cosine: rows int64 (N, count), cosines float32 (N, count)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    directions = features / np.maximum(lengths, 1e-12)
+    search = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(directions)
+    distances, rows = search.kneighbors()  # without rows of its own to ask for, a row is not its own neighbour
+    return rows.astype(np.int64), (1 - distances).astype(np.float32)
+
+
+def _embedding(network: Any) -> Any:
+    from zoo.stages import chained, take_apart
+
+    parts = take_apart(network)
+    return chained(parts.scaling, parts.backbone, parts.pooling)

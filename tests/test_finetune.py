@@ -1,0 +1,310 @@
+"""Fine-tuning: what is cached changes nothing but the time, and what is frozen does not move."""
+
+import csv
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import recipes.loop
+import zoo
+from recipes.data import Data, load
+from recipes.data.digits import read_digits
+from recipes.embed import embed
+from recipes.features import features_of
+from recipes.finetune import _statistics, choose, finetune, layer_rates, set_batch_norm
+from recipes.fit import fit, resume
+from recipes.loop import train
+from recipes.preset import list_finetunings, load_recipe
+from recipes.run import Run
+from recipes.training import compile_model
+from zoo.errors import FailureError, RequestError
+from zoo.stages import boundaries, chained, cut, take_apart
+
+SHORT = ["epochs=2", "finetune.epochs=2", "augment=none"]
+
+
+def few(split, count=120):
+    return split[np.arange(count)]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load("digits", image_shape=(16, 16, 1), quiet=True)
+    return replace(data, **{part: few(getattr(data, part)) for part in ("train", "validation", "test")})
+
+
+@pytest.fixture
+def resnet():
+    """A network with BatchNorm whose statistics are not where they start, in one head's initial state."""
+    keras.utils.set_random_seed(0)
+    model = zoo.create_model("resnet8", input_shape=(16, 16, 1), classes=10, dropout=0.2)
+    draw = np.random.default_rng(0)
+    for layer in model.get_layer("backbone").layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(draw.normal(0, 0.2, layer.moving_mean.shape))
+            layer.moving_variance.assign(draw.uniform(0.5, 2, layer.moving_variance.shape))
+    return model
+
+
+def pictures_of(folder, names, per_class=30):
+    """A folder of PNGs, a sub-folder a digit."""
+    images, labels = read_digits()
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number, image in enumerate(images[labels == int(name)][:per_class]):
+            Image.fromarray(image[..., 0]).save(folder / name / f"{number}.png")
+    return folder
+
+
+def recipe_of(*settings):
+    return load_recipe("head", ["epochs=3", "early_stopping=0", *settings], kind="finetune")
+
+
+def test_the_head_learns_from_cached_features_what_it_learns_through_the_frozen_backbone(digits, resnet, tmp_path):
+    recipe, start = recipe_of(), resnet.get_weights()
+    ends = []
+    for cached in (True, False):
+        resnet.set_weights(start)
+        parts = take_apart(resnet)
+        below = chained(parts.scaling, parts.backbone, parts.pooling)
+        if cached:
+            head = chained(parts.classifier)
+            data = replace(digits, **{p: features_of(below, getattr(digits, p)) for p in ("train", "validation")})
+        else:
+            head, data = chained(below, parts.classifier), digits
+            parts.backbone.trainable = False
+        compile_model(head, recipe, data)
+        train(head, data, recipe, Run.create(tmp_path / str(cached)), quiet=True)
+        ends.append(resnet.get_weights())
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(start, ends[0], strict=True)), "nothing was learnt"
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_the_two_parts_of_a_cut_are_the_backbone():
+    for name, shape in [("resnet8", (16, 16, 3)), ("all_cnn_c", (16, 16, 3)), ("lenet5", (32, 32, 3))]:
+        backbone = zoo.create_model(name, input_shape=shape).get_layer("backbone")
+        x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+        for stages in range(1, len(boundaries(backbone)) + 1):
+            both = cut(backbone, stages)
+            again = both.upper(both.lower(x, training=False), training=False)
+            np.testing.assert_allclose(again, backbone(x, training=False), atol=1e-5)
+            assert both.upper.trainable_weights
+
+
+def test_a_stage_is_cut_where_there_is_least_to_keep():
+    backbone = zoo.create_model("efficientnet_lite0", input_shape=(64, 64, 3)).get_layer("backbone")
+    assert [tuple(tensor.shape[1:]) for tensor in boundaries(backbone)] == [
+        *[(32, 32, 16), (16, 16, 24), (8, 8, 40), (4, 4, 112)]
+    ]
+    with pytest.raises(RequestError, match="allowed: 0 to 4"):
+        cut(backbone, 5)
+
+
+@pytest.mark.parametrize("stages", [1, pytest.param('"all"', marks=pytest.mark.slow)])
+def test_statistics_of_what_is_unfrozen_stay_unless_they_are_asked_to_move(resnet, tmp_path, stages):
+    resnet.save(tmp_path / "start.keras")
+    folder = pictures_of(tmp_path / "pictures", "012")
+    moved = {}
+    for mode in ("frozen", "trained"):
+        settings = [*SHORT, f"finetune.stages={stages}", f"finetune.batch_norm={mode}"]
+        run = finetune(
+            tmp_path / "start.keras",
+            data=str(folder),
+            out=tmp_path / mode,
+            recipe="last-stage",
+            overrides=settings,
+            quiet=True,
+        ).run
+        tuned = run.load_model().get_layer("backbone")
+        pairs = zip(_statistics(resnet.get_layer("backbone")), _statistics(tuned), strict=True)
+        moved[mode] = max(np.abs(one - other).max() for one, other in pairs)
+    assert moved["frozen"] == 0
+    kept = json.loads((tmp_path / "trained" / "metrics.json").read_text())
+    assert kept["accuracy"] >= 0
+
+
+def test_batch_norm_that_is_not_frozen_does_move(digits, resnet, tmp_path):
+    before = _statistics(resnet)
+    for trainable in (False, True):
+        set_batch_norm(resnet, trainable=trainable)
+        compile_model(resnet, recipe_of("epochs=1"), digits)
+        train(resnet, digits, recipe_of("epochs=1"), Run.create(tmp_path / str(trainable)), quiet=True)
+        pairs = zip(before, _statistics(resnet), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs) is not trainable
+
+
+def test_layers_far_from_the_head_learn_more_slowly(digits, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = zoo.create_model("lenet5", input_shape=(28, 28, 1))
+    rates = layer_rates(model.get_layer("backbone"), 0.5)
+    c1, c3 = model.get_layer("backbone").get_layer("C1"), model.get_layer("backbone").get_layer("C3")
+    assert (rates[id(c3.kernel)], rates[id(c1.kernel)], rates[id(c1.bias)]) == (0.5, 0.25, 0.25)
+
+    x, y = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1)), np.arange(8)
+    start, steps = model.get_weights(), []
+    data = Data("", tuple("0123456789"), None, *[replace(digits.train, images=x, labels=y)] * 3)
+    recipe = recipe_of(
+        "optimizer.name=sgd", "optimizer.momentum=0", "optimizer.weight_decay=0", "schedule.name=constant"
+    )
+    for chosen in (None, rates):
+        model.set_weights(start)
+        compile_model(model, recipe, data, rates=chosen)
+        model.train_on_batch(x, y)
+        steps.append([after - before for after, before in zip(model.get_weights(), start, strict=True)])
+    factors = [rates.get(id(weight), 1.0) for weight in model.weights]
+    for whole, slowed, factor in zip(*steps, factors, strict=True):
+        np.testing.assert_allclose(slowed, factor * whole, rtol=1e-3, atol=1e-7)
+        assert np.abs(whole).max() > 0
+
+
+def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command):
+    folder = pictures_of(tmp_path / "pictures", "357")
+    code, out, err = zoo_command("finetune", digits_run.path, "--data", folder, "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    assert "recipe last-stage, for 66 training pictures" in err
+    assert json.loads(out)["class_names"] == ["3", "5", "7"]
+    run = Run.open(tmp_path / "run")
+    assert {"model.keras", "recipe.toml", "history.csv", "labels.txt", "metrics.json", "split.csv"} <= {
+        file.name for file in run.path.iterdir()
+    }
+    assert not list((run.path / "checkpoints").iterdir())
+    assert run.recipe.finetune.source == str(digits_run.path)
+    assert run.recipe.finetune.stages == 1
+    with open(run.path / "history.csv") as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
+    assert epochs == list(range(1, len(epochs) + 1))
+    assert len(run.load_data().train) == 66
+
+    from recipes.evaluate import evaluate
+    from recipes.export import export
+
+    assert evaluate(run)["accuracy"] == json.loads(out)["accuracy"] > 0.7
+    assert export(run, to="float32").agreement == 1
+
+
+def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
+    old, new = pictures_of(tmp_path / "old", "14"), pictures_of(tmp_path / "new", "7")
+    settings = ["epochs=6", "model.input_shape=[28,28,1]"]
+    first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run
+    started = []
+    monkeypatch.setattr("recipes.finetune._train", lambda run, settings, network, *_, **__: started.append(network))
+    kept = {"recipe": "last-stage", "overrides": SHORT, "keep_old_classes": True, "quiet": True}
+    finetune(first.path, data=str(new), out=tmp_path / "start", **kept)
+    before, after = first.load_model().get_layer("logits"), started[0].get_layer("logits")
+    np.testing.assert_array_equal(after.kernel[:, :2], before.kernel)
+    assert after.kernel.shape[1] == 3
+    np.testing.assert_array_equal(*(model.get_layer("hidden_1").kernel for model in (first.load_model(), started[0])))
+
+    monkeypatch.undo()
+    fitted = finetune(first.path, data=str(new), out=tmp_path / "second", **kept | {"overrides": ["epochs=20"]})
+    assert fitted.run.class_names == ("1", "4", "7")
+    data = fitted.run.load_data()
+    assert data.class_names == fitted.run.class_names
+    assert len(data.test) == 18
+    recall = [fitted.metrics["per_class"][name]["recall"] for name in fitted.run.class_names]
+    assert min(recall) > 0.5
+
+
+def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
+    folder, settings = pictures_of(tmp_path / "pictures", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
+    monkeypatch.setattr(recipes.loop, "CHECKPOINT_SECONDS", 0)
+    how = {"data": str(folder), "recipe": "last-stage", "overrides": settings[:2] + settings[3:], "quiet": True}
+    whole = finetune(digits_run.path, out=tmp_path / "whole", **how).run
+    reseed, calls = recipes.loop.reseed, []
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:  # in the second epoch of the second phase
+            raise KeyboardInterrupt
+        reseed(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes.loop, "reseed", stop)
+        with pytest.raises(FailureError, match="interrupted"):
+            finetune(digits_run.path, out=tmp_path / "stopped", **how)
+    stopped = resume(tmp_path / "stopped", quiet=True).run
+    assert (stopped.path / "history.csv").read_text() == (whole.path / "history.csv").read_text()
+    for one, other in zip(whole.load_model().get_weights(), stopped.load_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_views_are_the_pictures_and_what_augmentation_makes_of_them(digits, resnet):
+    below = chained(take_apart(resnet).scaling)
+    augment = load_recipe("head", ["augment.rotation=20"], kind="finetune").augment
+    once, thrice = features_of(below, digits.train), features_of(below, digits.train, views=3, augment=augment)
+    count = len(digits.train)
+    np.testing.assert_array_equal(thrice.images[:count], once.images)
+    np.testing.assert_array_equal(thrice.labels, np.tile(digits.train.labels, 3))
+    assert np.abs(thrice.images[count : 2 * count] - once.images).max() > 0.1
+    assert np.abs(thrice.images[count : 2 * count] - thrice.images[2 * count :]).max() > 0.1
+
+
+def test_features_that_do_not_fit_into_memory_are_the_same_from_the_disk(digits, resnet, tmp_path, monkeypatch):
+    parts = take_apart(resnet)
+    below = chained(parts.scaling, parts.backbone)
+    held = features_of(below, digits.train, file=tmp_path / "f.npy")
+    monkeypatch.setattr("recipes.features.memory_limit", lambda: 1000)
+    mapped = features_of(below, digits.train, file=tmp_path / "f.npy")
+    assert isinstance(mapped.images, np.memmap)
+    np.testing.assert_array_equal(held.images, mapped.images)
+
+
+def test_the_default_follows_the_number_of_pictures():
+    assert [choose(30, 3), choose(300, 3), choose(30_000, 3)] == ["head", "last-stage", "full-llrd"]
+    for name in list_finetunings():
+        assert load_recipe(name, kind="finetune").finetune is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "message"),
+    [
+        ("efficientnet_lite", [], "did you mean 'efficientnet_lite[012]'"),
+        ("lenet5", [], "lenet5 has no weights 'imagenet'; efficientnet_lite0,"),
+        ("no/where", [], "no/where does not exist"),
+        ("nothing.keras", [], r"nothing\.keras does not exist"),
+        (__file__, [], "is not a run"),
+        ("efficientnet_lite0", ["finetune.stage=1"], "did you mean 'finetune.stages'"),
+        ("efficientnet_lite0", ["augment.rotation=20"], "augment has no effect on features that are computed once"),
+        ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed pictures cannot be cached"),
+    ],
+)
+def test_what_is_not_possible_is_told_before_anything_is_written(tmp_path, source, settings, message):
+    with pytest.raises(RequestError, match=message):
+        finetune(source, data="digits", out=tmp_path / "run", recipe="head", overrides=settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_from_scratch_is_not_one_for_fine_tuning(digits_run, tmp_path):
+    with pytest.raises(RequestError, match="it trains from scratch"):
+        finetune(digits_run.path, data="digits", out=tmp_path / "run", recipe=load_recipe("quick"))
+    with pytest.raises(RequestError, match="only a run has classes to keep"):
+        finetune("efficientnet_lite0", data="digits", out=tmp_path / "run", keep_old_classes=True)
+
+
+def test_embedding_keeps_features_labels_and_files(digits_run, tmp_path):
+    folder = pictures_of(tmp_path / "pictures", "01", per_class=20)
+    embedded = embed(digits_run.path, str(folder), out=tmp_path / "f.npz", neighbours=3, quiet=True)
+    assert embedded.to_dict()["pictures"] == 40
+    assert embedded.same_class > 0.8
+    with np.load(tmp_path / "f.npz") as kept:
+        assert kept["features"].shape == (40, 16)
+        assert kept["neighbours"].shape == kept["similarity"].shape == (40, 3)
+        assert all(row not in near for row, near in enumerate(kept["neighbours"]))
+        assert (np.diff(kept["similarity"], axis=1) <= 0).all()
+        for file, label in zip(kept["files"], kept["labels"], strict=True):
+            assert kept["class_names"][label] == file.split("/")[-2]
+    with pytest.raises(RequestError, match=r"ends in \.npz"):
+        embed(digits_run.path, str(folder), out=tmp_path / "f.txt")
+
+
+def test_weights_go_with_a_name_only(digits_run, tmp_path):
+    with pytest.raises(RequestError, match="has weights of its own"):
+        finetune(digits_run.path, data="digits", out=tmp_path / "run", weights="imagenet")
+    with pytest.raises(RequestError, match="does not fit the backbone"):
+        finetune("efficientnet_lite0", data="digits", out=tmp_path / "run", weights=str(digits_run.path), quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,170 @@
+"""Where a backbone can be cut in two: its lower part stays as it is, its upper part goes on learning."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy_loader.load("keras")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A backbone in two parts that share its layers.
+
+    Attributes:
+        lower: from the scaled picture to the boundary; None where everything is in the upper part.
+        upper: from the boundary to the feature map; None where everything is in the lower part.
+    """
+
+    lower: "keras.Model | None"
+    upper: "keras.Model | None"
+
+
+def cut(backbone: "keras.Model", stages: int | None) -> Cut:
+    """Cuts a backbone below its last stages.
+
+    A stage is a stretch of layers whose feature maps have one size; it begins with what shrinks them. Stages without
+    weights do not count.
+
+    Args:
+        backbone: a functional model with one input and output, for pictures of a fixed size.
+        stages: how many are in the upper part, from 0; None for all.
+
+    Raises:
+        RequestError: fewer stages than that, or none: some part of the network runs past every place to cut.
+    """
+    if stages == 0:
+        return Cut(backbone, None)
+    if stages is None:
+        return Cut(None, backbone)
+    bounds = boundaries(backbone)
+    if stages > len(bounds):
+        raise RequestError(
+            f"stages={stages} is not possible for this backbone; allowed: 0 to {len(bounds)}, or all of it."
+        )
+    boundary = bounds[-stages]
+    upper = keras.Model(boundary, backbone.output, name="upper")
+    return Cut(keras.Model(backbone.input, boundary, name="lower"), upper)
+
+
+def boundaries(backbone: "keras.Model") -> list["keras.KerasTensor"]:
+    """The tensors where a stage with weights begins, in order; the first stage begins at the picture and has none."""
+    steps = _steps(backbone)
+    found, weighted = [], steps[-1].is_weighted
+    for number in range(len(steps) - 2, 0, -1):
+        step, next_ = steps[number], steps[number + 1]
+        if step.tensor.shape[1:3] != next_.tensor.shape[1:3] and weighted:
+            found.append(_narrowed(steps, number))
+            weighted = False
+        weighted = weighted or step.is_weighted
+    return found[::-1]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A tensor that all of the network above it depends on alone, and whether anything trains between it and the last
+    such tensor below."""
+
+    tensor: "keras.KerasTensor"
+    is_weighted: bool
+
+
+def _steps(backbone: "keras.Model") -> list[_Step]:
+    nodes = [
+        node for depth in sorted(backbone._nodes_by_depth, reverse=True) for node in backbone._nodes_by_depth[depth]
+    ]
+    made_by = {id(tensor): number for number, node in enumerate(nodes) for tensor in node.output_tensors}
+    last_use = list(range(len(nodes)))
+    for number, node in enumerate(nodes):
+        for tensor in node.input_tensors:
+            last_use[made_by[id(tensor)]] = number
+    steps, waiting, weighted = [], 0, False  # waiting: the last node that uses what was made before this one
+    for number, node in enumerate(nodes):
+        weighted = weighted or bool(getattr(node.operation, "trainable_variables", ()))
+        if waiting <= number:
+            steps.append(_Step(node.output_tensors[0], weighted))
+            weighted = False
+        waiting = max(waiting, last_use[number])
+    return steps
+
+
+def _narrowed(steps: list[_Step], number: int) -> "keras.KerasTensor":
+    """Where to cut before the layer that shrinks: below a convolution that only widens for it, if there is one.
+
+    That is what inverted bottlenecks begin with; there is several times less to keep below it.
+    """
+    here = steps[number].tensor
+    for below in range(number - 1, 0, -1):
+        tensor = steps[below].tensor
+        if tensor.shape[1:3] != here.shape[1:3] or tensor.shape[-1] > here.shape[-1]:
+            break
+        if tensor.shape[-1] < here.shape[-1]:
+            return tensor
+        if _widens(steps[below]) and steps[below - 1].tensor.shape[-1] == tensor.shape[-1]:
+            break
+    return here
+
+
+def _widens(step: _Step) -> bool:
+    return step.is_weighted and not isinstance(_maker(step), keras.layers.BatchNormalization)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model of this zoo as a chain of four models that share its layers.
+
+    Attributes:
+        scaling: from the picture to what the backbone takes.
+        backbone: to the feature map.
+        pooling: what the head does before anything in it learns or is random: to the features.
+        classifier: from the features to the scores.
+    """
+
+    scaling: "keras.Model"
+    backbone: "keras.Model"
+    pooling: "keras.Model"
+    classifier: "keras.Model"
+
+
+def take_apart(model: "keras.Model") -> Parts:
+    """The parts of a model with a nested model `backbone`.
+
+    Raises:
+        RequestError: it has no such part.
+    """
+    nodes = [node for level in getattr(model, "_nodes_by_depth", {}).values() for node in level]
+    node = next((node for node in nodes if node.operation.name == "backbone"), None)
+    if node is None:
+        raise RequestError(
+            f"{model.name} has no layer `backbone`: it is not of this zoo, so there is no telling its head."
+        )
+    scaling = keras.Model(model.input, node.input_tensors[0], name="scaling")
+    head = keras.Model(node.output_tensors[0], model.output, name="head")
+    steps = _steps(head)
+    last = max(
+        number
+        for number, step in enumerate(steps)
+        if not any(s.is_weighted or isinstance(_maker(s), keras.layers.Dropout) for s in steps[: number + 1])
+    )
+    features = steps[last].tensor
+    pooling = keras.Model(head.input, features, name="features")
+    return Parts(scaling, node.operation, pooling, keras.Model(features, head.output, name="classifier"))
+
+
+def chained(*parts: "keras.Model | None") -> "keras.Model":
+    """One model that does what these do one after the other; None is left out."""
+    models = [part for part in parts if part is not None]
+    x = first = keras.Input(models[0].input_shape[1:], dtype=models[0].inputs[0].dtype)
+    for model in models:
+        x = model(x)
+    return keras.Model(first, x)
+
+
+def _maker(step: _Step) -> "keras.Operation":
+    return step.tensor._keras_history.operation

