@@ -46,7 +46,8 @@ def test_an_architecture_is_exported(name, digits, tmp_path):
     model = create_model(name, input_shape=shape, activation="linear")
     split = pictures(digits, shape)
     expected = model.predict(split.images, verbose=0)
-    for kind, bytes_each, error in (("float32", 4, 1e-4), ("int8", 1, 0.2)):
+    # Nets that learned nothing fade with depth: int8 then has few steps left for what comes out.
+    for kind, bytes_each, error in (("float32", 4, 1e-4), ("int8", 1, 0.3)):
         content = convert(model, kind, split, output_type="float32")
         (tmp_path / "model.tflite").write_bytes(content)
         received = TFLiteFile(tmp_path / "model.tflite").predict(split.images)
