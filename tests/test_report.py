@@ -37,7 +37,10 @@ def reported(digits_run, tmp_path_factory):
     return run, report(run)
 
 
-@pytest.mark.parametrize("options", [(), ("--window-size=390,844",), ("--force-dark-mode",)], ids=str)
+DARK = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0")
+
+
+@pytest.mark.parametrize("options", [(), ("--window-size=390,844",), DARK], ids=("light", "phone", "dark"))
 def test_a_browser_opens_it_without_a_complaint(reported, tmp_path, options):
     document, complaints = open_page(reported[1].file, tmp_path, *options)
     page = Page(document)
