@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recipes.graph import Graph, read_graph
 
-# What TFLite Micro keeps beside the values, in bytes: measured sizes of its structures on a 32-bit processor, rounded
+# What TFLite Micro keeps beside the values, in bytes: our estimate of its structures on a 32-bit processor, rounded
 # up. Kernels ask for scratch memory of their own on top, which only the board's library can tell.
 _PER_TENSOR, _PER_OPERATOR, _PER_CHANNEL, _FIXED = 32, 160, 8, 1024
 _METHODS = {"PADV2": "PadV2", "SELECT_V2": "SelectV2", "SQUARED_DIFFERENCE": "SquaredDifference"}
