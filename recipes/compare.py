@@ -1,6 +1,5 @@
 """Runs side by side: one table and one drawing."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,10 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
 
 
 def _row(run: Run) -> dict[str, Any]:
-    kept = run.path / "metrics.json"
-    if not kept.is_file():
+    metrics = run.metrics
+    if not metrics:
         raise RequestError(f"{run.path} has no metrics.json: `zoo evaluate {run.path}` writes it.")
-    metrics, recipe, model = json.loads(kept.read_text("utf-8")), run.recipe, run.load_model()
+    recipe, model = run.recipe, run.load_model()
     measured = metrics.get("invariance")
     return {
         "run": str(run.path),

@@ -13,6 +13,7 @@ from recipes.run import Run, write_whole
 from zoo.errors import RequestError, unknown
 
 BATCH = 250
+MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
 
 
 def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool = False) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
         metrics["equivariance"] = equivariance_errors(model, test.images)
     if data is not None:
         return metrics | {"data": data}
+    metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
     run.write_json("metrics.json", metrics)
     write_whole(
         run.path / "confusion_matrix.png",

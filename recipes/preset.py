@@ -6,10 +6,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recipes.augment import Augment
 from recipes.data.picture import Resize
+from recipes.data.sources import NAMED
 from zoo.errors import RequestError, unknown
 
 PRESETS = files("recipes") / "presets"
@@ -52,6 +53,12 @@ class DataSettings(_Settings):
     resize: Resize = "fill"
     split_seed: int = 0
     skip_bad: bool = False
+
+    @field_validator("source")
+    @classmethod
+    def _holds_from_any_folder(cls, source: str) -> str:
+        """A path is kept whole: later commands may be typed elsewhere."""
+        return source if source in NAMED or source.startswith("tfds:") else str(Path(source).expanduser().absolute())
 
 
 class Optimizer(_Settings):

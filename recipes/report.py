@@ -1,6 +1,5 @@
 """A run as one page: `report.html`, which needs no network and nothing beside it."""
 
-import json
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -53,9 +52,6 @@ def report(run: str | Path | Run) -> Report:
 
 
 def _metrics(run: Run) -> dict[str, Any]:
-    kept = run.path / "metrics.json"
-    if not kept.is_file():
-        from recipes.evaluate import evaluate
+    from recipes.evaluate import evaluate
 
-        return evaluate(run)
-    return json.loads(kept.read_text("utf-8"))
+    return run.metrics or evaluate(run)

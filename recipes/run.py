@@ -139,6 +139,12 @@ class Run:
             raise RequestError(f"{self.path} has no model.keras: its training did not finish.")
         return load_keras_file(self.path / "model.keras")
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures that were written last, empty while the training is not finished."""
+        file = self.path / "metrics.json"
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
     def load_data(self) -> "Data":
         """The pictures of the run, in the parts that it was trained with."""
         from recipes.data import load

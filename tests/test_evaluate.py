@@ -96,3 +96,13 @@ def test_a_part_that_is_meant_for_testing_is_what_is_scored(digits_run, other_di
             for number in numbers:
                 (other_digits / label / f"{number}.png").rename(parted / part / label / f"{number}.png")
     assert len(other_pictures(digits_run, str(parted))) == 8
+
+
+def test_what_was_measured_apart_is_kept_when_a_run_is_evaluated_again(digits_run):
+    before = (digits_run.path / "metrics.json").read_text()
+    digits_run.write_json("metrics.json", digits_run.metrics | {"invariance": {"overall": 0.5}})
+    try:
+        assert evaluate(digits_run)["invariance"] == {"overall": 0.5}
+        assert digits_run.metrics["invariance"] == {"overall": 0.5}
+    finally:
+        digits_run.write_text("metrics.json", before)

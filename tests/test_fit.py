@@ -187,3 +187,35 @@ def test_validation_counts_every_picture_once(digits_run):
     for row in rows:
         right = float(row["val_accuracy"]) * 500
         assert right == pytest.approx(round(right), abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def shapes_folder(tmp_path_factory):
+    """Pictures of two kinds in two folders: dark with a bright half, on the left or on the right."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for name, half in (("left", slice(0, 16)), ("right", slice(16, 32))):
+        (folder / "shapes" / name).mkdir(parents=True)
+        for number in range(30):
+            picture = random.integers(0, 60, (32, 32), np.uint8)
+            picture[:, half] += 150
+            Image.fromarray(picture).save(folder / "shapes" / name / f"{number}.png")
+    return folder
+
+
+def test_a_run_on_a_folder_knows_its_pictures_from_anywhere(shapes_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(shapes_folder)
+    settings = ["epochs=3", "batch_size=8"]
+    run = fit("lenet5", data="shapes", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True).run
+    held = run.load_data()
+    assert held.sizes == {"train": 44, "validation": 4, "test": 12}
+    (shapes_folder / "shapes" / "left" / "late.png").write_bytes(
+        (shapes_folder / "shapes" / "left" / "0.png").read_bytes()
+    )
+    monkeypatch.chdir(tmp_path)
+    again = Run.open("run").load_data()
+    assert again.test.files == held.test.files
+    np.testing.assert_array_equal(again.test.images, held.test.images)
+    assert (run.load_model().predict(held.test.images, verbose=0).argmax(1) == held.test.labels).mean() == 1.0
