@@ -137,10 +137,10 @@ def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, q
 
 def hand_over(network: "keras.Model", pictures: Data, run: Run) -> dict[str, Any]:
     """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
-    from recipes.training import predict
+    from recipes.training import EVALUATION_BATCH
 
     run.save_model(network)
-    scores = predict(network, pictures.test.images)
+    scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
     metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names, pictures.test.files)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()

@@ -45,7 +45,7 @@ class Subject:
     @cached_property
     def expected(self) -> np.ndarray:
         """The model's scores (N, classes) of the test pictures."""
-        return np.asarray(self.model.predict(self.data.test.images, batch_size=250, verbose=0), np.float32)
+        return np.asarray(self.model.predict(self.data.test.batches(250), verbose=0), np.float32)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -21,11 +21,6 @@ EVALUATION_BATCH = 250
 MOST_STEPS_AT_ONCE = 12
 
 
-def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Scores (N, classes) of pictures (N, H, W, C)."""
-    return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
-
-
 def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0) -> tf.data.Dataset:
     """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
 
