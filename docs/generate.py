@@ -7,6 +7,10 @@ python docs/generate.py lenet5     # the facts of some models, and all pages
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo import Anatomy
 
 DOCS = Path(__file__).parent
 FACTS = DOCS.parent / "zoo" / "facts"
@@ -15,16 +19,24 @@ COMMAND = "Written by `python docs/generate.py`."
 
 def write_facts(names: list[str]) -> None:
     """One file a model, what `zoo.describe` and `zoo list` read."""
-    import keras
-
-    import zoo
-    from zoo.anatomy import dissect, to_lines
+    from zoo.anatomy import to_lines
 
     FACTS.mkdir(exist_ok=True)
     for name in names:
-        (FACTS / f"{name}.jsonl").write_text(to_lines(dissect(zoo.create_model(name))), "utf-8")
-        keras.backend.clear_session()
+        (FACTS / f"{name}.jsonl").write_text(to_lines(built(name)), "utf-8")
         print(name, file=sys.stderr, flush=True)
+
+
+def built(name: str) -> "Anatomy":
+    """The anatomy of a model that is built for it, without the time and memory that its weights would take."""
+    import keras
+
+    import zoo
+    from zoo.anatomy import dissect
+
+    keras.backend.clear_session()  # layers without a name are numbered from the start
+    with keras.StatelessScope(initialize_variables=False):
+        return dissect(zoo.create_model(name))
 
 
 def pages() -> dict[str, str]:
@@ -65,7 +77,7 @@ def _overview(cards: list) -> str:
 
 
 def _recipes() -> str:
-    from recipes.preset import list_augmentations, list_recipes, load_augmentation, load_recipe
+    from recipes.preset import list_augmentations, list_finetunings, list_recipes, load_augmentation, load_recipe
 
     lines = [
         "# Recipes",
@@ -73,8 +85,10 @@ def _recipes() -> str:
         f"{COMMAND} `zoo recipes NAME` prints one with everything in it; `--set KEY=VALUE` changes it.",
         "",
     ]
-    for name in list_recipes():
-        about = load_recipe(name).about
+    named = {name: load_recipe(name) for name in list_recipes()}
+    named |= {f"finetune/{name}": load_recipe(name, kind="finetune") for name in list_finetunings()}
+    for name, recipe in named.items():
+        about = recipe.about
         lines += [f"## {name}", "", about.summary, ""]
         lines += [f"Source: {about.source}", ""] if about.source else []
         lines += [f"Reaches: {about.reaches} Measured with `{about.command}`.", ""] if about.reaches else []
