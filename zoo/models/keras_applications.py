@@ -166,6 +166,7 @@ LINES = (
             Row("nasnet_mobile", "NASNetMobile", 224, 5_326_716, 5_289_978),
             Row("nasnet_large", "NASNetLarge", 331, 88_949_818, 88_753_150),
         ),
+        notes="The picture size must be known: padding depends on whether it is even.",
     ),
     Line(
         "mobilenet",
