@@ -64,6 +64,10 @@ def doctor(folder: Path, turns: int) -> dict[str, float]:
     from recipes.data.doctor import check
 
     examine.THREADS = 2
+    import scipy.sparse.csgraph  # noqa: F401  (what is imported at first use is not a matter of files)
+    import sklearn.model_selection  # noqa: F401
+    from rich import console, progress  # noqa: F401
+
     paths = sorted(folder.rglob("*.jpg"))
 
     def decode(path: Path) -> None:

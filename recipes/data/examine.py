@@ -1,6 +1,7 @@
 """Every file opened once, in threads, and what was found kept for the next start."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Any, TypeVar
 from recipes.data import cache
 from recipes.data.picture import Look, PictureError, look, pillow_warnings
 
-THREADS = max(2, min(16, os.cpu_count() or 2))
+THREADS = max(2, min(8, os.cpu_count() or 2))
+_AT_ONCE = 8  # files that a thread is given at a time
 _KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than these
 
 Item = TypeVar("Item")
@@ -53,15 +55,18 @@ def _examined(path: str) -> tuple[str, tuple[int, int] | None, Examined]:
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Results in order; work is handed out a little ahead of the reader, so that results do not pile up."""
+
+    def several(start: int) -> list[Result]:  # one by one, handing over would cost as much as a small picture
+        return [work(item) for item in items[start : start + _AT_ONCE]]
+
+    starts = iter(range(0, len(items), _AT_ONCE))
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            waiting = [pool.submit(work, item) for item in items[: 32 * THREADS]]
-            for position in range(len(items)):
-                result = waiting[position % (32 * THREADS)].result()
-                following = position + 32 * THREADS
-                if following < len(items):
-                    waiting[position % (32 * THREADS)] = pool.submit(work, items[following])
-                yield result
+            waiting = deque(pool.submit(several, start) for start in islice(starts, 2 * THREADS))
+            while waiting:
+                results = waiting.popleft().result()
+                waiting.extend(pool.submit(several, start) for start in islice(starts, 1))
+                yield from results
         finally:
             pool.shutdown(cancel_futures=True)
 
