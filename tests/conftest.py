@@ -1,20 +1,30 @@
 """What every test runs under."""
 
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
+# Prepared data and caches go to a folder of the test session, never to the user's own. Set here and not in a fixture,
+# because TensorFlow Datasets reads its variable when it is imported, which collecting the tests may do.
+_FOLDER = tempfile.TemporaryDirectory(prefix="convzoo-tests-")
+os.environ["TFDS_DATA_DIR"] = str(Path(_FOLDER.name, "tensorflow_datasets"))
+os.environ["CONVZOO_CACHE"] = str(Path(_FOLDER.name, "cache"))
 
-@pytest.fixture(scope="session", autouse=True)
-def prepared_data_folder(tmp_path_factory):
-    """Prepared data sets and caches go to a folder of the test session, never to the user's own."""
-    folder = tmp_path_factory.mktemp("tensorflow_datasets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONVZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("TFDS_DATA_DIR", str(folder))
-        yield folder
+
+def pytest_unconfigure():
+    _FOLDER.cleanup()
+
+
+@pytest.fixture(scope="session")
+def prepared_data_folder():
+    """Where TensorFlow Datasets prepares its sets during the tests."""
+    folder = Path(os.environ["TFDS_DATA_DIR"])
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
