@@ -44,7 +44,7 @@ def main():
     for _ in range(arguments.epochs):
         for name, model in models.items():
             began = time.perf_counter()
-            for _ in range(steps):
+            for _ in range(steps // model.steps_per_execution):
                 model.train_function(sources[name])
             seconds[name].append(time.perf_counter() - began)
     shares = sorted(b / a for a, b in zip(seconds["recipe"], seconds["ready"], strict=True))
