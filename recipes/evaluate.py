@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from recipes.data import Data, Split, load
+from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.sources import kind_of, list_source
 from recipes.metrics import classification_metrics
 from recipes.run import Run, write_whole
 from zoo.errors import RequestError, unknown
 
-BATCH = 250
 MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
 
 
@@ -36,7 +36,7 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     run = run if isinstance(run, Run) else Run.open(run)
     model = run.load_model()
     test = run.load_data().test if data is None else other_pictures(run, data)
-    scores = model.predict(test.batches(BATCH), verbose=0)
+    scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
     metrics = classification_metrics(test.labels, scores, run.class_names, test.files)
     if invariance:
         from recipes.equivariance import equivariance_errors

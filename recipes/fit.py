@@ -11,6 +11,7 @@ import numpy as np
 
 import recipes.data
 from recipes.data import Data
+from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.picture import Resize
 from recipes.metrics import classification_metrics
 from recipes.preset import DataSettings, Model, Recipe, load_recipe
@@ -94,7 +95,7 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
     """
     run = run if isinstance(run, Run) else Run.open(run)
     with run.lock():
-        if (run.path / "metrics.json").is_file():
+        if run.metrics:
             raise RequestError(f"{run.path} is finished; nothing is left to resume.")
         settings = run.recipe
         if settings.finetune:
@@ -137,8 +138,6 @@ def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, q
 
 def hand_over(network: "keras.Model", pictures: Data, run: Run) -> dict[str, Any]:
     """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
-    from recipes.training import EVALUATION_BATCH
-
     run.save_model(network)
     scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
     metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names, pictures.test.files)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from recipes.augment import Affine, affine_matrices
 from recipes.data import Split
+from recipes.data.dataset import EVALUATION_BATCH
 from recipes.warp import warp
 
 ROTATIONS = (*range(-45, 50, 5), 90, 180, 270)  # degrees
@@ -18,7 +19,6 @@ MIRRORS = ("horizontal", "vertical")
 # From hardly to strongly: shares of the widest mixture of all of them.
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 WIDEST = Affine(scale=(0.6, 1.6), translation=0.2, rotation=45)
-BATCH = 250
 
 
 def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant", seed: int = 0) -> dict[str, Any]:
@@ -62,7 +62,9 @@ class _Measure:
 
     def __init__(self, model: keras.Model, test: Split, fill: str) -> None:
         self._labels, self._fill = test.labels, fill
-        self._batches = [tf.constant(test.images[i : i + BATCH]) for i in range(0, len(test), BATCH)]
+        self._batches = [
+            tf.constant(test.images[i : i + EVALUATION_BATCH]) for i in range(0, len(test), EVALUATION_BATCH)
+        ]
         self._scores = scores_of(model)
         self._plain = np.concatenate([self._scores(batch).numpy() for batch in self._batches])
         self._accuracy = self._right(self._plain)

@@ -11,6 +11,7 @@ import numpy as np
 
 from recipes.convert import in_float32
 from recipes.data import Data, load
+from recipes.data.dataset import EVALUATION_BATCH
 from recipes.run import Run, load_keras_file
 from zoo.errors import RequestError
 
@@ -45,7 +46,7 @@ class Subject:
     @cached_property
     def expected(self) -> np.ndarray:
         """The model's scores (N, classes) of the test pictures."""
-        return np.asarray(self.model.predict(self.data.test.batches(250), verbose=0), np.float32)
+        return np.asarray(self.model.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0), np.float32)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
+from recipes.data.dataset import EVALUATION_BATCH
 from recipes.preset import Recipe
 from zoo import create_model
 from zoo.errors import RequestError
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
-EVALUATION_BATCH = 250
 MOST_STEPS_AT_ONCE = 12
 
 

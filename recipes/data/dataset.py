@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "multilabel", "regression"]
 PARTS = ("train", "validation", "test")
+EVALUATION_BATCH = 250  # pictures at a time where nothing is learned
 
 
 @dataclass(frozen=True, eq=False)
