@@ -53,6 +53,28 @@ class Shape(click.ParamType):
         return tuple(int(size) for size in sizes)
 
 
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every training takes, from scratch or not."""
+    options = (
+        click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv."),
+        click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe."
+        ),
+        click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C]."),
+        click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True),
+        click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them."),
+        click.option("--seed", type=int, help="Short for --set seed=N."),
+        click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, in the run folder."),
+        click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder."),
+        click.option("--quiet", is_flag=True, help="No progress."),
+        as_json,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 class Commands(click.Group):
     """A group that answers a mistyped command with the nearest one."""
 
@@ -216,38 +238,25 @@ def preview_(
 
 @commands.command()
 @click.argument("model", required=False)
-@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
-@click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
 @click.option("--pooling", help="Another head: average, max, gem, adaptive_average, convolutional, ...")
 @click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
-@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
-@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
-@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
+@click.option("--weights", help="Start from these: imagenet, a run, a .keras or .weights.h5 file.  [default: none]")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
-@click.option("--seed", type=int, help="Short for --set seed=N.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@as_json
+@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
+@training_options
 def fit(
     model: str | None,
-    data: str,
-    out: Path,
     recipe: str | None,
-    overrides: tuple[str, ...],
-    shape: tuple[int, int, int] | None,
     pooling: str | None,
     hidden: tuple[int, ...],
-    resize: "Resize",
-    devices: str,
-    skip_bad: bool,
+    weights: str | None,
     epochs: int | None,
+    overrides: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
     seed: int | None,
-    overwrite: bool,
-    quiet: bool,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Train MODEL from scratch and leave a run folder.
 
@@ -260,57 +269,35 @@ def fit(
         "model.input_shape": list(shape) if shape else None,
         "model.pooling": pooling,
         "model.hidden": list(hidden) or None,
+        "model.weights": weights,
         "epochs": epochs,
         "seed": seed,
     }
     short = [f"{key}={value}" for key, value in named.items() if value is not None]
-    fitted = fit(
-        model,
-        data=data,
-        out=out,
-        recipe=recipe,
-        overrides=[*overrides, *short],
-        resize=resize,
-        devices=devices,
-        skip_bad=skip_bad,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
-    _print_fitted(fitted, as_json)
+    _print_fitted(fit(model, recipe=recipe, overrides=[*overrides, *short], **settings), as_json)
 
 
 @commands.command()
 @click.argument("source")
-@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
 @click.option(
     "--recipe", help="head, last-stage, full, full-llrd or a TOML file.  [default: by the number of pictures]"
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
-@click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C].")
 @click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
-@click.option("--keep-classes", is_flag=True, help="SOURCE is a run whose classes stay: add those of --data to them.")
-@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
-@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them.")
-@click.option("--seed", type=int, help="Short for --set seed=N.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@as_json
+@click.option(
+    "--keep-classes",
+    "keep_old_classes",
+    is_flag=True,
+    help="SOURCE is a run whose classes stay: add those of --data to them.",
+)
+@training_options
 def finetune(
     source: str,
-    data: str,
-    out: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
     shape: tuple[int, int, int] | None,
-    weights: str | None,
-    keep_classes: bool,
-    resize: "Resize",
-    skip_bad: bool,
     seed: int | None,
-    overwrite: bool,
-    quiet: bool,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Train SOURCE on from what it knows, for other pictures: a new head first, then its last stages if asked.
 
@@ -323,20 +310,7 @@ def finetune(
 
     named = (("model.input_shape", list(shape) if shape else None), ("seed", seed))
     short = [f"{key}={value}" for key, value in named if value is not None]
-    fitted = finetune(
-        source,
-        data=data,
-        out=out,
-        recipe=recipe,
-        overrides=[*overrides, *short],
-        weights=weights,
-        keep_old_classes=keep_classes,
-        resize=resize,
-        skip_bad=skip_bad,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
-    _print_fitted(fitted, as_json)
+    _print_fitted(finetune(source, recipe=recipe, overrides=[*overrides, *short], **settings), as_json)
 
 
 @commands.command()
@@ -428,7 +402,7 @@ def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> No
     from recipes.evaluate import evaluate
 
     metrics = evaluate(opened, data=data, invariance=invariance)
-    drawn = "" if data else f"\n\nDrawn in {run / 'confusion_matrix.png'}"
+    drawn = f"\n\nDrawn in {run / 'confusion_matrix.png'}" if not data and "confusion_matrix" in metrics else ""
     _answer(as_json, metrics, lambda: f"{data or run}: {text.evaluation(metrics)}{drawn}")
 
 

@@ -19,9 +19,9 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
         plot: a PNG or SVG file to draw the accuracies to, as they are and under each family of transformations.
 
     Returns:
-        For each run `run` (its folder), `model`, `data`, `accuracy`, `loss`, `parameters`, `macs`, `invariance` (the
-        score of each family, `shift_consistency` and `overall`; None if it was not measured) and `exports` (bytes by
-        kind).
+        For each run `run` (its folder), `model`, `data`, `accuracy` and `loss` (None where the labels are not
+        classes), `figures` (all that are one number or word), `parameters`, `macs`, `invariance` (the score of each
+        family, `shift_consistency` and `overall`; None if it was not measured) and `exports` (bytes by kind).
 
     Raises:
         RequestError: no run there, one that was not evaluated, or a drawing with another ending.
@@ -31,6 +31,8 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
         raise RequestError(f"{plot} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
     rows = [_row(run if isinstance(run, Run) else Run.open(run)) for run in runs]
     if plot is not None:
+        if others := [row["run"] for row in rows if row["accuracy"] is None]:
+            raise RequestError(f"{others[0]} has no accuracy to draw: its labels are not classes.")
         write_whole(plot, lambda aside: _draw(rows, aside))
     return rows
 
@@ -45,8 +47,9 @@ def _row(run: Run) -> dict[str, Any]:
         "run": str(run.path),
         "model": recipe.model.name,
         "data": recipe.data.source,
-        "accuracy": metrics["accuracy"],
-        "loss": metrics["loss"],
+        "accuracy": metrics.get("accuracy"),
+        "loss": metrics.get("loss"),
+        "figures": {key: value for key, value in metrics.items() if isinstance(value, (str, int, float))},
         "parameters": model.count_params(),
         "macs": dissect(model).macs,
         "invariance": measured and {n: f["score"] if isinstance(f, dict) else f for n, f in measured.items()},

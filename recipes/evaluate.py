@@ -9,8 +9,8 @@ import numpy as np
 from recipes.data import Data, Split, load
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.sources import kind_of, list_source
-from recipes.metrics import classification_metrics
 from recipes.run import Run, write_whole
+from recipes.tasks import figures
 from zoo.errors import RequestError, unknown
 
 MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
@@ -26,7 +26,7 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
             layer by layer how well the feature maps follow a shift.
 
     Returns:
-        The figures of `recipes.metrics.classification_metrics`; `data`, if it was given; if asked for, `invariance`,
+        The figures of `recipes.tasks.figures`; `data`, if it was given; if asked for, `invariance`,
         those of `recipes.invariance.measure_invariance`, and `equivariance`, those of
         `recipes.equivariance.equivariance_errors`.
 
@@ -35,9 +35,11 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     """
     run = run if isinstance(run, Run) else Run.open(run)
     model = run.load_model()
-    test = run.load_data().test if data is None else other_pictures(run, data)
+    task, test = _test_pictures(run, data)
+    if invariance and task != "classification":
+        raise RequestError(f"invariance is measured of one class a picture; {run.path} is a run for {task}.")
     scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
-    metrics = classification_metrics(test.labels, scores, run.class_names, test.files)
+    metrics = figures(task, test, scores, run.class_names)
     if invariance:
         from recipes.equivariance import equivariance_errors
         from recipes.invariance import measure_invariance
@@ -48,11 +50,20 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
         return metrics | {"data": data}
     metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
     run.write_json("metrics.json", metrics)
-    write_whole(
-        run.path / "confusion_matrix.png",
-        lambda aside: draw_confusion_matrix(metrics["confusion_matrix"], run.class_names, aside),
-    )
+    if task == "classification":
+        write_whole(
+            run.path / "confusion_matrix.png",
+            lambda aside: draw_confusion_matrix(metrics["confusion_matrix"], run.class_names, aside),
+        )
     return metrics
+
+
+def _test_pictures(run: Run, source: str | None) -> tuple[str, Split]:
+    """What kind of labels there are, and the pictures to score."""
+    if source is None:
+        data = run.load_data()
+        return data.task, data.test
+    return run.task, other_pictures(run, source)
 
 
 def other_pictures(run: Run, source: str) -> Split:
@@ -71,15 +82,21 @@ def other_pictures(run: Run, source: str) -> Split:
     data = load(
         source, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
     )
-    if data.task != "classification":
-        raise RequestError(f"{source} is a set for {data.task}; {run.path} gives one class a picture.")
+    if data.task != run.task:
+        raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
+    chosen = data.test if _brings_test(source) else _all_of(data)
+    if data.task == "regression":
+        return chosen
     names = run.class_names
     for name in data.class_names:
         if name not in names:
             raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
-    chosen = data.test if _brings_test(source) else _all_of(data)
     label_of = np.array([names.index(name) for name in data.class_names])
-    return Split(chosen.images, label_of[chosen.labels], chosen.files)
+    if data.task == "classification":
+        return Split(chosen.images, label_of[chosen.labels], chosen.files)
+    labels = np.zeros((len(chosen), len(names)), np.float32)
+    labels[:, label_of] = chosen.labels
+    return Split(chosen.images, labels, chosen.files)
 
 
 def _brings_test(source: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from recipes.preset import DataSettings, Recipe, Schedule, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
 from recipes.source import Source, build, keep_classes, open_source
+from recipes.tasks import TASKS, check_task, in_units
+from recipes.tensorboard import require_tensorboard
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def finetune(
     keep_old_classes: bool = False,
     resize: Resize = "fill",
     skip_bad: bool = False,
+    tensorboard: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Fitted:
@@ -51,7 +54,7 @@ def finetune(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its pictures are learnt again with those of `data`.
-        resize, skip_bad, overwrite, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
 
     Raises:
         RequestError: a name, setting or folder that is not possible; nothing was written.
@@ -60,6 +63,8 @@ def finetune(
     opened = open_source(source, weights)
     recipes.data.check_source(data)
     settings = _resolve(opened, data, recipe or "head", overrides, resize, skip_bad=skip_bad, keep=keep_old_classes)
+    if tensorboard:
+        require_tensorboard()
     check_free(Path(out), overwrite=overwrite)
     pictures = load_pictures(settings, None, quiet=quiet)
     notes: tuple[str, ...] = ()
@@ -68,7 +73,7 @@ def finetune(
         notes = (f"recipe {recipe}, for {len(pictures.train):,} training pictures; --recipe chooses another.",)
         settings = _resolve(opened, data, recipe, overrides, resize, skip_bad=skip_bad, keep=keep_old_classes)
     network = _start(opened, settings, pictures)
-    run = Run.create(out, overwrite=overwrite)
+    run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
         run.write_data(pictures)
         network.save(run.path / "checkpoints" / "start.keras")
@@ -136,7 +141,10 @@ def _resolve(
 def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
     keras = import_keras()
     keras.utils.set_random_seed(settings.seed)
-    network = build(source, settings.model, len(pictures.class_names))
+    check_task(settings, pictures)
+    network = build(source, settings.model, len(pictures.class_names), TASKS[pictures.task].activation)
+    if pictures.task == "regression":
+        network = in_units(network, pictures)
     if settings.finetune.keep_classes:
         keep_classes(network, source.run, pictures.class_names)
     return network
@@ -164,7 +172,8 @@ def _train(
         rows, best = _train_top(run, settings, parts, sections, boundary, history, quiet=quiet)
         if tuning.batch_norm == "frozen" and not _same(statistics, _statistics(parts.backbone)):
             raise FailureError("statistics of BatchNorm moved although they are frozen; the model is not kept.")
-        if _merit(rows[best - 1]) >= _merit(best_row):
+        merit = TASKS[pictures.task].merit
+        if merit(rows[best - 1]) >= merit(best_row):
             best_epoch = len(history) + best
         else:
             network.set_weights(before)
@@ -276,7 +285,3 @@ def _statistics(model: "keras.Model") -> list[np.ndarray]:
 
 def _same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
-
-
-def _merit(row: dict[str, Any]) -> tuple[float, float]:
-    return row["val_accuracy"], -row["val_loss"]

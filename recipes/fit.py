@@ -13,10 +13,11 @@ import recipes.data
 from recipes.data import Data
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.picture import Resize
-from recipes.metrics import classification_metrics
 from recipes.preset import DataSettings, Model, Recipe, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free
+from recipes.tasks import check_task, figures
+from recipes.tensorboard import require_tensorboard
 from zoo import get_card
 from zoo.errors import RequestError
 from zoo.registry import check_options
@@ -31,8 +32,8 @@ class Fitted:
 
     Attributes:
         run: the folder.
-        metrics: of the test pictures, see `recipes.metrics.classification_metrics`.
-        best_epoch: the epoch, from 1, whose weights were kept: best validation accuracy, then lowest loss.
+        metrics: of the test pictures, see `recipes.tasks.figures`.
+        best_epoch: the epoch, from 1, whose weights were kept, see `recipes.tasks.Task.merit`.
         warnings: what the user should look at, a sentence each.
         notes: what was decided on the way, a sentence each.
     """
@@ -54,6 +55,7 @@ def fit(
     resize: Resize = "fill",
     skip_bad: bool = False,
     devices: str = "1",
+    tensorboard: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Fitted:
@@ -68,6 +70,7 @@ def fit(
         resize: how pictures of another size are brought to the model's, see `recipes.data.picture.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         devices: how many GPUs of this machine share every batch: a number, or `all`.
+        tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
 
@@ -76,10 +79,12 @@ def fit(
         FailureError: data that could not be prepared, or a disk that could not be written.
     """
     settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+    if tensorboard:
+        require_tensorboard()
     check_free(Path(out), overwrite=overwrite)
     pictures = load_pictures(settings, None, quiet=quiet)
     network = _build(settings, pictures, devices)
-    run = Run.create(out, overwrite=overwrite)
+    run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
         run.write_data(pictures)
         run.write_recipe(settings)
@@ -110,12 +115,11 @@ def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) ->
     """The pictures that a resolved recipe names.
 
     Raises:
-        RequestError: as `recipes.data.load`, or a set that does not have one class a picture.
+        RequestError: as `recipes.data.load`, or settings that have no meaning for such labels.
     """
     import_keras()
     data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
-    if data.task != "classification":
-        raise RequestError(f"{data.source} is a set for {data.task}; training needs one class a picture.")
+    check_task(settings, data)
     return data
 
 
@@ -140,7 +144,7 @@ def hand_over(network: "keras.Model", pictures: Data, run: Run) -> dict[str, Any
     """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
     run.save_model(network)
     scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
-    metrics = classification_metrics(pictures.test.labels, scores, pictures.class_names, pictures.test.files)
+    metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
     return metrics
@@ -189,6 +193,8 @@ def versions() -> dict[str, str]:
 
 
 def _warnings(best: dict[str, float], data: Data) -> list[str]:
+    if data.task != "classification":
+        return []
     chance = np.bincount(data.validation.labels).max() / len(data.validation)
     learned, held = best["accuracy"], best["val_accuracy"]
     if held <= chance + 0.1 * (1 - chance) and learned >= chance + 0.5 * (1 - chance):

@@ -1,6 +1,5 @@
 """The training loop: what happens around each epoch, and how a stopped training goes on."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes import checkpoint
+from recipes import checkpoint, tensorboard
 from recipes.checkpoint import State
 from recipes.data import Data, class_weights
 from recipes.preset import Recipe
 from recipes.progress import ProgressBar
 from recipes.run import Run
+from recipes.tasks import TASKS, loss_of_guessing
 from recipes.training import evaluation_batches, steps_per_epoch, training_batches
 from zoo.errors import FailureError
 
@@ -49,12 +49,12 @@ def train(
         FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted.
     """
     classes = len(data.class_names)
-    keeper = _Keeper(model, recipe, run, classes, run.path / "checkpoints" / f"{phase}.npz", before)
+    keeper = _Keeper(model, recipe, run, data, run.path / "checkpoints" / f"{phase}.npz", before)
     with model.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
         steps = steps_per_epoch(data.train, recipe)
-        bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)))
+        bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)), TASKS[data.task])
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
         try:
             model.fit(
@@ -63,7 +63,7 @@ def train(
                 epochs=recipe.epochs,
                 steps_per_epoch=steps,
                 validation_data=evaluation_batches(data.validation, recipe, classes),
-                callbacks=[keeper, *averages, *([] if quiet else [bar])],
+                callbacks=[keeper, *averages, *tensorboard.writers(run, phase), *([] if quiet else [bar])],
                 class_weight=_class_weight(data, recipe),
                 shuffle=False,  # the batches are shuffled already
                 verbose=0,
@@ -87,7 +87,7 @@ class _Keeper(keras.callbacks.Callback):
         model: keras.Model,
         recipe: Recipe,
         run: Run,
-        classes: int,
+        data: Data,
         file: Path,
         before: Sequence[Mapping[str, float]],
     ) -> None:
@@ -95,7 +95,8 @@ class _Keeper(keras.callbacks.Callback):
         self.state = State()
         self._network, self._recipe, self._run = model, recipe, run
         self._file, self._before = file, list(before)
-        self._highest_loss = EXPLODED * math.log(max(classes, 2))
+        self._task = TASKS[data.task]
+        self._highest_loss = EXPLODED * loss_of_guessing(data)
         self._written = time.monotonic()
 
     def take_up(self) -> None:
@@ -134,7 +135,7 @@ class _Keeper(keras.callbacks.Callback):
         state.weights = self._network.get_weights()
         state.optimizer = [np.array(variable) for variable in self._network.optimizer.variables]
         best = state.history[state.best_epoch - 1] if state.best_epoch else None
-        if best is None or _merit(state.history[-1]) > _merit(best):
+        if best is None or self._task.merit(state.history[-1]) > self._task.merit(best):
             state.best_epoch, state.best_weights = epoch + 1, _weights_to_hand_over(self._network)
         if self.is_done or time.monotonic() - self._written >= CHECKPOINT_SECONDS:
             self.write()
@@ -152,11 +153,6 @@ class _Keeper(keras.callbacks.Callback):
 def _class_weight(data: Data, recipe: Recipe) -> dict[int, float] | None:
     balanced = recipe.class_weight == "balanced"
     return class_weights(data.train.labels, len(data.class_names)) if balanced else None
-
-
-def _merit(row: dict[str, float]) -> tuple[float, float]:
-    """Best validation accuracy; of equals, lowest validation loss."""
-    return row["val_accuracy"], -row["val_loss"]
 
 
 def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:

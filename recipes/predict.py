@@ -18,11 +18,13 @@ class Prediction:
 
     Attributes:
         named: whether names are names; numbers if the file carries no labels.
+        shares: whether scores are shares, 0 to 1; else they are in the unit that the model was trained on.
     """
 
     image: str
     guesses: tuple[tuple[str, float], ...]
     named: bool = True
+    shares: bool = True
 
 
 def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
@@ -45,10 +47,10 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
     if Path(source).suffix == ".tflite":
         file = TFLiteFile(source)
         batch = [to_array(picture, file.input_shape, file.facts.get("resize", "fill")) for picture in pictures]
-        scores, labels = file.predict(np.stack(batch)), file.labels
+        scores, labels, task = file.predict(np.stack(batch)), file.labels, file.facts.get("task", "classification")
     else:
         run = Run.open(source)
-        model, data, labels = run.load_model(), run.recipe.data, run.class_names
+        model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, run.task
         batch = [to_array(picture, data.image_shape, data.resize) for picture in pictures]
         scores = model.predict(np.stack(batch), verbose=0)
     names = labels or [str(number) for number in range(scores.shape[1])]
@@ -57,6 +59,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
             str(image),
             tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]),
             named=bool(labels),
+            shares=task != "regression",
         )
         for image, row in zip(images, scores, strict=True)
     ]

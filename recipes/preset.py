@@ -40,6 +40,12 @@ class Model(_Settings):
     weights: str | None = None
     options: dict[str, Any] = {}
 
+    @field_validator("weights")
+    @classmethod
+    def _hold_from_any_folder(cls, weights: str | None) -> str | None:
+        """A file or a run is kept by its whole path: the training may be gone on with from elsewhere."""
+        return str(Path(weights).absolute()) if weights and Path(weights).exists() else weights
+
 
 class DataSettings(_Settings):
     """Which pictures a run was trained on, and how they were brought to the model's size.

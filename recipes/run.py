@@ -33,8 +33,8 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: str | Path, *, overwrite: bool = False) -> "Run":
-        """An empty folder for a new run.
+    def create(cls, path: str | Path, *, overwrite: bool = False, tensorboard: bool = False) -> "Run":
+        """An empty folder for a new run, with one in it for TensorBoard if asked.
 
         Raises:
             RequestError: the folder holds a run (unless `overwrite`, which removes it), holds something else
@@ -46,6 +46,8 @@ class Run:
             if run.is_run:
                 shutil.rmtree(run.path)
             (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if tensorboard:
+                (run.path / "tensorboard").mkdir(exist_ok=True)
         except OSError as error:
             raise RequestError(f"{run.path} cannot be written: {error.strerror}.") from None
         return run
@@ -144,6 +146,11 @@ class Run:
         """The figures that were written last, empty while the training is not finished."""
         file = self.path / "metrics.json"
         return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+    @property
+    def task(self) -> str:
+        """What the labels are, see `recipes.data.dataset.Data.task`; runs say so with their figures."""
+        return self.metrics.get("task", "classification")
 
     def load_data(self) -> "Data":
         """The pictures of the run, in the parts that it was trained with."""

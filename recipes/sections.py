@@ -13,10 +13,12 @@ import numpy as np
 
 from recipes import charts
 from recipes.data import Data
+from recipes.data.dataset import label_text
 from recipes.inside import feature_maps, first_kernels, grad_cam
 from recipes.preset import Recipe
 from recipes.preview import in_turn, vary
 from recipes.run import Run
+from recipes.tasks import TASKS
 
 if TYPE_CHECKING:
     import keras
@@ -49,8 +51,13 @@ class Page:
     def mistakes(self) -> list[dict[str, Any]]:
         return [m for m in self.metrics.get("worst_mistakes", []) if m["index"] < len(self.data.test)]
 
-    def label(self, number: int) -> str:
-        return self.data.class_names[int(number)]
+    def label(self, of: Any) -> str:
+        """A label of the data in words."""
+        return label_text(of, self.data.class_names, self.data.task)
+
+    @cached_property
+    def classifies(self) -> bool:
+        return self.data.task == "classification"
 
 
 def _number(text: str) -> float:
@@ -64,13 +71,7 @@ def _summary(page: Page) -> str:
     from zoo.anatomy import dissect
 
     m, anatomy = page.metrics, dissect(page.model)
-    facts = {"Test accuracy": f"{m['accuracy']:.2%}"}
-    if "accuracy_interval" in m:
-        facts["95 % interval"] = "{:.1%} to {:.1%}".format(*m["accuracy_interval"])
-    facts[f"Top-{m['top_k']['k']} accuracy"] = f"{m['top_k']['accuracy']:.2%}"
-    facts["Log loss"] = f"{m['loss']:.4f}"
-    if "calibration_error" in m:
-        facts["Calibration error"] = f"{m['calibration_error']:.2%}"
+    facts = _figures(m)
     if "invariance" in m:
         facts["Invariance, overall"] = f"{m['invariance']['overall']:.1%}"
     facts |= {
@@ -83,13 +84,43 @@ def _summary(page: Page) -> str:
         "Epochs": f"{len(page.history):,}",
         "Seed": str(page.recipe.seed),
     }
+    listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return f"<dl>{listed}</dl>\n{_each_class(m)}"
+
+
+def _figures(m: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of the test pictures, by what they are called."""
+    task = m.get("task", "classification")
+    if task == "regression":
+        known = {} if m["r2"] is None else {"R²": f"{m['r2']:.4f}"}
+        return {"Mean error": f"{m['mae']:.4g}", "Mean squared error": f"{m['mse']:.4g}"} | known
+    if task == "multilabel":
+        return {
+            "Mean average precision": f"{m['map']:.2%}",
+            "F1": f"{m['f1']:.2%}",
+            "F1, mean of the classes": f"{m['f1_macro']:.2%}",
+            "All classes right": f"{m['exact']:.2%}",
+        }
+    low, high = m["accuracy_interval"]
+    return {
+        "Test accuracy": f"{m['accuracy']:.2%}",
+        "95 % interval": f"{low:.1%} to {high:.1%}",
+        f"Top-{m['top_k']['k']} accuracy": f"{m['top_k']['accuracy']:.2%}",
+        "Log loss": f"{m['loss']:.4f}",
+        "Calibration error": f"{m['calibration_error']:.2%}",
+    }
+
+
+def _each_class(m: Mapping[str, Any]) -> str:
+    if "per_class" not in m:
+        return ""
+    keys = [key for key in next(iter(m["per_class"].values())) if key != "support"]
     rows = [
-        (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", f"{c['support']:,}")
+        (name, *("-" if c[key] is None else f"{c[key]:.1%}" for key in keys), f"{c['support']:,}")
         for name, c in m["per_class"].items()
     ]
-    classes = charts.table(["class", "precision", "recall", "F1", "pictures"], rows, "Figures of each class")
-    listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-    return f"<dl>{listed}</dl>\n{_folded(f'Each of the {len(rows):,} classes', classes)}"
+    header = ["class", *(key.replace("_", " ") for key in keys), "pictures"]
+    return _folded(f"Each of the {len(rows):,} classes", charts.table(header, rows, "Figures of each class"))
 
 
 def _samples(page: Page) -> str:
@@ -127,9 +158,13 @@ def _learning(page: Page) -> str:
     def curve(key: str) -> list[tuple[float, float]]:
         return [(row.get("epoch", i + 1), row[key]) for i, row in enumerate(page.history) if key in row]
 
+    watched = TASKS[page.data.task].watched
     drawn = [
         charts.line_chart(
-            "Accuracy", {"training": curve("accuracy"), "validation": curve("val_accuracy")}, x="epoch", percent=True
+            watched.capitalize().replace("_", " "),
+            {"training": curve(watched), "validation": curve(f"val_{watched}")},
+            x="epoch",
+            percent=page.data.task != "regression",
         ),
         charts.line_chart("Loss", {"training": curve("loss"), "validation": curve("val_loss")}, x="epoch"),
         charts.line_chart("Learning rate", {"learning rate": curve("learning_rate")}, x="epoch"),
@@ -140,6 +175,8 @@ def _learning(page: Page) -> str:
 
 
 def _confusion(page: Page) -> str:
+    if not page.classifies:
+        return ""
     names, counts = page.metrics["class_names"], np.array(page.metrics["confusion_matrix"])
     wrong = counts - np.diag(np.diag(counts))
     order = [divmod(int(i), len(names)) for i in np.argsort(-wrong, axis=None, kind="stable")[:20]]
@@ -155,6 +192,8 @@ def _confusion(page: Page) -> str:
 
 
 def _mistakes(page: Page) -> str:
+    if not page.classifies:
+        return ""
     if not page.mistakes:
         return "<p>None: every test picture was put into its class.</p>"
     shown = []
@@ -169,6 +208,8 @@ def _mistakes(page: Page) -> str:
 
 
 def _invariance(page: Page) -> str:
+    if not page.classifies:
+        return ""
     measured = page.metrics.get("invariance")
     if not measured:
         command = shlex.join(["zoo", "evaluate", str(page.run.path), "--invariance"])
@@ -215,6 +256,8 @@ def _inside(page: Page) -> str:
 
 
 def _saliency(page: Page) -> str:
+    if not page.classifies:
+        return ""
     test = page.data.test
     rows = [m["index"] for m in page.mistakes[: LOOKED_AT // 2]]
     rows += [int(row) for row in in_turn(test.labels, LOOKED_AT) if row not in rows][: LOOKED_AT - len(rows)]

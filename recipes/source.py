@@ -79,13 +79,14 @@ def _model_in(path: Path) -> Model:
         raise RequestError(f"{path} is damaged, or not a model of one picture of a fixed size.") from None
 
 
-def build(source: Source, wanted: Model, classes: int) -> "keras.Model":
+def build(source: Source, wanted: Model, classes: int, activation: str = "softmax") -> "keras.Model":
     """The source's backbone with its weights and its own scaling of pixels, under a new head.
 
     Args:
         source: what `open_source` found.
         wanted: picture size and head.
         classes: of the new head.
+        activation: of its scores.
 
     Raises:
         RequestError: weights that do not fit, or a picture size that the backbone cannot take.
@@ -111,6 +112,7 @@ def build(source: Source, wanted: Model, classes: int) -> "keras.Model":
             classes=classes,
             hidden=wanted.hidden or (),
             dropout=wanted.dropout or 0.0,
+            activation=activation,
         )
         return keras.Model(image, scores, name=model.name)
     model = create_model(
@@ -120,6 +122,7 @@ def build(source: Source, wanted: Model, classes: int) -> "keras.Model":
         pooling=wanted.pooling,
         hidden=wanted.hidden,
         dropout=wanted.dropout,
+        activation=activation,
         **wanted.options,
     )
     weights = source.run.path if source.run else wanted.weights

@@ -116,10 +116,20 @@ def recipes(presets: Mapping[str, "Recipe"], augmentations: Mapping[str, "Augmen
 def fitted(result: "Fitted") -> str:
     run, metrics = result.run.path, result.metrics
     return (
-        f"{run}: test accuracy {metrics['accuracy']:.2%} on {metrics['examples']:,} pictures, "
-        f"loss {metrics['loss']:.4f}, weights of epoch {result.best_epoch}.\n"
+        f"{run}: {summary(metrics)} on {metrics['examples']:,} test pictures, weights of epoch {result.best_epoch}.\n"
         f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
     )
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """The figures that matter most, in a few words."""
+    match metrics.get("task", "classification"):
+        case "multilabel":
+            return f"mAP {metrics['map']:.2%}, F1 {metrics['f1']:.2%}, all classes right {metrics['exact']:.2%}"
+        case "regression":
+            known = "" if metrics["r2"] is None else f", R² {metrics['r2']:.4f}"
+            return f"mean error {metrics['mae']:.4g}, squared {metrics['mse']:.4g}{known}"
+    return f"accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}"
 
 
 def embedded(result: "Embedded") -> str:
@@ -131,6 +141,25 @@ def embedded(result: "Embedded") -> str:
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
+    match metrics.get("task", "classification"):
+        case "regression":
+            return f"{summary(metrics)}, {metrics['examples']:,} pictures"
+        case "multilabel":
+            rows = [
+                (
+                    name,
+                    "-" if c["average_precision"] is None else f"{c['average_precision']:.1%}",
+                    f"{c['f1']:.1%}",
+                    str(c["support"]),
+                )
+                for name, c in metrics["per_class"].items()
+            ]
+            classes = table(["class", "average precision", "f1", "pictures"], rows, right=[1, 2, 3])
+            return f"{summary(metrics)}, {metrics['examples']:,} pictures\n\n{classes}"
+    return _classification(metrics)
+
+
+def _classification(metrics: Mapping[str, Any]) -> str:
     k, names, (low, high) = metrics["top_k"], metrics["class_names"], metrics["accuracy_interval"]
     rows = [
         (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
@@ -180,8 +209,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         "run",
         "model",
         "data",
-        "accuracy",
-        "loss",
+        "test pictures",
         "parameters",
         "MACs",
         *families,
@@ -192,8 +220,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
             row["run"],
             row["model"],
             row["data"],
-            f"{row['accuracy']:.2%}",
-            f"{row['loss']:.4f}",
+            summary(row["figures"]),
             f"{row['parameters']:,}",
             short(row["macs"]),
             *(f"{row['invariance'][name]:.1%}" if row["invariance"] else "-" for name in families),
@@ -201,7 +228,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return table(header, lines, right=range(3, len(header)))
+    return table(header, lines, right=range(4, len(header)))
 
 
 def exported(result: "Exported") -> str:
@@ -278,7 +305,10 @@ def timings(results: Sequence["Timing"]) -> str:
 
 
 def predictions(results: Iterable["Prediction"]) -> str:
-    rows = [(p.image, "  ".join(f"{name} {score:.1%}" for name, score in p.guesses)) for p in results]
+    rows = [
+        (p.image, "  ".join(f"{name} {score:.1%}" if p.shares else f"{name} {score:.4g}" for name, score in p.guesses))
+        for p in results
+    ]
     return table(["picture", "best guesses"], rows)
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.preset import Recipe
+from recipes.tasks import TASKS, in_units, loss_of, loss_weight, targets
 from zoo import create_model
 from zoo.errors import RequestError
 
@@ -24,7 +24,7 @@ MOST_STEPS_AT_ONCE = 12
 def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0) -> tf.data.Dataset:
     """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
 
-    Labels are whole numbers (B,), or shares (B, classes) where the recipe mixes pictures or smooths labels.
+    Labels are what `recipes.tasks.targets` makes of them.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
@@ -32,7 +32,7 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
     """
     count, batch_size = len(train), _batch_size(recipe, train)
     steps = steps_per_epoch(train, recipe)
-    pictures, labels = gather_rows(train.images), tf.constant(_targets(train.labels, recipe, classes))
+    pictures, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
     augment = recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -64,19 +64,8 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
 
 def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
     """All pictures once, in order, unchanged."""
-    labels = _targets(split.labels, recipe, classes)
+    labels = targets(split.labels, recipe, classes)
     return replace(split, labels=labels).batches(EVALUATION_BATCH)
-
-
-def _targets(labels: np.ndarray, recipe: Recipe, classes: int) -> np.ndarray:
-    """Labels (N,) as they are, or float32 (N, classes) with 1 at the label where the loss takes shares."""
-    return np.eye(classes, dtype=np.float32)[labels] if recipe.soft_labels else labels
-
-
-def _loss(recipe: Recipe) -> keras.losses.Loss:
-    if recipe.soft_labels:
-        return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    return keras.losses.SparseCategoricalCrossentropy()
 
 
 def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -105,8 +94,11 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
             hidden=chosen.hidden,
             dropout=chosen.dropout,
             weights=chosen.weights,
+            activation=TASKS[data.task].activation,
             **chosen.options,
         )
+    if data.task == "regression":
+        model = in_units(model, data)
     compile_model(model, recipe, data)
     return model
 
@@ -115,7 +107,7 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
     """Prepares a model to train on `data` by a recipe.
 
     Args:
-        model: its scores are probabilities.
+        model: its scores are probabilities, or for regression a number.
         recipe: optimizer, schedule and loss.
         data: how many steps an epoch has.
         rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
@@ -124,8 +116,9 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
     steps = steps_per_epoch(data.train, recipe)
     model.compile(
         optimizer=_optimizer(recipe, steps, factors),
-        loss=_loss(recipe),
-        metrics=["accuracy"],
+        loss=loss_of(data.task, recipe),
+        loss_weights=loss_weight(data),
+        metrics=[TASKS[data.task].watched],
         jit_compile=False,  # XLA slows the training step down on a CPU
         steps_per_execution=_steps_at_once(steps),
     )

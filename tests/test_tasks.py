@@ -1,0 +1,108 @@
+"""Labels that are not one class a picture: any number of classes, or a number."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score, f1_score, mean_absolute_error, r2_score
+
+from cli import main
+from recipes.compare import compare
+from recipes.evaluate import evaluate
+from recipes.fit import fit
+from recipes.predict import predict
+from recipes.report import report
+from zoo.errors import RequestError
+
+PROPERTIES = {"even": (0, 2, 4, 6, 8), "large": (5, 6, 7, 8, 9), "round": (0, 6, 8, 9)}
+SHORT = ["epochs=25", "model.input_shape=[32,32,1]", "optimizer.learning_rate=4e-3"]
+
+
+def table(folder, name, pictures, labels):
+    for i, picture in enumerate(pictures):
+        Image.fromarray(np.uint8(picture * 255 / 16)).save(folder / f"{i}.png")
+    with open(folder / name, "w", newline="") as file:
+        csv.writer(file).writerows([("file", "label"), *((f"{i}.png", label) for i, label in enumerate(labels))])
+    return str(folder / name)
+
+
+def history(run):
+    with open(run / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A run on digits of which several things are true at once, or none (1 and 3)."""
+    folder = tmp_path_factory.mktemp("several")
+    digits = load_digits()
+    labels = ["|".join(n for n, members in PROPERTIES.items() if d in members) for d in digits.target[:500]]
+    source = table(folder, "labels.csv", digits.images[:500], labels)
+    return fit("lenet5", data=source, out=folder / "run", recipe="quick", overrides=SHORT, quiet=True).run
+
+
+@pytest.fixture(scope="module")
+def amounts(tmp_path_factory):
+    """A run on digits with the amount of ink in them, in a unit that is far from 0 to 1."""
+    folder = tmp_path_factory.mktemp("amounts")
+    pictures = load_digits().images[:500]
+    labels = [1000 + 50 * float(picture.mean()) for picture in pictures]
+    source = table(folder, "ink.csv", pictures, labels)
+    return fit("lenet5", data=source, out=folder / "run", recipe="quick", overrides=SHORT, quiet=True).run
+
+
+def test_several_classes_are_learnt_and_scored_as_scikit_learn_scores_them(several):
+    figures, test = evaluate(several), several.load_data().test
+    scores = several.load_model().predict(test.images, verbose=0)
+    assert figures["map"] == pytest.approx(average_precision_score(test.labels, scores))
+    assert figures["f1"] == pytest.approx(f1_score(test.labels, scores >= 0.5, average="micro"))
+    assert figures["map"] > 0.9  # guessing has about 0.5
+
+
+def test_a_number_is_learnt_in_its_own_unit_and_scored_as_scikit_learn_scores_it(amounts):
+    figures, test = evaluate(amounts), amounts.load_data().test
+    values = amounts.load_model().predict(test.images, verbose=0)[:, 0]
+    assert figures["mae"] == pytest.approx(mean_absolute_error(test.labels, values))
+    assert figures["r2"] == pytest.approx(r2_score(test.labels, values))
+    assert figures["r2"] > 0.7  # guessing the mean has 0
+    rows = history(amounts.path)
+    assert float(rows[0]["val_loss"]) < 3  # in units of the variance, not 50² times as much
+
+
+@pytest.mark.parametrize("name", ["several", "amounts"])
+def test_a_run_of_any_task_is_reported_compared_and_used(name, request):
+    run = request.getfixturevalue(name)
+    assert "learning-curves" in report(run).file.read_text()
+    [row] = compare([run])
+    assert row["accuracy"] is None
+    assert row["figures"]["task"] == run.task
+    [guess] = predict(run.path, [run.load_data().test.files[0]])
+    assert len(guess.guesses) == {"several": 3, "amounts": 1}[name]
+
+
+def test_what_needs_one_class_a_picture_says_so(several, amounts, capsys):
+    with pytest.raises(RequestError, match=r"invariance is measured of one class a picture; .* multilabel"):
+        evaluate(several, invariance=True)
+    with pytest.raises(RequestError, match="no accuracy to draw"):
+        compare([amounts], plot=amounts.path / "plot.png")
+    source = str(amounts.path.parent / "ink.csv")
+    for setting, what in (("class_weight=balanced", "class_weight"), ("label_smoothing=0.1", "label_smoothing")):
+        command = ["fit", "lenet5", "--data", source, "--input-shape", "32x32x1", "--set", setting]
+        assert main([*command, "--recipe", "quick", "--out", str(amounts.path.parent / "other")]) == 2
+        assert what in capsys.readouterr().err
+
+
+def test_tensorboard_holds_the_history(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tfrecords = pytest.importorskip("tensorboard.util.tensor_util")
+    command = ["fit", "lenet5", "--data", "digits", "--recipe", "quick", "--epochs", "2", "--tensorboard"]
+    assert main([*command, "--quiet", "--out", str(tmp_path / "run")]) == 0
+    rows = history(tmp_path / "run")
+    for part, column in (("train", "loss"), ("validation", "val_accuracy")):
+        written = events.EventAccumulator(str(tmp_path / "run" / "tensorboard" / "state" / part))
+        written.Reload()
+        series = written.Tensors(f"epoch_{column.removeprefix('val_')}")
+        values = [float(tfrecords.make_ndarray(point.tensor_proto)) for point in series]
+        assert values == pytest.approx([float(row[column]) for row in rows])
