@@ -77,9 +77,10 @@ def embed(
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 
     network = _embedding(build(opened, model.model_copy(update={"pooling": "average", "hidden": ()}), classes=1))
-    from recipes.features import features_of
+    from recipes.features import Frozen
 
-    features = np.concatenate([features_of(network, split).images for split in splits])
+    frozen = Frozen(network, np.dtype(np.uint8))
+    features = np.concatenate([frozen(split).images for split in splits])
     arrays = {"features": features, "labels": np.concatenate([split.labels for split in splits]), "parts": parts}
     arrays["class_names"] = np.asarray(loaded.class_names)
     if files := [file for split in splits for file in split.files or ()]:

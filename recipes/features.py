@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from recipes.augment import Augment
 from recipes.data import Split
-from recipes.data.batches import gather_rows
 from recipes.data.pixels import memory_limit
 from recipes.training import stream
 from zoo.errors import FailureError
@@ -18,63 +19,68 @@ from zoo.errors import FailureError
 BATCH = 64
 
 
-def features_of(
-    part: keras.Model,
-    split: Split,
-    *,
-    views: int = 1,
-    augment: Augment | None = None,
-    seed: int = 0,
-    file: Path | None = None,
-) -> Split:
-    """The outputs of a frozen part for all pictures, in their order, with their labels.
+class Frozen:
+    """A part of a model that does not learn, compiled once for any number of splits.
 
     Args:
         part: runs as in inference.
-        split: pictures (N, ...) and labels.
-        views: the pictures as they are, and views - 1 times as `augment` draws them; one after the other.
-        augment: needed for more than one view.
-        seed: of the draws.
-        file: where they go if they do not fit into memory.
-
-    Returns:
-        float32 (views * N, ...).
-
-    Raises:
-        FailureError: no space for what does not fit into memory.
+        dtype: of what it is given: uint8 pictures, or float32 features.
+        augment: draws the views of pictures beyond the first.
     """
-    count = len(split)
-    outputs = _room((views * count, *part.output_shape[1:]), file)
-    run = _compiled(part, split, augment if views > 1 else None)
-    for view in range(views):
-        draws = augment.draw(count, stream("augment", seed, tf.constant(view, tf.int64))) if view else None
-        for start in range(0, count, BATCH):
-            rows = np.minimum(np.arange(start, start + BATCH), count - 1)  # one shape, one compilation
-            made = run(tf.constant(rows), None if draws is None else tf.gather(draws, rows)).numpy()
-            end = min(start + BATCH, count)
-            outputs[view * count + start : view * count + end] = made[: end - start]
-    if isinstance(outputs, np.memmap):
-        outputs.flush()
-        outputs = np.load(file, mmap_mode="c", allow_pickle=False)  # as `gather_rows` reads without copying
-    return Split(outputs, np.tile(split.labels, views))
+
+    def __init__(self, part: keras.Model, dtype: np.dtype, augment: Augment | None = None) -> None:
+        self._part, self._augment = part, augment
+        self._given = tf.TensorSpec((BATCH, *part.input_shape[1:]), dtype)
+
+    def __call__(self, split: Split, *, views: int = 1, seed: int = 0, file: Path | None = None) -> Split:
+        """The outputs for all pictures, in their order, with their labels.
+
+        Args:
+            split: what the part is given (N, ...), and labels.
+            views: the pictures as they are, and views - 1 times as `augment` draws them; one after the other.
+            seed: of the draws.
+            file: where the outputs go if they do not fit into memory.
+
+        Returns:
+            float32 (views * N, ...).
+
+        Raises:
+            FailureError: no space for what does not fit into memory.
+        """
+        count = len(split)
+        outputs = _room((views * count, *self._part.output_shape[1:]), file)
+        for view in range(views):
+            draws = self._augment.draw(count, stream("augment", seed, tf.constant(view, tf.int64))) if view else None
+            for start in range(0, count, BATCH):
+                rows = np.minimum(np.arange(start, start + BATCH), count - 1)  # one shape, one compilation
+                batch = tf.constant(split.images[rows])
+                made = self._plain(batch) if draws is None else self._varied(batch, tf.gather(draws, rows))
+                end = min(start + BATCH, count)
+                outputs[view * count + start : view * count + end] = made.numpy()[: end - start]
+        if isinstance(outputs, np.memmap):
+            outputs.flush()
+            outputs = np.load(file, mmap_mode="c", allow_pickle=False)  # as `gather_rows` reads without copying
+        return Split(outputs, np.tile(split.labels, (views, *[1] * (split.labels.ndim - 1))))
+
+    @cached_property
+    def _plain(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return _with_constants(lambda images: self._part(images, training=False), self._given)
+
+    @cached_property
+    def _varied(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        columns = self._augment.draw(1, tf.constant([0, 0], tf.int64)).shape[1]
+
+        def run(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+            return self._part(tf.ensure_shape(self._augment(images, draws), self._given.shape), training=False)
+
+        return _with_constants(run, self._given, tf.TensorSpec((BATCH, columns), tf.float32))
 
 
-def _compiled(
-    part: keras.Model, split: Split, augment: Augment | None
-) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
-    """A function from row numbers (BATCH,), and draws for them or None, to outputs."""
-    pictures, rows = gather_rows(split.images), tf.TensorSpec((BATCH,), tf.int64)
-    plain = tf.function(lambda rows: part(pictures(rows), training=False)).get_concrete_function(rows)
-    if augment is None:
-        return lambda rows, _: plain(rows)
-
-    def vary(rows: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        images = augment(pictures(rows), draws)
-        return part(tf.ensure_shape(images, (BATCH, *split.images.shape[1:])), training=False)
-
-    columns = augment.draw(1, tf.constant([0, 0], tf.int64)).shape[1]
-    varied = tf.function(vary).get_concrete_function(rows, tf.TensorSpec((BATCH, columns), tf.float32))
-    return lambda rows, draws: plain(rows) if draws is None else varied(rows, draws)
+def _with_constants(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Callable[..., tf.Tensor]:
+    """The function, compiled with its weights as constants: TensorFlow then merges each convolution with the
+    normalisation and the activation behind it, which saves about a quarter of the time."""
+    run = convert_variables_to_constants_v2(tf.function(function).get_concrete_function(*signature))
+    return lambda *given: run(*given)[0]
 
 
 def _room(shape: tuple[int, ...], file: Path | None) -> np.ndarray:

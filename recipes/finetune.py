@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import recipes.data
-from recipes.data import Data
+from recipes.data import Data, Split
 from recipes.data.picture import Resize
 from recipes.fit import Fitted, hand_over, load_pictures, versions
 from recipes.preset import DataSettings, Recipe, Schedule, load_recipe
@@ -178,7 +178,7 @@ def _train(
         else:
             network.set_weights(before)
     network.trainable = True  # as any other model; what was frozen is for this training to know
-    metrics = hand_over(network, pictures, run)
+    metrics = hand_over(network, _scores(network, pictures.test), pictures, run)
     return Fitted(run, metrics, best_epoch, (), notes)
 
 
@@ -188,15 +188,21 @@ def _through(
     """The data with what a frozen part makes of its pictures; several views of the training pictures only."""
     from dataclasses import replace
 
-    from recipes.features import features_of
+    from recipes.features import Frozen
 
     views = settings.finetune.views if views is None else views
-    folder, how = run.path / "checkpoints", {"augment": settings.augment, "seed": settings.seed}
+    frozen, folder = Frozen(part, pictures.train.images.dtype, settings.augment), run.path / "checkpoints"
     return replace(
         pictures,
-        train=features_of(part, pictures.train, views=views, file=folder / f"{name}-train.npy", **how),
-        validation=features_of(part, pictures.validation, file=folder / f"{name}-validation.npy"),
+        train=frozen(pictures.train, views=views, seed=settings.seed, file=folder / f"{name}-train.npy"),
+        validation=frozen(pictures.validation, file=folder / f"{name}-validation.npy"),
     )
+
+
+def _scores(network: "keras.Model", split: Split) -> np.ndarray:
+    from recipes.features import Frozen
+
+    return Frozen(network, split.images.dtype)(split).images  # it takes half the time of Keras' predict
 
 
 def _train_head(

@@ -136,14 +136,14 @@ def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, q
     from recipes.loop import train
 
     state = train(network, pictures, settings, run, quiet=quiet)
-    metrics = hand_over(network, pictures, run)
+    scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
+    metrics = hand_over(network, scores, pictures, run)
     return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
 
 
-def hand_over(network: "keras.Model", pictures: Data, run: Run) -> dict[str, Any]:
+def hand_over(network: "keras.Model", scores: np.ndarray, pictures: Data, run: Run) -> dict[str, Any]:
     """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
     run.save_model(network)
-    scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
     metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()

@@ -14,7 +14,7 @@ import zoo
 from recipes.data import Data, load
 from recipes.data.digits import read_digits
 from recipes.embed import embed
-from recipes.features import features_of
+from recipes.features import Frozen
 from recipes.finetune import _statistics, choose, finetune, layer_rates, set_batch_norm
 from recipes.fit import fit, resume
 from recipes.loop import train
@@ -73,7 +73,8 @@ def test_the_head_learns_from_cached_features_what_it_learns_through_the_frozen_
         below = chained(parts.scaling, parts.backbone, parts.pooling)
         if cached:
             head = chained(parts.classifier)
-            data = replace(digits, **{p: features_of(below, getattr(digits, p)) for p in ("train", "validation")})
+            frozen = Frozen(below, digits.train.images.dtype)
+            data = replace(digits, train=frozen(digits.train), validation=frozen(digits.validation))
         else:
             head, data = chained(below, parts.classifier), digits
             parts.backbone.trainable = False
@@ -236,7 +237,8 @@ def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp
 def test_views_are_the_pictures_and_what_augmentation_makes_of_them(digits, resnet):
     below = chained(take_apart(resnet).scaling)
     augment = load_recipe("head", ["augment.rotation=20"], kind="finetune").augment
-    once, thrice = features_of(below, digits.train), features_of(below, digits.train, views=3, augment=augment)
+    frozen = Frozen(below, digits.train.images.dtype, augment)
+    once, thrice = frozen(digits.train), frozen(digits.train, views=3)
     count = len(digits.train)
     np.testing.assert_array_equal(thrice.images[:count], once.images)
     np.testing.assert_array_equal(thrice.labels, np.tile(digits.train.labels, 3))
@@ -247,9 +249,10 @@ def test_views_are_the_pictures_and_what_augmentation_makes_of_them(digits, resn
 def test_features_that_do_not_fit_into_memory_are_the_same_from_the_disk(digits, resnet, tmp_path, monkeypatch):
     parts = take_apart(resnet)
     below = chained(parts.scaling, parts.backbone)
-    held = features_of(below, digits.train, file=tmp_path / "f.npy")
+    frozen = Frozen(below, digits.train.images.dtype)
+    held = frozen(digits.train, file=tmp_path / "f.npy")
     monkeypatch.setattr("recipes.features.memory_limit", lambda: 1000)
-    mapped = features_of(below, digits.train, file=tmp_path / "f.npy")
+    mapped = frozen(digits.train, file=tmp_path / "f.npy")
     assert isinstance(mapped.images, np.memmap)
     np.testing.assert_array_equal(held.images, mapped.images)
 
