@@ -1,4 +1,4 @@
-"""What a recipe reaches: accuracy on the test pictures as they are and turned, the int8 file, and the time.
+"""What a recipe reaches: accuracy on the test pictures as they are, turned, shifted and scaled, the int8 file, the time.
 
     python benchmarks/recipe_results.py lenet5 --data digits --recipe digits --seeds 3
 
@@ -18,7 +18,17 @@ import numpy as np
 
 
 def train(arguments, seed, out):
-    command = [sys.executable, "-m", "cli", "fit", arguments.model, "--data", arguments.data, "--quiet", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        "fit",
+        *([arguments.model] if arguments.model else []),
+        "--data",
+        arguments.data,
+        "--quiet",
+        "--json",
+    ]
     command += ["--out", str(out), "--seed", str(seed)]
     command += ["--recipe", arguments.recipe] if arguments.recipe else []
     for override in arguments.set:
@@ -28,24 +38,39 @@ def train(arguments, seed, out):
     return json.loads(done.stdout), time.perf_counter() - began
 
 
-def accuracy_when_turned(run, angle):
+# Thirty degrees either way, four pixels in each of the eight directions, and seven tenths of the size.
+COMPASS = [(4 * x, 4 * y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
+CHANGES = {
+    "turned +30": [{"angle": 30}],
+    "turned -30": [{"angle": -30}],
+    "shifted 4 px": [{"shift_x": x, "shift_y": y} for x, y in COMPASS],
+    "scaled 0.7": [{"scale": 0.7}],
+}
+
+
+def accuracies(run):
+    """Of the test pictures under each change, the mean where it has several forms."""
     from recipes.augment import affine_matrices
     from recipes.warp import warp
 
-    test = run.load_data().test
-    matrix = affine_matrices(angle=angle, height=test.images.shape[1], width=test.images.shape[2])
-    turned = warp(test.images, np.repeat(matrix, len(test), axis=0)).numpy()
-    return float((run.load_model().predict(turned, verbose=0).argmax(1) == test.labels).mean())
+    test, model = run.load_data().test, run.load_model()
+    height, width = test.images.shape[1:3]
+
+    def accuracy(change):
+        matrix = affine_matrices(**change, height=height, width=width)
+        changed = warp(test.images, np.repeat(matrix, len(test), axis=0)).numpy()
+        return float((model.predict(changed, verbose=0).argmax(1) == test.labels).mean())
+
+    return {name: mean(accuracy(change) for change in changes) for name, changes in CHANGES.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
+    parser.add_argument("model", nargs="?", help="the recipe's own if left out")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--recipe", help="by the data if left out")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--angles", type=float, nargs="*", default=[30, -30])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -62,7 +87,7 @@ def main():
                 {
                     "seed": seed,
                     "accuracy": metrics["accuracy"],
-                    **{f"turned {angle:+g}": accuracy_when_turned(run, angle) for angle in arguments.angles},
+                    **accuracies(run),
                     "int8 accuracy": int8.accuracy_file,
                     "int8 agreement": int8.agreement,
                     "int8 bytes": int8.bytes,
