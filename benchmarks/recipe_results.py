@@ -1,4 +1,4 @@
-"""What a recipe reaches: accuracy on the test pictures as they are, turned, shifted and scaled, the int8 file, the time.
+"""What a recipe reaches: accuracy on the test pictures as they are and changed, the int8 file, and the time.
 
     python benchmarks/recipe_results.py lenet5 --data digits --recipe digits --seeds 3
 

@@ -1,0 +1,128 @@
+"""A few photographs: fine-tuning against the best from scratch, and whether the int8 file says the same.
+
+    python benchmarks/photographs.py --seeds 3
+
+The pictures are the cut-out photographs among the stamps of Tux Paint, Debian's `tuxpaint-stamps-default` (GPL-2), got
+with `apt-get download` and unpacked with `dpkg -x`; some 210 in seven classes. Drawings are left out: they lie in
+folders called `cartoon`, or have few colours. Three of ten pictures of each class are for testing, others for every seed;
+mirrored copies stay with their originals.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from PIL import Image
+
+PACKAGE = "tuxpaint-stamps-default"
+CLASSES = {
+    "bird": ["animals/birds"],
+    "flower": ["plants/flowers"],
+    "fruit": ["food/fruit"],
+    "mammal": ["animals/mammals", "animals/marsupials"],
+    "money": ["symbols/money"],
+    "vegetable": ["food/vegetables"],
+    "vehicle": ["vehicles"],
+}
+COLOURS = 120  # of 32,768: a drawing has fewer
+SCRATCH = {"vgg_small": "64x64x3", "resnet8": "64x64x3"}
+
+
+def is_photograph(file):
+    if "cartoon" in str(file):
+        return False
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture.convert("RGBA"))
+    opaque = pixels[pixels[..., 3] > 250][:, :3]
+    return len(np.unique(opaque // 8, axis=0)) >= COLOURS
+
+
+def photographs(stamps):
+    """(file, class, group) of every photograph; a stamp and its mirror image are one group."""
+    return [
+        (file, name, f"{file.parent.name}/{file.stem.removesuffix('_mirror')}")
+        for name, folders in CLASSES.items()
+        for folder in folders
+        for file in sorted((stamps / folder).rglob("*.png"))
+        if is_photograph(file)
+    ]
+
+
+def table_of(rows, file, seed):
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    _, labels, groups = zip(*rows, strict=True)
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(labels, labels, groups)
+    tested = {int(i) for _, (_, fold) in zip(range(3), folds, strict=False) for i in fold}
+    with open(file, "w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(("file", "label", "split", "group"))
+        writer.writerows((f, n, "test" if i in tested else "train", g) for i, (f, n, g) in enumerate(rows))
+    return file
+
+
+def zoo(*arguments):
+    """A command of its own: its answer and its seconds."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "cli", *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout), time.perf_counter() - began
+
+
+def fetched(folder):
+    subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    (archive,) = folder.glob("*.deb")
+    subprocess.run(["dpkg", "-x", archive, folder / "package"], check=True)
+    return folder / "package"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--package", type=Path, help="the unpacked package, if it is there already")
+    parser.add_argument("--recipe", help="of the fine-tuning; by the number of pictures if left out")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    results = {}
+
+    def note(way, **figures):
+        for key, value in figures.items():
+            results.setdefault(way, {}).setdefault(key, []).append(value)
+        print(way, figures, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stamps = (arguments.package or fetched(folder)) / "usr" / "share" / "tuxpaint" / "stamps"
+        rows = photographs(stamps)
+        print(f"{len(rows)} photographs of {len(CLASSES)} classes", file=sys.stderr)
+        for seed in range(arguments.seeds):
+            data = table_of(rows, folder / f"{seed}.csv", seed)
+            given = ["--data", data, "--seed", seed, "--quiet"]
+            for model, shape in SCRATCH.items():
+                size = ["--input-shape", shape, "--recipe", "small-data"]
+                got, seconds = zoo("fit", model, *given, *size, "--out", folder / f"{model}-{seed}")
+                note(f"{model} from scratch", accuracy=got["accuracy"], seconds=seconds)
+            tuned = folder / f"tuned-{seed}"
+            chosen = ["--recipe", arguments.recipe] if arguments.recipe else []
+            got, seconds = zoo("finetune", "efficientnet_lite0", *given, *chosen, "--out", tuned)
+            note("efficientnet_lite0 fine-tuned", accuracy=got["accuracy"], seconds=seconds)
+            file, _ = zoo("export", tuned, "--to", "int8", "--budget", "drop=1", "--out", folder / f"{seed}.tflite")
+            note("its int8 file", accuracy=file["accuracy_file"], agreement=file["agreement"])
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+        return
+    for way, figures in results.items():
+        print(f"{way:32} " + "  ".join(f"{key} {mean(values):.4g} {values}" for key, values in figures.items()))
+
+
+if __name__ == "__main__":
+    main()
