@@ -313,6 +313,32 @@ def finetune(
     _print_fitted(finetune(source, recipe=recipe, overrides=[*overrides, *short], **settings), as_json)
 
 
+@commands.command("cross-validate")
+@click.argument("model", required=False)
+@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+@click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
+@click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="How many trainings.")
+@click.option("--against", help="Another model, on the same folds.")
+@click.option("--against-recipe", help="The other's recipe.  [default: the same]")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of both recipes.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Cuts other folds.")
+@click.option("--out", type=click.Path(path_type=Path), help="What was said of each held-out picture, as CSV.")
+@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
+    """Train MODEL once a fold and score every picture by a network that did not see it; test pictures stay unseen.
+
+    \b
+    Example: zoo cross-validate lenet5 --data digits --folds 5 --against mlp
+    """
+    from recipes.cross_validate import cross_validate
+
+    result = cross_validate(model, **settings)
+    _answer(as_json, result.to_dict(), lambda: text.cross_validated(result))
+
+
 @commands.command()
 @click.argument("source")
 @click.argument("data")

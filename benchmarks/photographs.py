@@ -4,8 +4,8 @@
 
 The pictures are the cut-out photographs among the stamps of Tux Paint, Debian's `tuxpaint-stamps-default` (GPL-2), got
 with `apt-get download` and unpacked with `dpkg -x`; some 210 in seven classes. Drawings are left out: they lie in
-folders called `cartoon`, or have few colours. Three of ten pictures of each class are for testing, others for every seed;
-mirrored copies stay with their originals.
+folders called `cartoon`, or have few colours. Three of ten pictures of each class are for testing, others for each
+seed; mirrored copies stay with their originals.
 """
 
 import argparse

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -27,20 +26,22 @@ def train(
     model: keras.Model,
     data: Data,
     recipe: Recipe,
-    run: Run,
+    run: Run | None,
     *,
     quiet: bool,
     phase: str = "state",
     before: Sequence[Mapping[str, float]] = (),
+    watchers: Sequence[keras.callbacks.Callback] = (),
 ) -> State:
     """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
 
     Args:
         model, data, recipe: what is trained, on what, and how.
-        run: where history and checkpoints go.
+        run: where history and checkpoints go; None to keep nothing.
         quiet: no progress on stderr.
         phase: what the checkpoint is called, where a run has several trainings.
         before: rows of the history that stand before this training's.
+        watchers: are told of every epoch, and may end the training by raising.
 
     A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
     not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
@@ -49,13 +50,14 @@ def train(
         FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted.
     """
     classes = len(data.class_names)
-    keeper = _Keeper(model, recipe, run, data, run.path / "checkpoints" / f"{phase}.npz", before)
+    keeper = _Keeper(model, recipe, run, data, phase, before)
     with model.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
         steps = steps_per_epoch(data.train, recipe)
         bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)), TASKS[data.task])
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+        written = tensorboard.writers(run, phase) if run else []
         try:
             model.fit(
                 training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
@@ -63,12 +65,14 @@ def train(
                 epochs=recipe.epochs,
                 steps_per_epoch=steps,
                 validation_data=evaluation_batches(data.validation, recipe, classes),
-                callbacks=[keeper, *averages, *tensorboard.writers(run, phase), *([] if quiet else [bar])],
+                callbacks=[keeper, *averages, *written, *([] if quiet else [bar]), *watchers],
                 class_weight=_class_weight(data, recipe),
                 shuffle=False,  # the batches are shuffled already
                 verbose=0,
             )
         except KeyboardInterrupt:
+            if run is None:
+                raise
             keeper.write()
             raise FailureError(
                 f"interrupted after {keeper.state.epoch} of {recipe.epochs} epochs; `zoo resume {run.path}` goes on."
@@ -86,15 +90,15 @@ class _Keeper(keras.callbacks.Callback):
         self,
         model: keras.Model,
         recipe: Recipe,
-        run: Run,
+        run: Run | None,
         data: Data,
-        file: Path,
+        phase: str,
         before: Sequence[Mapping[str, float]],
     ) -> None:
         super().__init__()
         self.state = State()
         self._network, self._recipe, self._run = model, recipe, run
-        self._file, self._before = file, list(before)
+        self._file, self._before = run and run.path / "checkpoints" / f"{phase}.npz", list(before)
         self._task = TASKS[data.task]
         self._highest_loss = EXPLODED * loss_of_guessing(data)
         self._written = time.monotonic()
@@ -102,7 +106,7 @@ class _Keeper(keras.callbacks.Callback):
     def take_up(self) -> None:
         """Puts the last checkpoint of the run, if there is one, into the model and its optimizer."""
         self._network.optimizer.build(self._network.trainable_variables)
-        kept = checkpoint.load(self._file)
+        kept = checkpoint.load(self._file) if self._file else None
         if kept is None:
             return
         self.state = kept
@@ -123,10 +127,10 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if not logs["loss"] <= self._highest_loss:  # not-a-number compares false
             self.write()
+            kept = f"; the weights of epoch {self.state.epoch} are kept in {self._file}" if self._file else ""
             raise FailureError(
-                f"the loss is {logs['loss']:g} at step {batch + 1} of epoch {self.state.epoch + 1}; the weights of "
-                f"epoch {self.state.epoch} are kept in {self._file}. Try a lower optimizer.learning_rate, or "
-                "optimizer.clipnorm=1."
+                f"the loss is {logs['loss']:g} at step {batch + 1} of epoch {self.state.epoch + 1}{kept}. "
+                "Try a lower optimizer.learning_rate, or optimizer.clipnorm=1."
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -143,7 +147,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def write(self) -> None:
         """Writes the state after the last whole epoch."""
-        if self.state.history:
+        if self._run and self.state.history:
             checkpoint.save(self.state, self._file)
             own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
             self._run.write_rows("history.csv", [*self._before, *own])

@@ -26,6 +26,7 @@ class Task:
         shown: how `watched` is printed, a format of one number.
         by_metric: whether the best epoch is the one of the best `watched`; else it is the one of the lowest loss.
         measure: the figures of scores on a split, as JSON types.
+        score: the one of these figures that models are chosen by; more is better.
     """
 
     activation: str
@@ -33,6 +34,7 @@ class Task:
     shown: str
     by_metric: bool
     measure: Callable[[Split, np.ndarray, Sequence[str]], dict[str, Any]]
+    score: str
 
     def merit(self, row: Mapping[str, float]) -> tuple[float, ...]:
         """Of a row of the history; the largest is the best. Of equal metrics, the lowest loss decides."""
@@ -47,6 +49,7 @@ TASKS = {
         "accuracy {:.1%}",
         True,
         lambda split, scores, names: classification_metrics(split.labels, scores, names, split.files),
+        "accuracy",
     ),
     # With few of many classes in a picture, saying none is right nearly always: the loss is the better judge.
     "multilabel": Task(
@@ -55,6 +58,7 @@ TASKS = {
         "right {:.1%}",
         False,
         lambda split, scores, names: multilabel_metrics(split.labels, scores, names),
+        "map",
     ),
     "regression": Task(
         "linear",
@@ -62,6 +66,7 @@ TASKS = {
         "mean error {:.4g}",
         False,
         lambda split, scores, names: regression_metrics(split.labels, scores),
+        "r2",
     ),
 }
 

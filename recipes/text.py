@@ -10,6 +10,7 @@ from zoo.catalogue import macs
 if TYPE_CHECKING:
     from recipes.augment import Augment
     from recipes.benchmark import Timing
+    from recipes.cross_validate import CrossValidated
     from recipes.data.doctor import Report
     from recipes.embed import Embedded
     from recipes.fit import Fitted
@@ -130,6 +131,25 @@ def summary(metrics: Mapping[str, Any]) -> str:
             known = "" if metrics["r2"] is None else f", R² {metrics['r2']:.4f}"
             return f"mean error {metrics['mae']:.4g}, squared {metrics['mse']:.4g}{known}"
     return f"accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}"
+
+
+def cross_validated(result: "CrossValidated") -> str:
+    other, (low, high) = result.against, result.interval
+    names = [result.model, other["model"]] if other else [result.model]
+    columns = [result.folds, other["folds"]] if other else [result.folds]
+    rows = [(str(i + 1), *(f"{score:.4f}" for score in row)) for i, row in enumerate(zip(*columns, strict=True))]
+    parts = [
+        table(["fold", *names], rows, right=range(1, 1 + len(names))),
+        f"{result.model}: {result.score} {result.mean:.4f} +- {result.spread:.4f}, in 95 of 100 cases "
+        f"{low:.4f} to {high:.4f}",
+    ]
+    if other:
+        parts.append(
+            f"{other['model']}: {other['mean']:.4f} +- {other['spread']:.4f}; {result.model} is "
+            f"{other['difference']:+.4f} from it, p {other['p']:.3g} that they are equally good "
+            f"(corrected resampled t {other['t']:.2f})"
+        )
+    return "\n\n".join(parts)
 
 
 def embedded(result: "Embedded") -> str:

@@ -26,18 +26,21 @@ class Split:
         images: uint8 (N, H, W, C), pixels 0-255; an `np.memmap` where the set does not fit in memory.
         labels: int64 (N,); multi-label float32 (N, classes) of 0 and 1; regression float32 (N,).
         files: the picture file behind each row, None where pictures are not files.
+        groups: int64 (N,), pictures of one number belong together and are never parted; None where each stands alone.
     """
 
     images: np.ndarray
     labels: np.ndarray
     files: tuple[str, ...] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: Any) -> "Split":
         files = None if self.files is None else tuple(np.asarray(self.files, object)[rows])
-        return Split(self.images[rows], self.labels[rows], files)
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(self.images[rows], self.labels[rows], files, groups)
 
     def batches(self, batch_size: int, *, seed: int | None = None) -> "tf.data.Dataset":
         """All pictures once, in batches (uint8 (B, H, W, C), labels (B, ...)); the last batch may be smaller.

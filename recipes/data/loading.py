@@ -116,12 +116,16 @@ def _load_files(
     digests = [found.look.digest for found in diagnosis.looks]
     images = pixels.load_files(parts, paths, digests, shape, resize, quiet=quiet)
     files = np.asarray(paths, object)
+    units = splits.joined(kept.groups, diagnosis.together) if kept.groups is not None else diagnosis.together
     shapes = {(found.look.height, found.look.width, channels(found.look.mode)) for found in diagnosis.looks}
     return Data(
         source=listing.source,
         class_names=kept.class_names,
         picture_shape=shapes.pop() if len(shapes) == 1 else None,
-        **{part: Split(images[part], kept.labels[rows], tuple(files[rows])) for part, rows in parts.items()},
+        **{
+            part: Split(images[part], kept.labels[rows], tuple(files[rows]), units[rows])
+            for part, rows in parts.items()
+        },
         task=kept.task,
         skipped=skipped,
         root=kept.root,

@@ -1,0 +1,168 @@
+"""How good a model and a recipe are on these pictures, and how sure one can be of it."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.data.picture import Resize
+from recipes.fit import load_pictures, resolve
+from recipes.folds import fold_data, held_out, learnable, train_fold
+from recipes.preset import Recipe
+from recipes.run import write_whole
+from recipes.tasks import TASKS
+from zoo.errors import RequestError
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """What held-out pictures say.
+
+    Attributes:
+        model, recipe: their names.
+        score: what is measured: accuracy, map or r2.
+        folds: the score of each fold.
+        mean, spread: of the folds; the spread is the standard deviation of a sample.
+        interval: 95 % of the mean. Folds share most of what they learn from, so their spread alone would make it too
+            narrow: the variance is corrected as in `paired_test`.
+        against: the same of the other model on the same folds, if there is one, with `difference`, `t` and `p`.
+    """
+
+    model: str
+    recipe: str
+    score: str
+    folds: tuple[float, ...]
+    mean: float
+    spread: float
+    interval: tuple[float, float]
+    against: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return vars(self) | {"folds": list(self.folds), "interval": list(self.interval)}
+
+
+def cross_validate(
+    model: str | None,
+    *,
+    data: str,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    folds: int = 10,
+    seed: int = 0,
+    against: str | None = None,
+    against_recipe: str | Path | Recipe | None = None,
+    out: Path | None = None,
+    resize: Resize = "fill",
+    skip_bad: bool = False,
+    quiet: bool = False,
+) -> CrossValidated:
+    """Trains once a fold and scores each picture by a network that has not seen it. Test pictures are not touched.
+
+    Args:
+        model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
+        folds: how many; stratified, and groups stay whole.
+        seed: of the cut into folds; trainings take the recipe's.
+        against: another model to train on the same folds.
+        against_recipe: its recipe; that of `model` if None.
+        out: a CSV file for what was said of each picture: its number or file, fold, label, and a score a class.
+        quiet: no line a fold on stderr.
+
+    Raises:
+        RequestError: a name or setting that is not possible, or more folds than the rarest class has pictures.
+        FailureError: a training that failed, or a file that cannot be written.
+    """
+    settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+    rival = None
+    if against or against_recipe:
+        chosen = recipe if against_recipe is None else against_recipe
+        rival = resolve(against or model, data, chosen, overrides, resize=resize, skip_bad=skip_bad)
+        if rival.model.input_shape != settings.model.input_shape:
+            shape = f"model.input_shape={list(settings.model.input_shape)}"
+            rival = resolve(against or model, data, chosen, [*overrides, shape], resize=resize, skip_bad=skip_bad)
+    pictures = load_pictures(settings, None, quiet=quiet)
+    pool = learnable(pictures)
+    cuts = held_out(pool, pictures.task, folds, seed)
+    said = np.zeros((len(pool), len(pictures.class_names)), np.float32)
+    fold_of = np.zeros(len(pool), int)
+    ours, theirs = [], []
+    for number, held in enumerate(cuts):
+        fold = fold_data(pictures, pool, held, seed)
+        score, said[held] = train_fold(settings, fold)
+        fold_of[held] = number
+        ours.append(score)
+        if rival:
+            theirs.append(train_fold(rival, fold)[0])
+        if not quiet:
+            _say(number, folds, settings, ours, rival, theirs)
+    if out:
+        _write_said(out, pictures, pool, fold_of, said)
+    result = _summary(settings, recipe, pictures.task, ours)
+    if rival:
+        other = _summary(rival, against_recipe or recipe, pictures.task, theirs).to_dict()
+        t, p = paired_test(np.subtract(ours, theirs))
+        difference = float(np.mean(ours) - np.mean(theirs))
+        result = CrossValidated(**vars(result) | {"against": other | {"difference": difference, "t": t, "p": p}})
+    return result
+
+
+def paired_test(differences: np.ndarray) -> tuple[float, float]:
+    """The corrected resampled t-test of Nadeau and Bengio 2003 (https://doi.org/10.1023/A:1024068626366, section 3).
+
+    Args:
+        differences: of two models' scores (K,), one a fold of a K-fold cross-validation.
+
+    Returns:
+        t with K - 1 degrees of freedom, and the two-sided p that they are equally good. Where all differences are the
+        same, t is infinite, or 0 if that is 0.
+    """
+    from scipy.stats import t as student
+
+    error = _corrected_error(differences)
+    mean = float(np.mean(differences))
+    t = mean / error if error else float(np.sign(mean)) * np.inf if mean else 0.0
+    return float(t), float(2 * student.sf(abs(t), len(differences) - 1))
+
+
+def _corrected_error(values: np.ndarray) -> float:
+    """Standard error of the mean over K folds, each of which trains on K - 1 times what it holds out."""
+    folds = len(values)
+    return float(np.sqrt((1 / folds + 1 / (folds - 1)) * np.var(values, ddof=1)))
+
+
+def _summary(settings: Recipe, recipe: str | Path | Recipe | None, task: str, scores: list[float]) -> CrossValidated:
+    from scipy.stats import t as student
+
+    mean, reach = float(np.mean(scores)), student.ppf(0.975, len(scores) - 1) * _corrected_error(np.array(scores))
+    named = "its own" if isinstance(recipe, Recipe) else str(recipe or "default")
+    spread = float(np.std(scores, ddof=1))
+    interval = (float(mean - reach), float(mean + reach))
+    return CrossValidated(settings.model.name, named, TASKS[task].score, tuple(scores), mean, spread, interval)
+
+
+def _say(
+    number: int, folds: int, settings: Recipe, ours: list[float], rival: Recipe | None, theirs: list[float]
+) -> None:
+    import sys
+
+    other = f"  {rival.model.name} {theirs[-1]:.4f}" if rival else ""
+    print(f"fold {number + 1}/{folds}  {settings.model.name} {ours[-1]:.4f}{other}", file=sys.stderr, flush=True)
+
+
+def _write_said(out: Path, pictures: Any, pool: Any, fold_of: np.ndarray, said: np.ndarray) -> None:
+    from recipes.data.dataset import label_text
+
+    def write(aside: Path) -> None:
+        with open(aside, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("picture", "fold", "label", *pictures.class_names))
+            for i, row in enumerate(said):
+                name = pool.files[i] if pool.files else i
+                label = label_text(pool.labels[i], pictures.class_names, pictures.task)
+                table.writerow((name, fold_of[i] + 1, label, *(f"{score:.6g}" for score in row)))
+
+    if not out.absolute().parent.is_dir():
+        raise RequestError(f"{out} is not possible: its folder does not exist.")
+    write_whole(out, write)
