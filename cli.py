@@ -41,6 +41,19 @@ class Amount(click.ParamType):
         return amount
 
 
+class Duration(click.ParamType):
+    """Seconds, or a number that ends in s, m or h."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        unit = {"s": 1, "m": 60, "h": 3600}.get(str(value)[-1:])
+        try:
+            return float(str(value)[:-1]) * unit if unit else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 90s, 10m or 2h.", param, ctx)
+
+
 class Shape(click.ParamType):
     """A picture's size, HEIGHTxWIDTHxCHANNELS."""
 
@@ -311,6 +324,61 @@ def finetune(
     named = (("model.input_shape", list(shape) if shape else None), ("seed", seed))
     short = [f"{key}={value}" for key, value in named if value is not None]
     _print_fitted(finetune(source, recipe=recipe, overrides=[*overrides, *short], **settings), as_json)
+
+
+@commands.command()
+@click.argument("model", required=False)
+@click.option("--data", help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+@click.option("--space", help="What is searched: a name (lenet, vgg-small, augmentation) or a TOML file.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of the study; one that is there goes on.")
+@click.option(
+    "--recipe", help="What is not searched: a name from `zoo recipes` or a TOML file.  [default: by the data]"
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(1), help="1: the validation part alone.")
+@click.option("--trials", type=click.IntRange(1), help="How many in all.")
+@click.option("--time", "seconds", type=Duration(), help="How long, as in 90s, 10m, 2h.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the cores.")
+@click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
+@click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
+@click.option("--cost", help="Second objective, to be small: parameters, macs, int8_bytes or latency_ms.")
+@click.option("--max-params", type=Amount(), help="Skip models with more parameters.")
+@click.option("--max-macs", type=Amount(), help="Skip models with more multiply-adds.")
+@click.option("--max-int8", type=Amount(), help="Skip models whose int8 weights take more bytes.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other trials and folds.")
+@click.option("--storage", help="A journal that several machines can reach.  [default: in --out]")
+@click.option("--show", "shown", type=click.Path(path_type=Path), help="Only list the trials of this study.")
+@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@as_json
+def tune(
+    model: str | None,
+    max_params: float | None,
+    max_macs: float | None,
+    max_int8: float | None,
+    shown: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search settings for MODEL by cross-validation, train the best and score it on the test pictures, once.
+
+    Killed and started again with the same command, it goes on. The winner is in --out as best.toml, for `zoo fit`.
+
+    \b
+    Example: zoo tune lenet5 --data digits --space lenet --folds 3 --time 10m --out studies/first
+    """
+    from recipes import tune as tuning
+
+    if shown:
+        rows = tuning.show(shown)
+        return _answer(as_json, rows, lambda: text.trials(rows))
+    if missing := [name for name in ("data", "space", "out") if not settings[name]]:
+        raise RequestError(f"--{missing[0]} is missing.")
+    limits = {"parameters": max_params, "macs": max_macs, "int8_bytes": max_int8}
+    limits = {name: most for name, most in limits.items() if most is not None}
+    result = tuning.tune(model, limits=limits, **settings)
+    return _answer(as_json, result.to_dict(), lambda: text.tuned(result))
 
 
 @commands.command("cross-validate")
@@ -624,7 +692,8 @@ def _answer(as_json: bool, value: Any, as_text: Callable[[], str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code. Every error is one line on stderr."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TensorFlow's and TFDS' remarks on themselves
+    for library in ("absl", "tensorflow"):  # their remarks on themselves
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         return commands.main(arguments, prog_name="zoo", standalone_mode=False) or 0
     except RequestError as error:

@@ -171,6 +171,20 @@ def list_augmentations() -> list[str]:
     return _names("augment")
 
 
+def list_spaces() -> list[str]:
+    """Names that `zoo tune --space` takes."""
+    return _names("space")
+
+
+def read_preset(kind: str, name_or_file: str) -> dict[str, Any]:
+    """What a preset or a TOML file holds, not validated.
+
+    Raises:
+        RequestError: no such preset or file, or one that is not TOML.
+    """
+    return _parse(_text(kind, name_or_file), name_or_file)
+
+
 def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augment:
     """An augmentation by name or from a TOML file, with `key=value` overrides such as `rotation=20`.
 
@@ -203,10 +217,26 @@ def load_recipe(
         _override(settings, override)
     if isinstance(settings.get("augment"), str):
         settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
+    return _validated(settings, str(name_or_file))
+
+
+def _validated(settings: dict[str, Any], name: str) -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
-        raise RequestError(f"recipe {name_or_file}: {_first_problem(error)}") from None
+        raise RequestError(f"recipe {name}: {_first_problem(error)}") from None
+
+
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with some `key=value` settings replaced.
+
+    Raises:
+        RequestError: settings that are not possible; the message names the key.
+    """
+    settings = recipe.model_dump(mode="json", exclude_none=True)
+    for override in overrides:
+        _override(settings, override)
+    return _validated(settings, "with these settings")
 
 
 def _names(kind: str) -> list[str]:
@@ -224,7 +254,8 @@ def _text(kind: str, name: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(f"{name} cannot be read: {error}") from None
     if name not in _names(kind):
-        raise unknown("augmentation" if kind == "augment" else "recipe", name, [*_names(kind), "FILE.toml"])
+        called = {"augment": "augmentation", "space": "space"}.get(kind, "recipe")
+        raise unknown(called, name, [*_names(kind), "FILE.toml"])
     return (PRESETS / kind / f"{name}.toml").read_text("utf-8")
 
 

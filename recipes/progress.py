@@ -40,7 +40,8 @@ class ProgressBar(keras.callbacks.Callback):
 
     def stop(self) -> None:
         """Takes the bar off the terminal, however the training ended."""
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began, self._epoch = time.perf_counter(), epoch

@@ -178,6 +178,8 @@ def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.op
     optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if settings.ema:
+        optimizer._update_model_variables_moving_average = lambda variables: _average(optimizer, variables)
     if factors:
         step = optimizer.update_step
 
@@ -187,6 +189,15 @@ def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.op
 
         optimizer.update_step = scaled_step  # Keras has no learning rates by layer
     return optimizer
+
+
+def _average(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+    """Keras' moving average, but over no more steps than there have been: it would remember the first weights for
+    thousands of steps, and be of no use in a short training."""
+    steps = keras.ops.cast(optimizer.iterations, "float32")
+    momentum = keras.ops.minimum(optimizer.ema_momentum, steps / (steps + 10))
+    for variable, average in zip(variables, optimizer._model_variables_moving_average, strict=True):
+        average.assign(momentum * average + (1 - momentum) * variable)
 
 
 def _learning_rate(recipe: Recipe, steps: int) -> Any:

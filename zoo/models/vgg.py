@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import lazy_loader
+from annotated_types import Ge, Le
 
 from zoo.normalization import batch_norm
 from zoo.registry import IMAGENET, PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
@@ -109,13 +111,28 @@ def vgg19_bn(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
     notes="Not in the paper: its rule (3x3 convolutions, channels doubled after each pooling) at the size of CIFAR and "
     "digits, with batch normalisation and a pooled head.",
 )
-def vgg_small(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
-    """Six 3x3 convolutions in three stages, for pictures of about 32x32."""
-    for stage, filters in enumerate((32, 64, 128), start=1):
-        for layer in (1, 2):
+def vgg_small(
+    x: Tensor,
+    *,
+    nonlinearity: Nonlinearity = "relu",
+    width: Annotated[int, Ge(1), Le(512)] = 32,
+    depth: Annotated[int, Ge(1), Le(4)] = 2,
+    kernel_size: Annotated[int, Ge(1), Le(9)] = 3,
+) -> Tensor:
+    """Six 3x3 convolutions in three stages, for pictures of about 32x32.
+
+    `depth` is of each stage; the first has `width` maps, each next twice as many.
+    """
+    for stage in (1, 2, 3):
+        for layer in range(1, depth + 1):
             name = f"conv{stage}_{layer}"
             conv = keras.layers.Conv2D(
-                filters, 3, padding="same", use_bias=False, kernel_initializer="he_uniform", name=name
+                width * 2 ** (stage - 1),
+                kernel_size,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_uniform",
+                name=name,
             )
             x = keras.layers.Activation(nonlinearity, name=f"{name}_{nonlinearity}")(batch_norm(conv(x), f"{name}_bn"))
         x = keras.layers.MaxPooling2D(2, name=f"pool{stage}")(x)

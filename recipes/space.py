@@ -1,0 +1,133 @@
+"""Spaces: which settings of a recipe and of its model are searched, and between which values."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recipes.preset import About, read_preset
+from zoo.errors import RequestError, unknown
+
+if TYPE_CHECKING:
+    import optuna
+
+Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
+
+
+class Range(BaseModel):
+    """Numbers from `low` to `high`, both included; whole if both are.
+
+    Attributes:
+        step: between neighbours; any number, or any whole one, if None.
+        log: as likely between 1 and 10 as between 10 and 100.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: Number
+    high: Number
+    step: Number | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Range":
+        if self.low > self.high:
+            raise ValueError(f"low={self.low} is above high={self.high}")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step={self.step} is not above 0")
+        if self.log and (self.step is not None or self.low <= 0):
+            raise ValueError("log needs low above 0, and no step")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
+
+
+class Space(BaseModel):
+    """What is searched: for each key of a recipe a range, or the values to choose from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: About = About()
+    space: Annotated[dict[str, Range | Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+
+    def draw(self, trial: "optuna.Trial") -> list[str]:
+        """What Optuna chooses for a trial, as `KEY=VALUE` settings of a recipe."""
+        return [setting(key, self._one(trial, key, values)) for key, values in self.space.items()]
+
+    @staticmethod
+    def _one(trial: "optuna.Trial", key: str, values: Range | list[Any]) -> Any:
+        if isinstance(values, list):  # Optuna chooses between words: lists and numbers go by their TOML
+            return json.loads(trial.suggest_categorical(key, [json.dumps(value) for value in values]))
+        suggest = trial.suggest_int if values.is_whole else trial.suggest_float
+        step = {} if values.step is None else {"step": values.step}
+        return suggest(key, values.low, values.high, log=values.log, **step)
+
+    def place(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a recipe lies in the space, as Optuna has it; empty if some value of it is not in the space."""
+        place = {}
+        for key, values in self.space.items():
+            value: Any = recipe
+            for name in key.split("."):
+                value = value.get(name) if isinstance(value, Mapping) else None
+            if isinstance(values, list):
+                if value not in values:
+                    return {}
+                place[key] = json.dumps(value)
+            elif isinstance(value, (int, float)) and values.low <= value <= values.high:
+                place[key] = value
+            else:
+                return {}
+        return place
+
+    def corners(self) -> list[list[str]]:
+        """Settings with which every value that is named occurs once."""
+        named = {key: v if isinstance(v, list) else [v.low, v.high] for key, v in self.space.items()}
+        most = max(len(values) for values in named.values())
+        return [[setting(key, values[min(i, len(values) - 1)]) for key, values in named.items()] for i in range(most)]
+
+    def grid(self) -> dict[str, list[Any]]:
+        """All values of every key, as Optuna's grid takes them.
+
+        Raises:
+            RequestError: a range without a step.
+        """
+        values = {}
+        for key, given in self.space.items():
+            if isinstance(given, list):
+                values[key] = [json.dumps(value) for value in given]
+            elif given.step is None and not (given.is_whole and not given.log):
+                raise RequestError(f"a grid needs a step, or a list of values, for {key}.")
+            else:
+                step, count = given.step or 1, int((given.high - given.low) / (given.step or 1) + 1e-9) + 1
+                values[key] = [given.low + i * step for i in range(count)]
+        return values
+
+
+def setting(key: str, value: Any) -> str:
+    """As `--set` takes it; JSON's numbers, words and lists are TOML's."""
+    return f"{key}={json.dumps(value)}"
+
+
+def load_space(name_or_file: str | Path) -> Space:
+    """A space by name or from a TOML file.
+
+    Raises:
+        RequestError: no such space, or one that makes no sense; the message names the key.
+    """
+    settings = read_preset("space", str(name_or_file))
+    try:
+        return Space.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+            raise unknown("table of a space", str(problem["loc"][0]), ["about", "space"]) from None
+        where = ".".join(str(part) for part in problem["loc"][:2])
+        said = problem["msg"].removeprefix("Value error, ")
+        raise RequestError(
+            f"space {name_or_file}: {where}: {said[0].lower()}{said[1:]}; allowed: a list of values, or "
+            "{low, high, step, log}."
+        ) from None

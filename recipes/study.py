@@ -1,0 +1,198 @@
+"""A study: the folder of a search, its trials in Optuna's journal, and who is working on them."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tomli_w
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
+
+from recipes.preset import Recipe, read_preset
+from recipes.run import write_whole
+from recipes.space import Space
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import optuna
+
+COSTS = ("parameters", "macs", "int8_bytes", "latency_ms")
+
+
+class Search(BaseModel):
+    """What a study searches, and how; kept in its `study.toml`.
+
+    Attributes:
+        recipe: what the settings of a trial are put into, fully resolved.
+        space: what is searched.
+        folds: of the cross-validation; 1 for the set's own validation part.
+        sampler, pruner: Optuna's.
+        cost: a second objective to be small, for a front; None to search for the score alone.
+        limits: the most that a model may cost, by the names of `COSTS`.
+        seed: of the folds, of the sampler, and with its number of each trial.
+        storage: the journal; a file in the study's folder if None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    space: Space
+    folds: int
+    sampler: Literal["tpe", "random", "grid"]
+    pruner: Literal["median", "hyperband", "none"]
+    cost: str | None = None
+    limits: dict[str, float] = {}
+    seed: int = 0
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, search: Search) -> "Study":
+        """The study in `path`, which is made unless it is there already.
+
+        Raises:
+            RequestError: there is something else, or a study that searches something else.
+        """
+        study = cls(path)
+        if (path / "study.toml").is_file():
+            kept = study.search
+            if kept != search:
+                different = [name for name in Search.model_fields if getattr(kept, name) != getattr(search, name)]
+                raise RequestError(
+                    f"{path} holds a study with another {', '.join(different)}; choose another folder, or go on with "
+                    "the settings that it was begun with."
+                )
+            return study
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RequestError(f"{path} holds something that is not a study; choose another folder.")
+        try:
+            (path / "workers").mkdir(parents=True)
+        except OSError as error:
+            raise RequestError(f"{path} cannot be written: {error.strerror}.") from None
+        text = tomli_w.dumps(search.model_dump(mode="json", exclude_none=True))
+        write_whole(path / "study.toml", lambda aside: aside.write_text(text, "utf-8"))
+        return study
+
+    @classmethod
+    def open(cls, path: Path) -> "Study":
+        """Raises a `RequestError` where there is no study."""
+        if not (path / "study.toml").is_file():
+            raise RequestError(f"{path} is not a study: it has no study.toml.")
+        return cls(path)
+
+    @property
+    def search(self) -> Search:
+        return Search.model_validate(read_preset("study", str(self.path / "study.toml")))
+
+    def trials(self, sampler: "optuna.samplers.BaseSampler | None" = None) -> "optuna.Study":
+        """Optuna's study, with a pruner and, if it is to draw, a sampler."""
+        optuna = import_optuna()
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        search = self.search
+        file = str(search.storage or self.path / "journal.log")
+        storage = optuna.storages.JournalStorage(JournalFileBackend(file, JournalFileOpenLock(file)))
+        directions = ["maximize"] + ["minimize"] * bool(search.cost)
+        return optuna.create_study(
+            storage=storage,
+            study_name="zoo",
+            directions=directions,
+            load_if_exists=True,
+            sampler=sampler,
+            pruner=_pruner(search),
+        )
+
+    @contextlib.contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Workers count and draw trials in turn."""
+        with FileLock(self.path / "draw.lock"):
+            yield
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[str]:
+        """A name for this process; that it lives is seen by a lock, which the system lifts however it ends."""
+        name = uuid.uuid4().hex
+        lock = FileLock(self.path / "workers" / f"{name}.lock")
+        with lock:
+            yield name
+        lock_file = self.path / "workers" / f"{name}.lock"
+        lock_file.unlink(missing_ok=True)
+
+    def is_alive(self, worker: str) -> bool:
+        file = self.path / "workers" / f"{worker}.lock"
+        if not file.exists():
+            return False
+        try:
+            FileLock(file, timeout=0).acquire().lock.release()
+        except Timeout:
+            return True
+        return False
+
+
+def import_optuna() -> Any:
+    """Optuna, without its remarks on every trial.
+
+    Raises:
+        RequestError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise RequestError("zoo tune needs optuna: pip install 'convzoo[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def sampler_of(search: Search, number: int) -> "optuna.samplers.BaseSampler":
+    """What draws the trial of a number: the same for one number, whichever process asks."""
+    optuna = import_optuna()
+    seed = (1_000_003 * search.seed + number) % 2**31
+    if search.sampler == "grid":
+        return optuna.samplers.GridSampler(search.space.grid(), seed=search.seed)
+    if search.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _pruner(search: Search) -> "optuna.pruners.BasePruner":
+    optuna, epochs = import_optuna(), search.recipe.epochs
+    if search.pruner == "none" or search.cost:  # Optuna prunes by one objective only
+        return optuna.pruners.NopPruner()
+    if search.pruner == "hyperband":
+        steps = epochs * search.folds
+        return optuna.pruners.HyperbandPruner(min_resource=max(1, steps // 27), max_resource=steps)
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4)
+
+
+def rows_of(trials: "Sequence[optuna.trial.FrozenTrial]") -> list[dict[str, Any]]:
+    """A row for every trial, as JSON types: number, state, score (mean of the folds), spread, costs, settings."""
+    return [
+        {
+            "number": trial.number,
+            "state": state_of(trial),
+            "score": trial.values[0] if trial.values else trial.user_attrs.get("so_far"),
+            "spread": trial.user_attrs.get("spread"),
+            "folds": trial.user_attrs.get("folds", []),
+            **{cost: trial.user_attrs.get(cost) for cost in COSTS},
+            "seconds": trial.duration.total_seconds() if trial.duration else None,
+            "seconds_training": trial.user_attrs.get("seconds_training"),
+            "seed": trial.user_attrs.get("seed"),
+            "why": trial.user_attrs.get("why"),
+            "settings": trial.user_attrs.get("settings", []),
+        }
+        for trial in trials
+    ]
+
+
+def state_of(trial: "optuna.trial.FrozenTrial") -> str:
+    """complete, pruned, running, waiting; skipped (it would cost too much), failed, or stopped (done again later)."""
+    return trial.user_attrs.get("ended", trial.state.name.lower())
