@@ -126,7 +126,8 @@ def load_space(name_or_file: str | Path) -> Space:
         if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
             raise unknown("table of a space", str(problem["loc"][0]), ["about", "space"]) from None
         where = ".".join(str(part) for part in problem["loc"][:2])
-        said = problem["msg"].removeprefix("Value error, ")
+        said = next((p["msg"] for p in error.errors() if "dictionary" not in p["msg"]), problem["msg"])
+        said = said.removeprefix("Value error, ")
         raise RequestError(
             f"space {name_or_file}: {where}: {said[0].lower()}{said[1:]}; allowed: a list of values, or "
             "{low, high, step, log}."

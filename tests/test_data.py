@@ -4,6 +4,8 @@ import csv
 import gzip
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -466,3 +468,10 @@ def test_what_belongs_together_is_never_parted(rows, seed):
             continue
         held = [set(together[part]) for part in parts.values()]
         assert sum(map(len, held)) == len(set(together))
+
+
+def test_keras_is_whole_after_data_was_loaded_first():
+    """In a process of its own: what loads first decides who imports whom."""
+    code = "from recipes.data import load; load('digits', quiet=True); import keras; keras.Model"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

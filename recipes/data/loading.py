@@ -11,6 +11,7 @@ from recipes.data.findings import BAD_FILE, listed, shown
 from recipes.data.listing import Listing
 from recipes.data.picture import Resize, channels, check_shape
 from recipes.data.sources import check_source, kind_of, list_source
+from recipes.quiet import import_keras
 from zoo.errors import RequestError
 
 
@@ -57,6 +58,7 @@ def load(
 
         how = {"resize": resize, "split_seed": split_seed, "skip_bad": skip_bad, "task": task, "quiet": quiet}
         return joined([load(one, image_shape=image_shape, **how) for one in (source, *also)])
+    import_keras()  # before TensorFlow, which would find the name taken by what loads it lazily
     if image_shape is not None:
         check_shape(image_shape, resize)
         image_shape = tuple(int(n) for n in image_shape)
