@@ -49,7 +49,8 @@ def measured(name, shape, pictures, rounds):
 
     import zoo
     from recipes.data import Split
-    from recipes.invariance import BATCH, measure_invariance, scores_of
+    from recipes.data.dataset import EVALUATION_BATCH as BATCH
+    from recipes.invariance import measure_invariance, scores_of
 
     model = zoo.create_model(name, input_shape=shape)
     random = np.random.default_rng(0)
