@@ -4,6 +4,7 @@ Results go to stdout, progress and warnings to stderr. Exit code 2: a request th
 Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mistyped name answer at once.
 """
 
+import functools
 import json
 import logging
 import os
@@ -86,6 +87,24 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def launchable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that have a cluster run the command line, once a worker."""
+
+    @click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
+    @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
+    @functools.wraps(command)
+    def started(launch: str | None, workers: int | None, **settings: Any) -> Any:
+        from recipes.launch import is_placed, on_ray
+
+        if (launch is None) != (workers is None):
+            raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
+        if launch is None or is_placed():
+            return command(**settings)
+        return on_ray(click.get_current_context().find_root().obj, workers)
+
+    return started
 
 
 class Commands(click.Group):
@@ -258,6 +277,7 @@ def preview_(
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @training_options
+@launchable
 def fit(
     model: str | None,
     recipe: str | None,
@@ -455,6 +475,7 @@ def embed(
 @click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @as_json
+@launchable
 def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
     """Go on with the training of RUN where it was stopped; it ends as if it had not been.
 
@@ -695,7 +716,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("absl", "tensorflow"):  # their remarks on themselves
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
-        return commands.main(arguments, prog_name="zoo", standalone_mode=False) or 0
+        typed = list(sys.argv[1:] if arguments is None else arguments)
+        return commands.main(typed, prog_name="zoo", standalone_mode=False, obj=typed) or 0
     except RequestError as error:
         return _fail(str(error), 2)
     except FailureError as error:

@@ -1,8 +1,9 @@
 """Everything that a training needs to go on as if it had never stopped, in one file."""
 
+import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,25 @@ def save(state: State, path: Path) -> None:
     write_whole(path, write)
 
 
-def load(path: Path) -> State | None:
+def load(path: Path | None, relay: Callable[[bytes], bytes] = bytes) -> State | None:
     """The state in a file, None if there is none yet.
+
+    Args:
+        path: None where no file is looked for.
+        relay: is given what the file holds, b"" if there is none, and returns what counts.
 
     Raises:
         FailureError: the file is damaged.
     """
-    if not path.exists():
+    content = relay(path.read_bytes() if path and path.exists() else b"")
+    if not content:
         return None
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             facts: dict[str, Any] = json.loads(archive["facts"].tobytes())
             lists = {name: _numbered(archive, name) for name in _LISTS}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FailureError(f"{path} is damaged: {error}.") from error
+        raise FailureError(f"{path or 'the checkpoint'} is damaged: {error}.") from error
     return State(history=facts["history"], best_epoch=facts["best_epoch"], **lists)
 
 

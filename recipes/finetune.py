@@ -16,6 +16,7 @@ from recipes.run import Run, check_free, load_keras_file
 from recipes.source import Source, build, keep_classes, open_source
 from recipes.tasks import TASKS, check_task, in_units
 from recipes.tensorboard import require_tensorboard
+from recipes.workers import check_alone
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def finetune(
         RequestError: a name, setting or folder that is not possible; nothing was written.
         FailureError: data or weights that could not be prepared, or a disk that could not be written.
     """
+    check_alone("fine-tuning")
     opened = open_source(source, weights)
     recipes.data.check_source(data)
     settings = _resolve(opened, data, recipe or "head", overrides, resize, skip_bad=skip_bad, keep=keep_old_classes)

@@ -1,6 +1,10 @@
 """Training from scratch: a model, data and a recipe become a run."""
 
+import contextlib
+import json
 import platform
+import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import recipes.data
+from recipes import workers
 from recipes.data import Data
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.picture import Resize
@@ -18,8 +23,9 @@ from recipes.quiet import import_keras
 from recipes.run import Run, check_free
 from recipes.tasks import check_task, figures
 from recipes.tensorboard import require_tensorboard
+from recipes.workers import LostWorkerError, Team
 from zoo import get_card
-from zoo.errors import RequestError
+from zoo.errors import FailureError, RequestError
 from zoo.registry import check_options
 
 if TYPE_CHECKING:
@@ -69,7 +75,8 @@ def fit(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         resize: how pictures of another size are brought to the model's, see `recipes.data.picture.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
-        devices: how many GPUs of this machine share every batch: a number, or `all`.
+        devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
+            workers, all of them share it, see `recipes.workers`; only the chief's other arguments count then.
         tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
@@ -78,17 +85,21 @@ def fit(
         RequestError: a name, setting or folder that is not possible; nothing was written.
         FailureError: data that could not be prepared, or a disk that could not be written.
     """
-    settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
-    if tensorboard:
-        require_tensorboard()
-    check_free(Path(out), overwrite=overwrite)
-    pictures = load_pictures(settings, None, quiet=quiet)
-    network = _build(settings, pictures, devices)
+    team = workers.join(devices)
+    if not team.is_chief:
+        return _follow(team, quiet=quiet)
+    with team.told():
+        settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+        if tensorboard:
+            require_tensorboard()
+        check_free(Path(out), overwrite=overwrite)
+    _lead(team, Path(out), settings, None)
+    pictures, network = _prepare(settings, None, team, quiet=quiet)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
         run.write_data(pictures)
         run.write_recipe(settings)
-        return _train(run, settings, network, pictures, quiet)
+        return _train(run, settings, network, pictures, team, quiet=quiet)
 
 
 def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) -> Fitted:
@@ -98,17 +109,64 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
         RequestError: no run there, or one that is finished or being written by another process.
         FailureError: as `fit`.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
-    with run.lock():
-        if run.metrics:
-            raise RequestError(f"{run.path} is finished; nothing is left to resume.")
-        settings = run.recipe
+    team = workers.join(devices)
+    if not team.is_chief:
+        return _follow(team, quiet=quiet)
+    with contextlib.ExitStack() as locked:
+        with team.told():
+            run = run if isinstance(run, Run) else Run.open(run)
+            locked.enter_context(run.lock())
+            if run.metrics:
+                raise RequestError(f"{run.path} is finished; nothing is left to resume.")
+            settings = run.recipe
+            if settings.finetune:
+                workers.check_alone("fine-tuning")
         if settings.finetune:
             from recipes.finetune import go_on
 
             return go_on(run, quiet=quiet)
-        pictures = load_pictures(settings, run.split_table, quiet=quiet)
-        return _train(run, settings, _build(settings, pictures, devices), pictures, quiet)
+        _lead(team, run.path, settings, run.split_table)
+        pictures, network = _prepare(settings, run.split_table, team, quiet=quiet)
+        return _train(run, settings, network, pictures, team, quiet=quiet)
+
+
+def _lead(team: Team, run: Path, settings: Recipe, split_table: Path | None) -> None:
+    """Tells the other workers what is trained."""
+    table = split_table.read_text("utf-8") if split_table else None
+    task = {"run": str(run), "recipe": settings.model_dump(mode="json"), "split_table": table}
+    team.from_chief(json.dumps(task).encode())
+
+
+def _follow(team: Team, *, quiet: bool) -> Fitted:
+    """Trains what the chief says, and leaves nothing."""
+    message = team.from_chief(b"")
+    if not message:
+        raise FailureError(f"the chief ({team.addresses[0]}) did not begin; its own output says why.")
+    task = json.loads(message)
+    run, settings = Run(Path(task["run"])), Recipe.model_validate(task["recipe"])
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "split.csv") if task["split_table"] else None
+        if table:
+            table.write_text(task["split_table"], "utf-8")
+        pictures, network = _prepare(settings, table, team, quiet=True)
+    return _train(run, settings, network, pictures, team, quiet=quiet)
+
+
+def _prepare(settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool) -> tuple[Data, "keras.Model"]:
+    with team.together():
+        pictures = load_pictures(settings, split_table, quiet=quiet)
+        network = _build(settings, pictures, team)
+    team.check_same("set of pictures", _digest(pictures))
+    return pictures, network
+
+
+def _digest(pictures: Data) -> int:
+    """A number that differs, as good as always, where names, labels, or the first or last pictures differ."""
+    digest = zlib.crc32("\n".join(pictures.class_names).encode())
+    for split in (pictures.train, pictures.validation):
+        for array in (split.labels, split.images[:8], split.images[-8:]):
+            digest = zlib.crc32(np.ascontiguousarray(array), digest)
+    return digest >> 1
 
 
 def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
@@ -123,21 +181,28 @@ def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) ->
     return data
 
 
-def _build(settings: Recipe, pictures: Data, devices: str) -> "keras.Model":
+def _build(settings: Recipe, pictures: Data, team: Team) -> "keras.Model":
     keras = import_keras()
-    from recipes.training import compiled_model, on_devices
+    from recipes.replicas import check_shares
+    from recipes.training import compiled_model
 
+    check_shares(settings, pictures, team)
     keras.utils.set_random_seed(settings.seed)
-    with on_devices(devices):
-        return compiled_model(settings, pictures)
+    return compiled_model(settings, pictures)
 
 
-def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, quiet: bool) -> Fitted:
+def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, team: Team, *, quiet: bool) -> Fitted:
     from recipes.loop import train
 
-    state = train(network, pictures, settings, run, quiet=quiet)
+    try:
+        state = train(network, pictures, settings, run if team.is_chief else None, quiet=quiet, team=team)
+    except LostWorkerError as error:
+        raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
     scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
-    metrics = hand_over(network, scores, pictures, run)
+    if team.is_chief:
+        metrics = hand_over(network, scores, pictures, run)
+    else:
+        metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
     return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
 
 

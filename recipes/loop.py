@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes import checkpoint, tensorboard
+from recipes import checkpoint, replicas, tensorboard
 from recipes.checkpoint import State
 from recipes.data import Data, class_weights
 from recipes.preset import Recipe
@@ -16,6 +16,7 @@ from recipes.progress import ProgressBar
 from recipes.run import Run
 from recipes.tasks import TASKS, loss_of_guessing
 from recipes.training import evaluation_batches, steps_per_epoch, training_batches
+from recipes.workers import ALONE, LostWorkerError, Team
 from zoo.errors import FailureError
 
 CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
@@ -32,6 +33,7 @@ def train(
     phase: str = "state",
     before: Sequence[Mapping[str, float]] = (),
     watchers: Sequence[keras.callbacks.Callback] = (),
+    team: Team = ALONE,
 ) -> State:
     """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
 
@@ -42,40 +44,63 @@ def train(
         phase: what the checkpoint is called, where a run has several trainings.
         before: rows of the history that stand before this training's.
         watchers: are told of every epoch, and may end the training by raising.
+        team: what else it is trained on; its chief alone has a run, whose checkpoint is where all go on.
 
     A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
     not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
 
     Raises:
-        FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted.
+        FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted; a
+            worker is gone.
     """
     classes = len(data.class_names)
-    keeper = _Keeper(model, recipe, run, data, phase, before)
-    with model.distribute_strategy.scope():
+    learner = replicas.twin(model, recipe, data, team) if team.strategy else model
+    keeper = _Keeper(learner, recipe, run, data, phase, before, team)
+    with learner.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
         steps = steps_per_epoch(data.train, recipe)
         bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)), TASKS[data.task])
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
         written = tensorboard.writers(run, phase) if run else []
+        callbacks = [*written, *([] if quiet else [bar]), *watchers]
+        weights = _class_weight(data, recipe)
         try:
-            model.fit(
-                training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
-                initial_epoch=keeper.state.epoch,
-                epochs=recipe.epochs,
-                steps_per_epoch=steps,
-                validation_data=evaluation_batches(data.validation, recipe, classes),
-                callbacks=[keeper, *averages, *written, *([] if quiet else [bar]), *watchers],
-                class_weight=_class_weight(data, recipe),
-                shuffle=False,  # the batches are shuffled already
-                verbose=0,
-            )
+            if team.strategy:
+                replicas.fit(
+                    model,
+                    learner,
+                    data,
+                    recipe,
+                    team,
+                    first_epoch=keeper.state.epoch,
+                    callbacks=[keeper, *callbacks],
+                    weights_now=lambda: _weights_to_hand_over(learner),
+                    class_weight=weights,
+                )
+            else:
+                model.fit(
+                    training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
+                    initial_epoch=keeper.state.epoch,
+                    epochs=recipe.epochs,
+                    steps_per_epoch=steps,
+                    validation_data=evaluation_batches(data.validation, recipe, classes),
+                    callbacks=[keeper, *averages, *callbacks],
+                    class_weight=weights,
+                    shuffle=False,  # the batches are shuffled already
+                    verbose=0,
+                )
         except KeyboardInterrupt:
             if run is None:
                 raise
             keeper.write()
             raise FailureError(
                 f"interrupted after {keeper.state.epoch} of {recipe.epochs} epochs; `zoo resume {run.path}` goes on."
+            ) from None
+        except LostWorkerError as error:
+            keeper.write()
+            raise LostWorkerError(
+                f"{error} It was lost after {keeper.state.epoch} of {recipe.epochs} epochs."
             ) from None
         finally:
             bar.stop()
@@ -94,8 +119,10 @@ class _Keeper(keras.callbacks.Callback):
         data: Data,
         phase: str,
         before: Sequence[Mapping[str, float]],
+        team: Team,
     ) -> None:
         super().__init__()
+        self._team = team
         self.state = State()
         self._network, self._recipe, self._run = model, recipe, run
         self._file, self._before = run and run.path / "checkpoints" / f"{phase}.npz", list(before)
@@ -106,7 +133,7 @@ class _Keeper(keras.callbacks.Callback):
     def take_up(self) -> None:
         """Puts the last checkpoint of the run, if there is one, into the model and its optimizer."""
         self._network.optimizer.build(self._network.trainable_variables)
-        kept = checkpoint.load(self._file) if self._file else None
+        kept = checkpoint.load(self._file, self._team.from_chief)
         if kept is None:
             return
         self.state = kept
@@ -122,7 +149,7 @@ class _Keeper(keras.callbacks.Callback):
         return self.state.epoch >= self._recipe.epochs or bool(patience and waited >= patience)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        reseed(self._network, self._recipe.seed, epoch)
+        reseed(self._network, self._recipe.seed, epoch, self._team.rank)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if not logs["loss"] <= self._highest_loss:  # not-a-number compares false
@@ -169,9 +196,13 @@ def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:
     return [weights[id(weight)] for weight in model.weights]
 
 
-def reseed(model: keras.Model, seed: int, epoch: int) -> None:
-    """Makes what layers draw (dropout, noise) a function of (seed, epoch): their states are not in any file."""
+def reseed(model: keras.Model, seed: int, epoch: int, worker: int = 0) -> None:
+    """Makes what layers draw (dropout, noise) a function of (seed, epoch): their states are not in any file.
+
+    Every worker draws for its own share of the batch, so each has a stream of its own.
+    """
     states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
     for number, state in enumerate(states):
-        draw: Any = np.random.SeedSequence((seed, epoch, number)).generate_state(state.shape[0])
+        root = (seed, epoch, number, worker) if worker else (seed, epoch, number)
+        draw: Any = np.random.SeedSequence(root).generate_state(state.shape[0])
         state.assign(tf.cast(draw, state.dtype))

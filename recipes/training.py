@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,13 +15,23 @@ from recipes.data.dataset import EVALUATION_BATCH
 from recipes.preset import Recipe
 from recipes.tasks import TASKS, in_units, loss_of, loss_weight, targets
 from zoo import create_model
-from zoo.errors import RequestError
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
 MOST_STEPS_AT_ONCE = 12
 
 
-def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0) -> tf.data.Dataset:
+@dataclass(frozen=True)
+class Share:
+    """Which of `parts` equal parts of every batch are wanted: `count` from `first` on, each as a batch of its own."""
+
+    first: int = 0
+    count: int = 1
+    parts: int = 1
+
+
+def training_batches(
+    train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0, share: Share = Share()
+) -> tf.data.Dataset:
     """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
 
     Labels are what `recipes.tasks.targets` makes of them.
@@ -29,8 +39,10 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
     shape is another compilation) and every picture is seen in every epoch.
+
+    With a `share`, only those parts of each batch; together the parts are the batches, picture by picture.
     """
-    count, batch_size = len(train), _batch_size(recipe, train)
+    count, batch_size = len(train), batch_size_of(recipe, train)
     steps = steps_per_epoch(train, recipe)
     pictures, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
     augment = recipe.augment
@@ -38,12 +50,14 @@ def training_batches(train: Split, recipe: Recipe, classes: int, *, first_epoch:
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), stream("order", recipe.seed, epoch))
         order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
+        mine = tf.reshape(order, (steps, share.parts, -1))[:, share.first : share.first + share.count]
+        order = tf.reshape(mine, (-1,))
         draws = augment.draw(count, stream("augment", recipe.seed, epoch))
         rows = [order]
         if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
             rows.append(tf.gather(augment.partners(draws, count), order))
         slices = tuple((row, tf.gather(draws, row)) for row in rows)
-        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size, drop_remainder=True)
+        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size // share.parts, drop_remainder=True)
 
     def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(pictures(rows), draws), tf.gather(labels, rows)
@@ -75,10 +89,11 @@ def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 def steps_per_epoch(train: Split, recipe: Recipe) -> int:
     """Batches that it takes to see every picture."""
-    return math.ceil(len(train) / _batch_size(recipe, train))
+    return math.ceil(len(train) / batch_size_of(recipe, train))
 
 
-def _batch_size(recipe: Recipe, train: Split) -> int:
+def batch_size_of(recipe: Recipe, train: Split) -> int:
+    """Pictures a batch; a batch never has a picture twice."""
     return min(recipe.batch_size, len(train))
 
 
@@ -124,25 +139,6 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
     )
 
 
-def on_devices(devices: str) -> contextlib.AbstractContextManager[Any]:
-    """A scope; a model made in it is trained on several devices of this machine, each with its share of every batch.
-
-    Args:
-        devices: `1`, another number, or `all`; GPUs if there are any, else the CPU's logical devices.
-
-    Raises:
-        RequestError: there are not so many.
-    """
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    there = [device.name for device in tf.config.list_logical_devices(kind)]
-    wanted = str(len(there)) if devices == "all" else devices
-    if not wanted.isdecimal() or not 1 <= int(wanted) <= len(there):
-        raise RequestError(f"devices={devices!r} is not possible; allowed: all, or 1 to {len(there)} ({kind}).")
-    if wanted == "1":
-        return contextlib.nullcontext()
-    return tf.distribute.MirroredStrategy(there[: int(wanted)]).scope()
-
-
 @contextlib.contextmanager
 def _policy(precision: str) -> Iterator[None]:
     """Layers made in the block compute in this precision; their weights stay float32."""
@@ -157,10 +153,8 @@ def _policy(precision: str) -> Iterator[None]:
 def _steps_at_once(steps: int) -> int:
     """How many steps are run between two looks at the loss: small nets spend much of their time between steps.
 
-    It must divide the epoch, or Keras would run beyond its end. On several devices Keras runs single steps only.
+    It must divide the epoch, or Keras would run beyond its end.
     """
-    if tf.distribute.has_strategy():
-        return 1
     return max(count for count in range(1, MOST_STEPS_AT_ONCE + 1) if steps % count == 0)
 
 

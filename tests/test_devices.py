@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recipes.training import on_devices
+from recipes.workers import join
 from zoo.errors import RequestError
 
 TWO_CPUS = """
@@ -35,4 +35,4 @@ def test_two_devices_have_the_loss_curve_of_one(tmp_path):
 @pytest.mark.parametrize("devices", ["0", "9", "two"])
 def test_devices_that_are_not_there_are_refused(devices):
     with pytest.raises(RequestError, match=f"devices='{devices}' is not possible; allowed: all, or 1 to"):
-        on_devices(devices)
+        join(devices)
