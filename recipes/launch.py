@@ -60,15 +60,15 @@ def _run(ray: Any, arguments: list[str], workers: int) -> int:
     if not group.wait(WAIT_SECONDS):
         raise FailureError(f"the Ray cluster had no room for {workers} workers in {WAIT_SECONDS} seconds.")
 
-    def placed(task: Any, rank: int) -> Any:
+    def placed(task: Any, rank: int, **options: Any) -> Any:
         place = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=rank)
-        return ray.remote(task).options(num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy=place)
+        return ray.remote(task).options(num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy=place, **options)
 
     addresses = ray.get([placed(_free_address, rank).remote() for rank in range(workers)])
     outputs = []
     for rank in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
-        task = placed(_output, rank).options(num_returns="streaming")
+        task = placed(_output, rank, num_returns="streaming")
         outputs.append(task.remote(arguments, json.dumps(config), os.getcwd()))
     codes = [_shown(map(ray.get, output), rank) for rank, output in enumerate(outputs)]
     return next((code for code in codes if code), 0)

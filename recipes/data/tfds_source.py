@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow_datasets as tfds
+from filelock import FileLock
 
 from recipes.data.cache import say
 from recipes.quiet import native_output_hidden
@@ -104,7 +105,9 @@ def _builder(source: str) -> tfds.core.DatasetBuilder:
         if not builder.is_prepared():
             if source != "digits":  # those take a second
                 say(f"{source} is not in {folder}: it is prepared there now.")
-            with native_output_hidden(), _few_retries():
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(Path(folder, f".{builder.name}.lock"))  # several workers may begin at the same moment
+            with lock, native_output_hidden(), _few_retries():
                 builder.download_and_prepare()
     except PermissionError as error:
         raise FailureError(
