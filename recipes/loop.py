@@ -99,11 +99,11 @@ def train(
             ) from None
         except LostWorkerError as error:
             keeper.write()
-            raise LostWorkerError(
-                f"{error} It was lost after {keeper.state.epoch} of {recipe.epochs} epochs."
-            ) from None
+            raise LostWorkerError(f"{error} {keeper.state.epoch} of {recipe.epochs} epochs are done.") from None
         finally:
             bar.stop()
+    if learner is not model:
+        model.optimizer.build(model.trainable_variables)  # or the file of the model would lack what it announces
     model.set_weights(keeper.state.best_weights)
     return keeper.state
 
