@@ -34,7 +34,7 @@ def command(tmp_path, *more):
 def test_named_spaces_hold_what_a_recipe_can_have(name):
     from recipes.fit import resolve
     from recipes.study import Search
-    from recipes.tune import trial_recipe
+    from recipes.trials import trial_recipe
 
     model = {"lenet": "lenet5"}.get(name, "vgg_small")
     search = Search(recipe=resolve(model, "digits"), space=load_space(name), folds=2, sampler="tpe", pruner="none")
