@@ -427,15 +427,6 @@ def test_what_names_no_data_is_refused_at_once(source, message):
         check_source(source)
 
 
-def test_only_classes_can_be_trained_so_far(tmp_path, folder, capsys):
-    import cli
-
-    file = table(tmp_path / "t.csv", "file,label", [f"photos/blue sky/{n}.png,{n / 4}" for n in range(30)])
-    assert cli.main(["fit", "lenet5", "--data", str(file), "--out", str(tmp_path / "run")]) == 2
-    assert "training needs one class a picture" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_folder_needs_a_size(folder):
     with pytest.raises(RequestError, match="image_shape"):
         load(str(folder))
