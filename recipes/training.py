@@ -84,6 +84,13 @@ def _batch_size(recipe: Recipe, train: Split) -> int:
 
 def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     """The recipe's model with new weights, ready to train on `data`."""
+    model = new_model(recipe, data)
+    compile_model(model, recipe, data)
+    return model
+
+
+def new_model(recipe: Recipe, data: Data) -> keras.Model:
+    """The recipe's model for the kind of answers that `data` has."""
     chosen = recipe.model
     with _policy(recipe.precision):
         model = create_model(
@@ -99,7 +106,6 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
         )
     if data.task == "regression":
         model = in_units(model, data)
-    compile_model(model, recipe, data)
     return model
 
 
