@@ -55,6 +55,20 @@ class Duration(click.ParamType):
             self.fail(f"{value!r} is not a time such as 90s, 10m or 2h.", param, ctx)
 
 
+class Objective(click.ParamType):
+    """The score alone, or the score and a cost; gives the cost."""
+
+    name = "accuracy[,COST]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
+        score, *costs = str(value).split(",")
+        if score not in ("accuracy", "score") or len(costs) > 1:
+            self.fail(
+                f"{value!r} is not possible; allowed: accuracy, or accuracy,COST as in accuracy,macs.", param, ctx
+            )
+        return costs[0] if costs else None
+
+
 class Shape(click.ParamType):
     """A picture's size, HEIGHTxWIDTHxCHANNELS."""
 
@@ -361,10 +375,12 @@ def finetune(
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the cores.")
 @click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
 @click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
-@click.option("--cost", help="Second objective, to be small: parameters, macs, int8_bytes or latency_ms.")
+@click.option(
+    "--objective", "cost", type=Objective(), help="accuracy,COST for a front: parameters, macs, int8_bytes, latency_ms."
+)
 @click.option("--max-params", type=Amount(), help="Skip models with more parameters.")
 @click.option("--max-macs", type=Amount(), help="Skip models with more multiply-adds.")
-@click.option("--max-int8", type=Amount(), help="Skip models whose int8 weights take more bytes.")
+@click.option("--max-int8-bytes", type=Amount(), help="Skip models whose int8 weights take more bytes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other trials and folds.")
 @click.option("--storage", help="A journal that several machines can reach.  [default: in --out]")
 @click.option("--show", "shown", type=click.Path(path_type=Path), help="Only list the trials of this study.")
@@ -376,12 +392,14 @@ def tune(
     model: str | None,
     max_params: float | None,
     max_macs: float | None,
-    max_int8: float | None,
+    max_int8_bytes: float | None,
     shown: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Search settings for MODEL by cross-validation, train the best and score it on the test pictures, once.
+
+    MODEL may also be a recipe that names its model.
 
     Killed and started again with the same command, it goes on. The winner is in --out as best.toml, for `zoo fit`.
 
@@ -395,7 +413,7 @@ def tune(
         return _answer(as_json, rows, lambda: text.trials(rows))
     if missing := [name for name in ("data", "space", "out") if not settings[name]]:
         raise RequestError(f"--{missing[0]} is missing.")
-    limits = {"parameters": max_params, "macs": max_macs, "int8_bytes": max_int8}
+    limits = {"parameters": max_params, "macs": max_macs, "int8_bytes": max_int8_bytes}
     limits = {name: most for name, most in limits.items() if most is not None}
     result = tuning.tune(model, limits=limits, **settings)
     return _answer(as_json, result.to_dict(), lambda: text.tuned(result))

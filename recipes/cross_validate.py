@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data.picture import Resize
-from recipes.fit import load_pictures, resolve
+from recipes.fit import load_pictures, model_and_recipe, resolve
 from recipes.folds import fold_data, held_out, learnable, train_fold
 from recipes.preset import Recipe
 from recipes.run import write_whole
@@ -74,6 +74,7 @@ def cross_validate(
         RequestError: a name or setting that is not possible, or more folds than the rarest class has pictures.
         FailureError: a training that failed, or a file that cannot be written.
     """
+    model, recipe = model_and_recipe(model, recipe)
     settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     rival = None
     if against or against_recipe:

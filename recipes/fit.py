@@ -18,13 +18,13 @@ from recipes import workers
 from recipes.data import Data
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.picture import Resize
-from recipes.preset import DataSettings, Model, Recipe, load_recipe
+from recipes.preset import DataSettings, Model, Recipe, list_recipes, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free
 from recipes.tasks import check_task, figures
 from recipes.tensorboard import require_tensorboard
 from recipes.workers import LostWorkerError, Team
-from zoo import get_card
+from zoo import get_card, list_models
 from zoo.errors import FailureError, RequestError
 from zoo.registry import check_options
 
@@ -68,7 +68,7 @@ def fit(
     """Trains a model from scratch and leaves a run folder.
 
     Args:
-        model: a name from the registry; the recipe's own model if None.
+        model: a name from the registry, or a recipe that names its own; the recipe's own model if None.
         data: a source, see `recipes.data.load`.
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
@@ -230,6 +230,7 @@ def resolve(
         RequestError: as `fit`; it takes no more than reading the registry and a TOML file to know.
     """
     recipes.data.check_source(data)
+    model, recipe = model_and_recipe(model, recipe)
     if recipe is None:
         recipe = "digits" if data == "digits" else "default"
     if not isinstance(recipe, Recipe):
@@ -249,6 +250,23 @@ def resolve(
             "versions": versions(),
         }
     )
+
+
+def model_and_recipe(
+    model: str | Model | None, recipe: str | Path | Recipe | None
+) -> tuple[str | Model | None, str | Path | Recipe | None]:
+    """What was named where a model is expected may be a recipe that names its model: a file, or a preset.
+
+    Raises:
+        RequestError: a second recipe is named beside it.
+    """
+    if not isinstance(model, str) or not (
+        model.endswith(".toml") or (model in list_recipes() and model not in list_models())
+    ):
+        return model, recipe
+    if recipe is not None:
+        raise RequestError(f"{model} is a recipe, and so is {recipe}: name one of them.")
+    return None, model
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from recipes.augment import Augment
 from recipes.data.picture import Resize
 from recipes.data.sources import NAMED
 from zoo.errors import RequestError, unknown
+from zoo.heads import HEADS
 
 PRESETS = files("recipes") / "presets"
 
@@ -35,10 +36,17 @@ class Model(_Settings):
     name: str
     input_shape: tuple[int, int, int] | None = None
     pooling: str | None = None
-    hidden: tuple[int, ...] | None = None
-    dropout: float | None = None
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     weights: str | None = None
     options: dict[str, Any] = {}
+
+    @field_validator("pooling")
+    @classmethod
+    def _is_a_head(cls, pooling: str | None) -> str | None:
+        if pooling is not None and pooling not in HEADS:
+            raise unknown("pooling", pooling, HEADS)
+        return pooling
 
     @field_validator("weights")
     @classmethod
@@ -215,12 +223,12 @@ def load_recipe(
     settings = _parse(text, str(name_or_file))
     for override in overrides:
         _override(settings, override)
-    if isinstance(settings.get("augment"), str):
-        settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
     return _validated(settings, str(name_or_file))
 
 
 def _validated(settings: dict[str, Any], name: str) -> Recipe:
+    if isinstance(settings.get("augment"), str):
+        settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
@@ -277,6 +285,8 @@ def _override(settings: dict[str, Any], override: str) -> None:
         if isinstance(settings.get(table), str):  # a named preset becomes the table that it names
             settings[table] = _parse(_text(table, settings[table]), settings[table])
         settings = settings.setdefault(table, {})
+        if not isinstance(settings, dict):
+            raise RequestError(f"{key.strip()} is not possible: {table} is a value, it has no settings of its own.")
     try:
         settings[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

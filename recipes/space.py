@@ -13,7 +13,8 @@ from zoo.errors import RequestError, unknown
 if TYPE_CHECKING:
     import optuna
 
-Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
+Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+FIXED = ("about", "data", "finetune", "seed", "versions")  # of a recipe; a search has no say in them
 
 
 class Range(BaseModel):
@@ -40,6 +41,12 @@ class Range(BaseModel):
         if self.log and (self.step is not None or self.low <= 0):
             raise ValueError("log needs low above 0, and no step")
         return self
+
+    @property
+    def samples(self) -> list[int | float]:
+        """The ends, and a value between them that is whole only if all are."""
+        between = self.low if self.is_whole else self.low + (self.step or 0.381966 * (self.high - self.low))
+        return [self.low, self.high, min(between, self.high)]
 
     @property
     def is_whole(self) -> bool:
@@ -84,8 +91,8 @@ class Space(BaseModel):
         return place
 
     def corners(self) -> list[list[str]]:
-        """Settings with which every value that is named occurs once."""
-        named = {key: v if isinstance(v, list) else [v.low, v.high] for key, v in self.space.items()}
+        """Settings with which every value that is named occurs once, and of every range one between its ends."""
+        named = {key: v if isinstance(v, list) else v.samples for key, v in self.space.items()}
         most = max(len(values) for values in named.values())
         return [[setting(key, values[min(i, len(values) - 1)]) for key, values in named.items()] for i in range(most)]
 

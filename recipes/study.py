@@ -1,6 +1,7 @@
 """A study: the folder of a search, its trials in Optuna's journal, and who is working on them."""
 
 import contextlib
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class Search(BaseModel):
     seed: int = 0
     storage: str | None = None
 
+    @property
+    def question(self) -> dict[str, Any]:
+        """What all who work on one study must agree on; where they keep the pictures and the journal is their own."""
+        asked = self.model_dump(mode="json", exclude={"storage"})
+        asked["recipe"]["data"].pop("source")
+        return asked
+
 
 @dataclass(frozen=True)
 class Study:
@@ -75,7 +83,7 @@ class Study:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RequestError(f"{path} holds something that is not a study; choose another folder.")
         try:
-            (path / "workers").mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RequestError(f"{path} cannot be written: {error.strerror}.") from None
         text = tomli_w.dumps(search.model_dump(mode="json", exclude_none=True))
@@ -93,42 +101,67 @@ class Study:
     def search(self) -> Search:
         return Search.model_validate(read_preset("study", str(self.path / "study.toml")))
 
-    def trials(self, sampler: "optuna.samplers.BaseSampler | None" = None) -> "optuna.Study":
-        """Optuna's study, with a pruner and, if it is to draw, a sampler."""
-        optuna = import_optuna()
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    @property
+    def journal(self) -> Path:
+        return Path(self.search.storage or self.path / "journal.log")
 
-        search = self.search
-        file = str(search.storage or self.path / "journal.log")
-        storage = optuna.storages.JournalStorage(JournalFileBackend(file, JournalFileOpenLock(file)))
+    @property
+    def _locks(self) -> Path:
+        """Beside the journal: whoever can reach it sees who else is working on it."""
+        folder = self.journal.with_suffix(".locks")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def join(self) -> None:
+        """Makes the journal ready to be read and written.
+
+        Raises:
+            RequestError: it cannot be written, or is of a search for something else.
+        """
+        try:
+            with self.one_at_a_time():
+                _mend(self.journal)
+                trials, search = self.trials(), self.search
+                if (asked := trials.user_attrs.get("question")) is None:
+                    trials.set_user_attr("question", json.dumps(search.question, sort_keys=True))
+                elif asked != json.dumps(search.question, sort_keys=True):
+                    raise RequestError(f"{self.journal} is the journal of another search; name another file.")
+        except OSError as error:
+            raise RequestError(f"{self.journal} cannot be written: {error.strerror}.") from None
+
+    def trials(self) -> "optuna.Study":
+        """Optuna's study, with a pruner."""
+        optuna = import_optuna()
+        from optuna.storages.journal import JournalFileBackend
+
+        search, file = self.search, self.journal
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file), _JournalLock(file)))
         directions = ["maximize"] + ["minimize"] * bool(search.cost)
         return optuna.create_study(
             storage=storage,
             study_name="zoo",
             directions=directions,
             load_if_exists=True,
-            sampler=sampler,
             pruner=_pruner(search),
         )
 
     @contextlib.contextmanager
     def one_at_a_time(self) -> Iterator[None]:
         """Workers count and draw trials in turn."""
-        with FileLock(self.path / "draw.lock"):
+        with FileLock(self._locks / "draw.lock"):
             yield
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[str]:
         """A name for this process; that it lives is seen by a lock, which the system lifts however it ends."""
         name = uuid.uuid4().hex
-        lock = FileLock(self.path / "workers" / f"{name}.lock")
-        with lock:
+        file = self._locks / f"{name}.lock"
+        with FileLock(file):
             yield name
-        lock_file = self.path / "workers" / f"{name}.lock"
-        lock_file.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
     def is_alive(self, worker: str) -> bool:
-        file = self.path / "workers" / f"{worker}.lock"
+        file = self._locks / f"{worker}.lock"
         if not file.exists():
             return False
         try:
@@ -136,6 +169,32 @@ class Study:
         except Timeout:
             return True
         return False
+
+
+class _JournalLock:
+    """Keeps writers of a journal apart. Unlike Optuna's own locks it does not outlive a process that is killed."""
+
+    def __init__(self, journal: Path) -> None:
+        self._lock = FileLock(journal.with_name(f"{journal.name}.lock"))
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _mend(journal: Path) -> None:
+    """Cuts off a line that whoever wrote it did not live to end; nothing could be read behind it."""
+    lock = _JournalLock(journal)
+    lock.acquire()
+    try:
+        with open(journal, "ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def import_optuna() -> Any:
@@ -174,12 +233,14 @@ def _pruner(search: Search) -> "optuna.pruners.BasePruner":
 
 
 def rows_of(trials: "Sequence[optuna.trial.FrozenTrial]") -> list[dict[str, Any]]:
-    """A row for every trial, as JSON types: number, state, score (mean of the folds), spread, costs, settings."""
+    """A row for every trial, as JSON types: number, state, score (mean of the folds), what it measures,
+    spread, costs, settings."""
     return [
         {
             "number": trial.number,
             "state": state_of(trial),
             "score": trial.values[0] if trial.values else trial.user_attrs.get("so_far"),
+            "measure": trial.user_attrs.get("measure"),
             "spread": trial.user_attrs.get("spread"),
             "folds": trial.user_attrs.get("folds", []),
             **{cost: trial.user_attrs.get(cost) for cost in COSTS},
@@ -195,4 +256,5 @@ def rows_of(trials: "Sequence[optuna.trial.FrozenTrial]") -> list[dict[str, Any]
 
 def state_of(trial: "optuna.trial.FrozenTrial") -> str:
     """complete, pruned, running, waiting; skipped (it would cost too much), failed, or stopped (done again later)."""
-    return trial.user_attrs.get("ended", trial.state.name.lower())
+    state = trial.state
+    return trial.user_attrs.get("ended", state.name.lower()) if state.is_finished() else state.name.lower()

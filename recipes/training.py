@@ -99,6 +99,13 @@ def batch_size_of(recipe: Recipe, train: Split) -> int:
 
 def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     """The recipe's model with new weights, ready to train on `data`."""
+    model = new_model(recipe, data)
+    compile_model(model, recipe, data)
+    return model
+
+
+def new_model(recipe: Recipe, data: Data) -> keras.Model:
+    """The recipe's model for the kind of answers that `data` has."""
     chosen = recipe.model
     with _policy(recipe.precision):
         model = create_model(
@@ -114,7 +121,6 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
         )
     if data.task == "regression":
         model = in_units(model, data)
-    compile_model(model, recipe, data)
     return model
 
 

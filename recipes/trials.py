@@ -1,6 +1,7 @@
-"""The trials of a study: each is drawn, weighed, trained fold by fold, and told to Optuna."""
+"""What a worker of a search does: takes a trial that is its own, trains it on every fold, and tells how it ended."""
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from recipes.fit import load_pictures
 from recipes.folds import fold_data, held_out, learnable, train_fold
 from recipes.preset import Recipe, with_overrides
 from recipes.quiet import import_keras
+from recipes.space import FIXED
 from recipes.study import Search, Study, import_optuna, rows_of, sampler_of, state_of
 from recipes.tasks import TASKS
 from zoo import get_card
@@ -42,6 +44,15 @@ def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = Non
     return recipe
 
 
+def check_space(search: Search) -> None:
+    """Raises a `RequestError` unless all that the space may draw is what a recipe, and the model, can have."""
+    for key in search.space.space:
+        if key.split(".")[0] in FIXED:
+            raise RequestError(f"{key} is not searched: {', '.join(FIXED)} are the same for every trial.")
+    for corner in search.space.corners():
+        trial_recipe(search, corner)
+
+
 def work(
     path: Path, trials: int | None, until: float | None, *, threads: int | None = None, quiet: bool = False
 ) -> None:
@@ -53,8 +64,10 @@ def work(
         until: seconds since 1970.
         threads: of TensorFlow; its own choice if None.
         quiet: no line a trial on stderr.
+
+    Raises:
+        FailureError: the limits leave no candidate, or the pictures cannot be prepared.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_keras()
     if threads:
         import tensorflow as tf
@@ -63,11 +76,10 @@ def work(
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     study = Study.open(path)
     search = study.search
-    pictures = load_pictures(search.recipe, None, quiet=True)
-    folds = _Folds(pictures, search)
+    folds = _Folds(load_pictures(search.recipe, None, quiet=True), search)
     with study.worker() as name:
         skipped = 0
-        while until is None or time.time() < until:
+        while not _is_over(until):
             with study.one_at_a_time():
                 drawn = _next(study, search, name, trials)
             if drawn is None:
@@ -78,6 +90,23 @@ def work(
                 raise FailureError(f"{skipped} candidates in a row cost more than the limits allow: {search.limits}.")
             if not quiet:
                 _say(drawn.trials.trials[drawn.trial.number], trials)
+
+
+def work_apart(path: Path, trials: int | None, until: float | None, *, threads: int, quiet: bool) -> None:
+    """As `work`, for a process of its own: an error is one line and exit code 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        work(path, trials, until, threads=threads, quiet=quiet)
+    except (RequestError, FailureError) as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _is_over(until: float | None) -> bool:
+    """Whether it is time, or whoever started this process is gone."""
+    starter = multiprocessing.parent_process()
+    return (until is not None and time.time() >= until) or (starter is not None and not starter.is_alive())
 
 
 class _Folds:
@@ -122,11 +151,15 @@ def _next(study: Study, search: Search, worker: str, wanted: int | None) -> _Dra
 
 
 def _put_off(trials: "optuna.Study", trial: "optuna.trial.FrozenTrial | optuna.Trial") -> None:
-    """Ends a trial that nobody is working on and has the same done again, first of all, under its seed."""
+    """Ends a trial that nobody is working on and has the same done again, first of all, under its seed.
+
+    A worker may die in here, too: whether the other has been asked for is seen by its `again`.
+    """
     optuna = import_optuna()
     trials._storage.set_trial_user_attr(trial._trial_id, "ended", "stopped")
-    again = {"seed": trial.user_attrs["seed"]} if "seed" in trial.user_attrs else {}
-    trials.enqueue_trial(trial.params, user_attrs=again)
+    if all(other.user_attrs.get("again") != trial.number for other in trials.get_trials(deepcopy=False)):
+        seed = {"seed": trial.user_attrs["seed"]} if "seed" in trial.user_attrs else {}
+        trials.enqueue_trial(trial.params, user_attrs={"again": trial.number, **seed})
     trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
@@ -139,6 +172,7 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
     optuna = import_optuna()
     trial, states = drawn.trial, optuna.trial.TrialState
     task, scores, merits, training = TASKS[folds.pictures.task], [], [], 0.0
+    trial.set_user_attr("measure", task.score)
     try:
         recipe = trial_recipe(search, drawn.settings, trial.user_attrs["seed"])
         costs = _costs(recipe, folds.pictures, search)
@@ -150,9 +184,10 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
         if over:
             return _tell(drawn, states.PRUNED, "skipped", over[0])
         for number in range(folds.count):
-            began = time.perf_counter()
+            fold = folds[number]
             watcher = _watcher(trial, task, number * recipe.epochs, merits, until, prune=not search.cost)
-            score, _ = train_fold(recipe, folds[number], watchers=[watcher])
+            began = time.perf_counter()
+            score, _ = train_fold(recipe, fold, watchers=[watcher])
             training += time.perf_counter() - began
             scores.append(score)
             merits.append(watcher.best)
@@ -165,6 +200,7 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
         _put_off(drawn.trials, trial)
         raise
     except optuna.TrialPruned:
+        trial.set_user_attr("seconds_training", training + time.perf_counter() - began)
         return _tell(drawn, states.PRUNED, "pruned", "behind the others")
     except (RequestError, FailureError) as error:
         return _tell(drawn, states.FAIL, "failed", str(error))
@@ -196,28 +232,30 @@ def _watcher(trial: Any, task: Any, steps: int, merits: list[float], until: floa
                 if trial.should_prune():
                     trial.set_user_attr("so_far", float(np.mean([*merits, merit])))
                     raise import_optuna().TrialPruned
-            if until is not None and time.time() >= until:
+            if _is_over(until):
                 raise _OutOfTimeError
 
     return Watcher()
 
 
 def _costs(recipe: Recipe, pictures: "Data", search: Search) -> dict[str, float]:
-    """What a model costs before it is trained. The int8 size is that of its weights: one byte each, four a bias or
-    a scale."""
-    from recipes.training import compiled_model
+    """What a model costs before it is trained. The int8 size is that of its weights: one byte each, and eight for each
+    number of a bias or a normalisation, which become biases and scales of four bytes."""
+    keras = import_keras()
+    from recipes.training import new_model
     from zoo.anatomy import dissect
 
-    model = compiled_model(recipe, pictures)
+    timed = search.cost == "latency_ms" or "latency_ms" in search.limits
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
+    with contextlib.nullcontext() if timed else keras.StatelessScope(initialize_variables=False):  # drawing takes time
+        model = new_model(recipe, pictures)
     single = sum(weight.shape[0] for weight in model.weights if len(weight.shape) == 1)
     costs = {
         "parameters": model.count_params(),
         "macs": dissect(model).macs,
         "int8_bytes": model.count_params() - single + 8 * single,
     }
-    if search.cost == "latency_ms" or "latency_ms" in search.limits:
-        costs["latency_ms"] = _latency(model, pictures)
-    return costs
+    return costs | ({"latency_ms": _latency(model, pictures)} if timed else {})
 
 
 def _latency(model: "keras.Model", pictures: "Data") -> float:

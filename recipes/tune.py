@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+from filelock import FileLock
 
 from recipes.data.picture import Resize
-from recipes.fit import fit, resolve
-from recipes.preset import About, Recipe, load_recipe
-from recipes.run import write_whole
+from recipes.fit import fit, resolve, resume
+from recipes.preset import About, Recipe
+from recipes.run import Run, write_whole
 from recipes.space import Space, load_space
 from recipes.study import COSTS, Search, Study, import_optuna, rows_of
-from recipes.trials import trial_recipe, work
+from recipes.study_progress import shown_live
+from recipes.trials import check_space, trial_recipe, work, work_apart
 from zoo.errors import FailureError, RequestError, unknown
 
 
@@ -83,7 +86,8 @@ def tune(
         cost: of `recipes.study.COSTS`, to be small, as a second objective.
         limits: the most of each cost; what costs more is skipped before it is trained.
         seed: another seed draws other trials and folds.
-        storage: a journal that several machines can reach; a file in the study's folder if None.
+        storage: a journal that several machines can reach, each with the same command and a folder of its own; a file
+            in the study's folder if None.
         quiet: no progress on stderr.
 
     Raises:
@@ -110,20 +114,21 @@ def tune(
         cost=cost,
         limits=dict(limits or {}),
         seed=seed,
-        storage=storage,
+        storage=str(Path(storage).absolute()) if storage else None,
     )
-    for corner in space.corners():
-        trial_recipe(search, corner)
+    check_space(search)
     if sampler == "grid":
         size = int(np.prod([len(values) for values in space.grid().values()]))
         trials = min(trials or size, size)
     study = Study.create(Path(out), search)
+    study.join()
     _begin_with_the_recipe(study, search)
     until = time.time() + seconds if seconds is not None else None
-    if workers == 1:
-        work(study.path, trials, until, quiet=quiet)
-    else:
-        _work_together(study, workers, trials, until, quiet)
+    with shown_live(study, trials, until, quiet=quiet) as live:
+        if workers == 1:
+            work(study.path, trials, until, quiet=quiet or live)
+        else:
+            _work_together(study, workers, trials, until, quiet or live)
     return _end(study, search, quiet=quiet)
 
 
@@ -154,7 +159,8 @@ def _work_together(study: Study, workers: int, trials: int | None, until: float 
     context = multiprocessing.get_context("spawn")
     given = (study.path, trials, until)
     processes = [
-        context.Process(target=work, args=given, kwargs={"threads": threads, "quiet": quiet}) for _ in range(workers)
+        context.Process(target=work_apart, args=given, kwargs={"threads": threads, "quiet": quiet})
+        for _ in range(workers)
     ]
     for process in processes:
         process.start()
@@ -182,24 +188,26 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
     spread = "" if best["spread"] is None else f" +- {best['spread']:.4f}"
     about = About(
         summary=f"Found by a search of {len(rows):,} trials for {search.recipe.model.name}.",
-        reaches=f"Mean score of {search.folds} folds: {best['score']:.4f}{spread}.",
+        reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds.",
     )
     winner = trial_recipe(search, best["settings"]).model_copy(update={"about": about, "data": None})
     text = tomli_w.dumps(winner.model_dump(mode="json", exclude_none=True))
-    write_whole(study.path / "best.toml", lambda aside: aside.write_text(text, "utf-8"))
-    fitted = fit(
-        None,
-        data=search.recipe.data.source,
-        out=study.path / "best",
-        recipe=load_recipe(study.path / "best.toml"),
-        resize=search.recipe.data.resize,
-        skip_bad=search.recipe.data.skip_bad,
-        overwrite=(study.path / "best").exists(),
-        quiet=quiet,
-    )
-    tuned = Tuned(str(study.path), rows, best, front, fitted.metrics)
-    write_report(study, search, tuned)
+    with FileLock(study.path / ".end.lock"):  # the same command may have been given twice
+        write_whole(study.path / "best.toml", lambda aside: aside.write_text(text, "utf-8"))
+        metrics = _train_winner(Run(study.path / "best"), winner, search, quiet=quiet)
+        tuned = Tuned(str(study.path), rows, best, front, metrics)
+        write_report(study, search, tuned)
     return tuned
+
+
+def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> dict[str, Any]:
+    """The winner's figures on the test pictures; a training of it that is there is gone on with."""
+    data = search.recipe.data
+    settings = {"data": data.source, "recipe": winner, "resize": data.resize, "skip_bad": data.skip_bad}
+    if run.is_run and run.recipe == resolve(None, **settings):
+        return run.metrics or resume(run, quiet=quiet).metrics
+    shutil.rmtree(run.path, ignore_errors=True)
+    return fit(None, out=run.path, quiet=quiet, **settings).metrics
 
 
 def show(path: Path) -> list[dict[str, Any]]:

@@ -112,7 +112,10 @@ def test_a_search_that_is_killed_loses_nothing_and_counts_nothing_twice(tmp_path
 
 @pytest.mark.slow
 def test_two_workers_share_a_study(tmp_path):
-    assert main(command(tmp_path, "--trials", "4", "--workers", "2", "--pruner", "none", "--cost", "macs")) == 0
+    assert (
+        main(command(tmp_path, "--trials", "4", "--workers", "2", "--pruner", "none", "--objective", "accuracy,macs"))
+        == 0
+    )
     study = Study.open(tmp_path / "study")
     rows = recipes.tune.show(study.path)
     assert [row["state"] for row in rows] == ["complete"] * 4
