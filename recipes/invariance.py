@@ -109,12 +109,12 @@ class _Measure:
 
     def _under(self, matrices: tf.Tensor) -> np.ndarray:
         """Scores (N, classes) of all pictures under one matrix, or each under its own."""
-        count = len(self._labels)
         if np.array_equal(matrices, np.eye(2, 3)[None]):
             return self._plain
-        each = tf.broadcast_to(matrices, (count, 2, 3))
-        parts = zip(self._batches, tf.split(each, [len(batch) for batch in self._batches]), strict=True)
-        return np.concatenate([self._scores(warp(batch, part, fill=self._fill)).numpy() for batch, part in parts])
+        sizes = [len(batch) for batch in self._batches]
+        parts = [matrices] * len(sizes) if len(matrices) == 1 else tf.split(matrices, sizes)
+        pairs = zip(self._batches, parts, strict=True)
+        return np.concatenate([self._scores(warp(batch, part, fill=self._fill)).numpy() for batch, part in pairs])
 
 
 def _mean(values: np.ndarray, accuracy: np.ndarray) -> float:

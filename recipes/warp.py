@@ -26,8 +26,8 @@ def warp(
 
     Args:
         images: uint8 or float (B, H, W, C); H, W and C must be known when the function is traced.
-        matrices: float32 (B, 2, 3); they take the homogeneous pixel (x, y, 1) of the result to the pixel of the
-            picture that is seen there. The centre of the first pixel is (0, 0).
+        matrices: float32 (B, 2, 3), or (1, 2, 3) for all; they take the homogeneous pixel (x, y, 1) of the result to
+            the pixel of the picture that is seen there. The centre of the first pixel is (0, 0).
         fill: what lies outside: `constant`, `edge`, `reflect` (d c b a | a b c d | d c b a) or `wrap`.
         value: the constant.
         interpolation: `nearest`, `bilinear` or `bicubic` (Keys 1981, a = -1/2).

@@ -151,6 +151,14 @@ def test_a_picture_does_not_see_its_neighbours_in_the_batch():
         assert np.array_equal(together, alone)
 
 
+@pytest.mark.parametrize("value", [0.0, 200.0])
+def test_one_matrix_may_stand_for_all(value):
+    images = pictures((3, 12, 5, 4))
+    one = affine_matrices(angle=20.0, shift_x=2.5, height=12, width=5)
+    for_all, for_each = (warp(images, matrices, value=value) for matrices in (one, tf.repeat(one, 3, axis=0)))
+    assert np.array_equal(for_all, for_each)
+
+
 def test_every_other_pixel_type_is_kept():
     for dtype in (tf.float16, tf.int32):
         images = tf.cast(pictures((2, 8, 8, 3)), dtype)
