@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import time
+from dataclasses import replace
 from statistics import median
 
 import keras
@@ -39,8 +40,9 @@ def main():
 def measure(name, pictures, turns):
     recipe = resolve(name, "digits", "digits", ["augment=none", "epochs=1000", "optimizer.ema=0.0"])
     data = recipes.data.load("digits", image_shape=recipe.data.image_shape, quiet=True)
-    train = data.train[:pictures]
-    steps = steps_per_epoch(train, recipe)
+    # Models are compiled for just this epoch: how many steps run at once must divide its steps.
+    data = replace(data, train=data.train[:pictures])
+    train, steps = data.train, steps_per_epoch(data.train, recipe)
 
     def plain(at_once, xla):
         model = compiled_model(recipe, data)
