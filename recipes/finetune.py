@@ -74,18 +74,20 @@ def finetune(
         recipe = choose(len(pictures.train), len(pictures.class_names))
         notes = (f"recipe {recipe}, for {len(pictures.train):,} training pictures; --recipe chooses another.",)
         settings = _resolve(opened, data, recipe, overrides, resize, skip_bad=skip_bad, keep=keep_old_classes)
+    settings = settings.in_epochs(len(pictures.train))
     network = _start(opened, settings, pictures)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_data(pictures)
         network.save(run.path / "checkpoints" / "start.keras")
         run.write_recipe(settings)
+        run.write_data(pictures)
         return _train(run, settings, network, pictures, notes, quiet=quiet)
 
 
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
     pictures = load_pictures(run.recipe, run.split_table, quiet=quiet)
+    run.write_data(pictures)  # it may have been killed before it had
     network = load_keras_file(run.path / "checkpoints" / "start.keras")
     return _train(run, run.recipe, network, pictures, (), quiet=quiet)
 
@@ -141,8 +143,10 @@ def _resolve(
 
 
 def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
-    keras = import_keras()
-    keras.utils.set_random_seed(settings.seed)
+    import_keras()
+    from recipes.training import seed_all
+
+    seed_all(settings)
     check_task(settings, pictures)
     network = build(source, settings.model, len(pictures.class_names), TASKS[pictures.task].activation)
     if pictures.task == "regression":

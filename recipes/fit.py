@@ -94,11 +94,11 @@ def fit(
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
     _lead(team, Path(out), settings, None)
-    pictures, network = _prepare(settings, None, team, quiet=quiet)
+    settings, pictures, network = _prepare(settings, None, team, quiet=quiet)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_data(pictures)
         run.write_recipe(settings)
+        run.write_data(pictures)
         return _train(run, settings, network, pictures, team, quiet=quiet)
 
 
@@ -118,6 +118,7 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
             locked.enter_context(run.lock())
             if run.metrics:
                 raise RequestError(f"{run.path} is finished; nothing is left to resume.")
+            run.remove_half_written()
             settings = run.recipe
             if settings.finetune:
                 workers.check_alone("fine-tuning")
@@ -126,7 +127,8 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
 
             return go_on(run, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
-        pictures, network = _prepare(settings, run.split_table, team, quiet=quiet)
+        settings, pictures, network = _prepare(settings, run.split_table, team, quiet=quiet)
+        run.write_data(pictures)  # it may have been killed before it had
         return _train(run, settings, network, pictures, team, quiet=quiet)
 
 
@@ -148,16 +150,19 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:
             table.write_text(task["split_table"], "utf-8")
-        pictures, network = _prepare(settings, table, team, quiet=True)
+        settings, pictures, network = _prepare(settings, table, team, quiet=True)
     return _train(run, settings, network, pictures, team, quiet=quiet)
 
 
-def _prepare(settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool) -> tuple[Data, "keras.Model"]:
+def _prepare(
+    settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool
+) -> tuple[Recipe, Data, "keras.Model"]:
     with team.together():
         pictures = load_pictures(settings, split_table, quiet=quiet)
+        settings = settings.in_epochs(len(pictures.train))
         network = _build(settings, pictures, team)
     team.check_same("set of pictures", _digest(pictures))
-    return pictures, network
+    return settings, pictures, network
 
 
 def _digest(pictures: Data) -> int:
@@ -182,12 +187,11 @@ def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) ->
 
 
 def _build(settings: Recipe, pictures: Data, team: Team) -> "keras.Model":
-    keras = import_keras()
     from recipes.replicas import check_shares
-    from recipes.training import compiled_model
+    from recipes.training import compiled_model, seed_all
 
     check_shares(settings, pictures, team)
-    keras.utils.set_random_seed(settings.seed)
+    seed_all(settings)
     return compiled_model(settings, pictures)
 
 

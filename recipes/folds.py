@@ -71,10 +71,11 @@ def train_fold(
     import keras
 
     from recipes.loop import train
-    from recipes.training import compiled_model
+    from recipes.training import compiled_model, seed_all
 
     keras.backend.clear_session()
-    keras.utils.set_random_seed(recipe.seed)
+    seed_all(recipe)
+    recipe = recipe.in_epochs(len(data.train))
     model = compiled_model(recipe, data)
     train(model, data, recipe, None, quiet=True, watchers=watchers)
     scores = model.predict(data.test.batches(EVALUATION_BATCH), verbose=0)

@@ -1,5 +1,6 @@
 """Recipes: settings of a training in TOML, validated, with a name for every default."""
 
+import math
 import tomllib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
@@ -140,18 +141,27 @@ class FineTune(_Settings):
 
 
 class Recipe(_Settings):
-    """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved."""
+    """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved.
+
+    Attributes:
+        steps: batches to learn from, in place of `epochs`: as many whole epochs as it takes.
+        early_stopping: epochs without improvement to wait for; 0 to train to the end.
+        deterministic: operations that give the same bits on a GPU too, more slowly; on a CPU all do. It holds for the
+            rest of the process.
+    """
 
     about: About = About()
     model: Model | None = None
     data: DataSettings | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    steps: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weight: Literal["none", "balanced"] = "none"
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs without improvement to wait for; 0: to the end
+    early_stopping: Annotated[int, Field(ge=0)] = 0
+    deterministic: bool = False
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
@@ -162,6 +172,13 @@ class Recipe(_Settings):
     def soft_labels(self) -> bool:
         """Whether a label is a share of every class, not a number."""
         return self.augment.mixes or self.label_smoothing > 0
+
+    def in_epochs(self, pictures: int) -> "Recipe":
+        """This recipe for so many training pictures, with `epochs` in place of `steps`."""
+        if self.steps is None:
+            return self
+        epoch = math.ceil(pictures / min(self.batch_size, pictures))
+        return self.model_copy(update={"epochs": math.ceil(self.steps / epoch), "steps": None})
 
 
 def list_recipes() -> list[str]:

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import keras
 
     from recipes.data import Data
+
+_ASIDE = re.compile(r"\.\d+-.+")  # files that are being written, or were when their process was killed
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,13 @@ class Run:
     def save_model(self, model: "keras.Model") -> None:
         write_whole(self.path / "model.keras", lambda aside: model.save(aside))
 
+    def remove_half_written(self) -> None:
+        """What a killed process left aside; for the holder of the lock."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for file in folder.iterdir():
+                if _ASIDE.fullmatch(file.name):
+                    file.unlink()
+
     def remove_checkpoints(self) -> None:
         """What only an unfinished training needs."""
         for file in (self.path / "checkpoints").iterdir():
@@ -177,13 +187,21 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if (path / "recipe.toml").is_file():
         if not overwrite:
             raise RequestError(f"{path} already holds a run; choose another folder, or --overwrite to replace it.")
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(path.iterdir()) and not _never_began(path):
         raise RequestError(f"{path} holds something that is not a run; choose another folder.")
     elif path.exists() and not path.is_dir():
         raise RequestError(f"{path} is a file; choose a folder.")
     standing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not os.access(standing, os.W_OK | os.X_OK):
         raise RequestError(f"{path} cannot be written: no permission in {standing}.")
+
+
+def _never_began(path: Path) -> bool:
+    """Whether a folder is that of a run which was killed before its recipe was written."""
+    names = {entry.name for entry in path.iterdir()}
+    return ".lock" in names and all(
+        name in (".lock", "checkpoints", "tensorboard") or _ASIDE.fullmatch(name) for name in names
+    )
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -194,7 +212,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         FailureError: no space, or no permission; `path` is as it was.
     """
-    aside = path.with_name(f".{os.getpid()}-{path.name}")  # the ending stays: writers look at it
+    aside = path.with_name(f".{os.getpid()}-{path.name}")  # as `_ASIDE`; the ending stays: writers look at it
     try:
         write(aside)
         with open(aside, "rb+") as written:

@@ -97,6 +97,13 @@ def batch_size_of(recipe: Recipe, train: Split) -> int:
     return min(recipe.batch_size, len(train))
 
 
+def seed_all(recipe: Recipe) -> None:
+    """Seeds what draws the first weights, and has operations keep to one order if the recipe asks for it."""
+    keras.utils.set_random_seed(recipe.seed)
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
 def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
     """The recipe's model with new weights, ready to train on `data`."""
     model = new_model(recipe, data)

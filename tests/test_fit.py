@@ -49,7 +49,7 @@ def test_the_kept_model_has_the_accuracy_that_is_written(digits_run):
 
 
 def test_two_runs_of_one_recipe_have_bit_identical_weights(tmp_path, prepared_data_folder):
-    settings = ["epochs=1", "augment=digits"]
+    settings = ["steps=50", "augment=digits"]
     first, second = (
         fit("lenet5", data="digits", out=tmp_path / name, recipe="quick", overrides=settings, quiet=True).run
         for name in ("first", "second")
@@ -172,6 +172,23 @@ def test_a_run_is_never_mixed_with_what_is_in_the_folder(digits_run, tmp_path):
     with pytest.raises(RequestError, match="not a run"):
         Run.create(tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_that_was_killed_before_it_began_leaves_its_folder_free(tmp_path):
+    run = Run.create(tmp_path / "run")
+    with run.lock():
+        (run.path / ".123-recipe.toml").write_text("epo")
+    assert Run.create(run.path) == run
+    (run.path / "thesis.txt").write_text("mine")
+    with pytest.raises(RequestError, match="not a run"):
+        Run.create(run.path)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (55, 1), (56, 2), (550, 10)])
+def test_steps_are_as_many_whole_epochs_as_it_takes(steps, epochs):
+    recipe = load_recipe("quick", [f"steps={steps}", "batch_size=64"]).in_epochs(3_500)
+    assert (recipe.epochs, recipe.steps) == (epochs, None)
+    assert recipe.in_epochs(10) is recipe
 
 
 def test_overwriting_replaces_the_whole_run(tmp_path):

@@ -83,6 +83,14 @@ def _with_stop(callback):
     return callback
 
 
+def test_killed_before_it_wrote_what_its_data_are_it_still_goes_on(uninterrupted, tmp_path):
+    run = Run.create(tmp_path / "run")
+    run.write_recipe(uninterrupted.recipe)
+    (run.path / ".123-labels.txt").write_text("0\n1")
+    assert_same_ending(resume(run.path, quiet=True).run, uninterrupted)
+    assert not list(run.path.glob(".[0-9]*"))
+
+
 def test_a_finished_run_has_nothing_to_resume(uninterrupted):
     with pytest.raises(RequestError, match="finished"):
         resume(uninterrupted)
