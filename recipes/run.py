@@ -127,7 +127,10 @@ class Run:
         write_whole(self.path / name, lambda aside: aside.write_text(text, "utf-8"))
 
     def save_model(self, model: "keras.Model") -> None:
-        write_whole(self.path / "model.keras", lambda aside: model.save(aside))
+        """Keeps the model without its optimizer: with it the file would be three times as large, and plain Keras could
+        not load it where the schedule is one of this package."""
+        bare = type(model)(model.inputs, model.outputs, name=model.name)
+        write_whole(self.path / "model.keras", lambda aside: bare.save(aside))
 
     def remove_half_written(self) -> None:
         """What a killed process left aside; for the holder of the lock."""
@@ -234,6 +237,6 @@ def load_keras_file(path: Path) -> "keras.Model":
     keras = import_keras()
     register_layers()
     try:
-        return keras.models.load_model(path, safe_mode=True)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its config parser meets
         raise RequestError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 import tomllib
 
 import keras
@@ -56,6 +58,15 @@ def test_two_runs_of_one_recipe_have_bit_identical_weights(tmp_path, prepared_da
     )
     for one, other in zip(first.load_model().get_weights(), second.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_plain_keras_loads_the_model_whatever_it_was_trained_by(tmp_path, prepared_data_folder):
+    settings = ["steps=50", "schedule.name=one-cycle"]
+    run = fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True).run
+    program = f"import keras; print(keras.models.load_model({str(run.path / 'model.keras')!r}).count_params())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "61706", done.stderr
+    assert (run.path / "model.keras").stat().st_size < 1.5 * 4 * 61_706
 
 
 @pytest.fixture
