@@ -1,11 +1,12 @@
 """Kills trainings at random moments, goes on with them, and compares every ending with a training left alone.
 
-python benchmarks/resume.py --kills 20
+python benchmarks/resume.py --endings 20
 """
 
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,10 +39,28 @@ def same_ending(one, other):
     return texts and all(np.array_equal(mine, theirs) for mine, theirs in weights)
 
 
+def killed(arguments, out, moments, longest):
+    """A training that is killed at a random moment of the first `longest` seconds of its writing, every other one a
+    second time, and then gone on with to its end; how often it was killed."""
+    process, kills = start(*fit_command(arguments.model, out, arguments.epochs)), 0
+    for _ in range(moments.choice((1, 2))):
+        while not (out / "recipe.toml").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, longest))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        process = start("resume", out)
+    process.wait()
+    return kills
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lenet5")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--endings", type=int, default=20, help="how many killed trainings are compared")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
@@ -49,25 +68,19 @@ def main():
     moments, kills, endings, same = random.Random(arguments.seed), 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         alone = Path(folder, "alone")
-        start(*fit_command(arguments.model, alone, arguments.epochs)).wait()
-        while kills < arguments.kills:
-            out = Path(folder, f"run{endings}")
-            process = start(*fit_command(arguments.model, out, arguments.epochs))
-            while True:
-                while not (out / "recipe.toml").exists() and process.poll() is None:
-                    time.sleep(0.05)
-                time.sleep(moments.uniform(0, 15))
-                if process.poll() is not None:
-                    break
-                if kills < arguments.kills:
-                    process.kill()
-                    kills += 1
-                process.wait()
-                if not (out / "metrics.json").exists():
-                    process = start("resume", out)
-            endings += 1
-            same += same_ending(Run.open(out), Run.open(alone))
-            print(f"{kills} kills, {same} of {endings} endings the same", file=sys.stderr, flush=True)
+        process = start(*fit_command(arguments.model, alone, arguments.epochs))
+        while not (alone / "recipe.toml").exists():
+            time.sleep(0.01)
+        began = time.perf_counter()
+        process.wait()
+        longest = time.perf_counter() - began
+        while endings < arguments.endings:
+            out = Path(folder, "killed")
+            shutil.rmtree(out, ignore_errors=True)
+            if times := killed(arguments, out, moments, longest):
+                kills, endings = kills + times, endings + 1
+                same += same_ending(Run.open(out), Run.open(alone))
+                print(f"{kills} kills, {same} of {endings} endings the same", file=sys.stderr, flush=True)
     result = {"kills": kills, "endings": endings, "identical": same}
     print(json.dumps(result) if arguments.json else f"{kills} kills: {same} of {endings} endings identical")
     return int(same != endings)
