@@ -4,10 +4,13 @@ python docs/generate.py            # everything; builds every model once, minute
 python docs/generate.py lenet5     # the facts of some models, and all pages
 """
 
+import inspect
+import json
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
     from zoo import Anatomy
@@ -47,7 +50,7 @@ def pages() -> dict[str, str]:
     families = defaultdict(list)
     for card in cards:
         families[card.family].append(card)
-    texts = {"models.md": _overview(cards), "recipes.md": _recipes()}
+    texts = {"models.md": _overview(cards), "recipes.md": _recipes(), "settings.md": _settings()}
     for family, members in families.items():
         texts[f"models/{family}.md"] = _family_page(family, members)
     return texts
@@ -82,7 +85,8 @@ def _recipes() -> str:
     lines = [
         "# Recipes",
         "",
-        f"{COMMAND} `zoo recipes NAME` prints one with everything in it; `--set KEY=VALUE` changes it.",
+        f"{COMMAND} `zoo recipes NAME` prints one with everything in it; `--set KEY=VALUE` changes one of its "
+        "[settings](settings.md).",
         "",
     ]
     named = {name: load_recipe(name) for name in list_recipes()}
@@ -97,6 +101,50 @@ def _recipes() -> str:
         about = load_augmentation(name).about
         lines.append(f"| `{name}` | {about.summary} | {about.source} | {about.advice} |")
     return "\n".join(lines) + "\n"
+
+
+def _settings() -> str:
+    from recipes.augment import PARTS, Augment
+    from recipes.preset import FineTune, Model, Optimizer, Recipe, Schedule
+
+    lines = [
+        "# Settings of a recipe",
+        "",
+        f"{COMMAND} What stands before the last dot is a table in a recipe's TOML file; at the command line, all are "
+        "`--set optimizer.learning_rate=3e-4`. Below `augment`, a table is switched on by naming any setting of it: "
+        '`--set augment.blur.probability=0.5`; `augment = "natural"` takes a named [augmentation](recipes.md).',
+        "",
+    ]
+    tables = {"": Recipe, "model": Model, "optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
+    tables |= {f"augment.{name}": _table_in(Augment, name) for name in (*PARTS, "mixup", "cutmix")} | {
+        "finetune": FineTune
+    }
+    for table, kind in tables.items():
+        lines += [f"## {table or 'The recipe itself'}", "", "| setting | default | what it is |", "|---|---|---|"]
+        for name, field in kind.model_fields.items():
+            key = f"{table}.{name}".lstrip(".")
+            if not _table_in(kind, name) and key not in ("versions", "finetune.source"):  # a run's, not a recipe's
+                default = "needed" if field.is_required() else json.dumps(field.default)
+                lines.append(f"| `{key}` | {default.replace('null', 'none')} | {_meaning(kind, name)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _table_in(kind: type, name: str) -> type | None:
+    """The class of a setting that is a table of settings itself."""
+    annotation = kind.model_fields[name].annotation
+    kinds = [part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields")]
+    return kinds[0] if kinds else None
+
+
+def _meaning(kind: type, name: str) -> str:
+    """What the docstring of its class, or of one that this extends, says of a setting; else its choices."""
+    for one in kind.__mro__:
+        for names, said in re.findall(r"^ {4}([\w, ]+): (.+(?:\n {8}.+)*)", inspect.cleandoc(one.__doc__ or ""), re.M):
+            if name in names.split(", "):
+                return " ".join(said.split()).replace("|", "\\|")
+    annotation = kind.model_fields[name].annotation
+    return ", ".join(f"`{choice}`" for choice in get_args(annotation)) if get_origin(annotation) is Literal else ""
 
 
 def _weights(card: object) -> str:

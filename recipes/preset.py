@@ -32,7 +32,17 @@ class About(_Settings):
 
 
 class Model(_Settings):
-    """Which model is built; what is None is as on the model's card. `weights` are what `zoo.create_model` takes."""
+    """Which model is built; what is None is as on the model's card.
+
+    Attributes:
+        name: of `zoo list`.
+        input_shape: height, width and channels of the pictures.
+        pooling: the head: from feature maps to features.
+        hidden: units of the head's hidden layers.
+        dropout: share of the features that is dropped in training.
+        weights: what is begun with, as `zoo.create_model` takes it: `imagenet`, a run, or a file.
+        options: the architecture's own, see `zoo show NAME`.
+    """
 
     name: str
     input_shape: tuple[int, int, int] | None = None
@@ -80,6 +90,7 @@ class Optimizer(_Settings):
     """One of Keras' optimizers.
 
     Attributes:
+        learning_rate: at its highest.
         weight_decay: decoupled; leaves biases and normalisation alone.
         momentum: of `sgd`, in Nesterov's form.
         clipnorm: largest norm of all gradients together.
@@ -144,7 +155,13 @@ class Recipe(_Settings):
     """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved.
 
     Attributes:
+        epochs: how often every training picture is seen.
         steps: batches to learn from, in place of `epochs`: as many whole epochs as it takes.
+        batch_size: pictures a step.
+        seed: of the first weights, the order of the pictures, their augmentation and dropout.
+        label_smoothing: share of every label that is spread over all classes.
+        class_weight: `balanced` counts the pictures of rare classes more, so that all classes count the same.
+        precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
         deterministic: operations that give the same bits on a GPU too, more slowly; on a CPU all do. It holds for the
             rest of the process.
