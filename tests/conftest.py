@@ -50,6 +50,24 @@ def digit_picture(tmp_path_factory):
 
 
 @pytest.fixture
+def no_room():
+    """A block in which the system refuses to write files beyond so many bytes, as a full disk would."""
+    import contextlib
+    import resource
+
+    @contextlib.contextmanager
+    def limited(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+@pytest.fixture
 def zoo_command():
     """Runs the command line as a process: arguments in, (exit code, stdout, stderr) out."""
     import subprocess
