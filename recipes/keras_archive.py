@@ -1,8 +1,11 @@
 """What a `.keras` file must be before Keras is let near it: Keras trusts its sizes, and calls every fault missing."""
 
 import json
+import math
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from zoo.errors import RequestError
 SMALL = 64 * 2**20  # bytes that any archive may unfold to
 RATIO = 20  # times its own size that a larger one may; weights hardly compress
 _MEMBERS = {"config.json", "model.weights.h5"}
-_WIDTHS = {"units", "filters", "output_dim", "input_dim"}
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
 
 
 def check_archive(path: Path) -> None:
@@ -26,23 +29,53 @@ def check_archive(path: Path) -> None:
         raise RequestError(f"{path} is a folder.")
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            _check_sizes(path, sum(sizes.values()))
+            names = [entry.filename for entry in archive.infolist()]
+            _check_sizes(path, sum(entry.file_size for entry in archive.infolist()))
+            if len(set(names)) < len(names):
+                raise RequestError(f"{path} is damaged: it holds two files of one name.")
             damaged = archive.testzip()
-            if damaged or not set(sizes) >= _MEMBERS:
+            if damaged or not set(names) >= _MEMBERS:
                 raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, OSError, EOFError):
+    except _UNREADABLE:
         why = "is empty" if path.stat().st_size == 0 else "is truncated or not a Keras file"
         raise RequestError(f"{path} {why}.") from None
-    except (ValueError, RecursionError) as error:
+    except RuntimeError as error:  # encrypted, packed in a way that Python does not know, or nested without end
+        raise RequestError(f"{path} cannot be read: {error}.") from None
+    except ValueError as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(f"{path} is damaged: its config.json is not JSON.") from None
-    # Every unit has a weight of its own: a layer wider than the weights have bytes is made up.
-    widest = max(_widths(config), default=0)
-    if widest > sizes["model.weights.h5"]:
-        raise RequestError(f"{path} asks for a layer of {widest:,} units and does not bring the weights for it.")
+    if not isinstance(config, dict):
+        raise RequestError(f"{path} is damaged: its config.json does not describe a model.")
+
+
+def weights_within_file(path: Path) -> AbstractContextManager:
+    """While a `.keras` file is loaded in it, no more variables are made than the file has weights for.
+
+    A config of a few bytes can ask for a layer that fills the memory; its weights are then not in the file. They are
+    measured one by one before they exist, as no config tells their shapes: drawn in a graph that is never run.
+
+    Raises (inside the block):
+        RequestError: the model is larger than its file.
+    """
+    import tensorflow as tf
+
+    with zipfile.ZipFile(path) as archive:
+        left = brought = archive.getinfo("model.weights.h5").file_size
+
+    def make(next_creator: Callable[..., Any], **options: Any) -> Any:
+        nonlocal left
+        value = options["initial_value"]
+        if callable(value):
+            with tf.Graph().as_default():
+                value = tf.convert_to_tensor(value())
+            left -= math.prod(value.shape) * value.dtype.size
+        if left < 0:
+            raise RequestError(f"{path} asks for more weights than the {brought:,} bytes of them that it brings.")
+        return next_creator(**options)
+
+    return tf.variable_creator_scope(make)
 
 
 def _check_sizes(path: Path, unfolded: int) -> None:
@@ -51,15 +84,3 @@ def _check_sizes(path: Path, unfolded: int) -> None:
         raise RequestError(
             f"{path} unfolds from {packed:,} to {unfolded:,} bytes; allowed: {RATIO} times its size, or {SMALL:,}."
         )
-
-
-def _widths(node: Any) -> Iterator[int]:
-    """Numbers of units that a config asks for, wherever in it."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key in _WIDTHS and isinstance(value, int):
-                yield value
-            yield from _widths(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _widths(value)

@@ -7,6 +7,7 @@ that used to write it are gone; the part of its schema that a classifier needs i
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -259,11 +260,14 @@ def attached_files(content: bytes, path: object) -> tuple[dict[str, str], int]:
 
     Raises:
         zipfile.BadZipFile: there is no archive.
-        RequestError: a file in the archive is larger than any file of labels is.
+        RequestError: a file in the archive is larger than any file of labels is, or cannot be read.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
         if sum(entry.file_size for entry in entries) > MAX_ATTACHED:
             raise RequestError(f"{path} has more than {MAX_ATTACHED >> 20} MiB attached; allowed: labels and facts.")
-        texts = {entry.filename: archive.read(entry).decode("utf-8", "replace") for entry in entries}
+        try:
+            texts = {entry.filename: archive.read(entry).decode("utf-8", "replace") for entry in entries}
+        except (zlib.error, EOFError, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
+            raise RequestError(f"{path}: what is attached to it cannot be read: {error}.") from None
     return texts, min((entry.header_offset for entry in entries), default=len(content))

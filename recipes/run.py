@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import FileLock, Timeout
 
-from recipes.keras_archive import check_archive
+from recipes.keras_archive import check_archive, weights_within_file
 from recipes.preset import Recipe, load_recipe
 from recipes.quiet import import_keras
 from zoo.errors import FailureError, RequestError
@@ -237,6 +237,16 @@ def load_keras_file(path: Path) -> "keras.Model":
     keras = import_keras()
     register_layers()
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        with weights_within_file(path):
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+    except RequestError:
+        raise
     except Exception as error:  # Keras raises whatever its config parser meets
-        raise RequestError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise RequestError(f"{path} cannot be loaded: {_why(error)}") from error
+
+
+def _why(error: BaseException) -> str:
+    """The first line of what went wrong inside: Keras says of everything around it that it could not be read either."""
+    while error.__context__ is not None and "could not be deserialized" in str(error):
+        error = error.__context__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

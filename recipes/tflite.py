@@ -17,6 +17,7 @@ from recipes.quiet import native_output_hidden
 from zoo.errors import RequestError
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
+MAX_ARENA = 2**32  # bytes for a picture's way through the graph; a file that asks for more is nonsense, or means harm
 # How what is attached begins: whole, or cut off before its first name.
 _ATTACHED = re.compile(rb"PK\x03\x04(.{26}" + re.escape(LABELS.encode()) + rb"|.{0,40}\Z)", re.DOTALL)
 
@@ -135,8 +136,10 @@ class TFLiteFile:
             return (), {}
         try:
             facts = json.loads(texts.get(FACTS, "{}"))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged() from error
+        if not isinstance(facts, dict):
+            raise self._damaged()
         if "sha256" in facts and facts["sha256"] != sha256(content[:end]).hexdigest():
             raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
         return tuple(texts.get(named or LABELS, "").splitlines()), facts
@@ -157,6 +160,8 @@ class TFLiteFile:
             raise RequestError(f"{self.path} takes {list(given)}; allowed: one picture (1, H, W, C).")
         if len(made) != 2:
             raise RequestError(f"{self.path} gives {list(made)}; allowed: scores (1, classes).")
+        if self.graph.arena > MAX_ARENA:
+            raise RequestError(f"{self.path} asks for {self.graph.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
         if self.labels and made[1] != -1 and len(self.labels) != made[1]:
             raise RequestError(f"{self.path} has {len(self.labels)} labels for {made[1]} scores.")
 

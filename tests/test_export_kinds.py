@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import warnings
 import zipfile
 
 import keras
@@ -145,8 +146,6 @@ def test_onnx_names_what_to_install(digits_run, tmp_path, monkeypatch):
 
 
 def test_onnx_agrees(digits_run, tmp_path):
-    for package in ("tf2onnx", "onnx", "onnxruntime"):
-        pytest.importorskip(package)
     exported = export(digits_run, to="onnx", out=tmp_path / "digits.onnx")
     assert exported.agreement >= 0.999
     assert exported.operators["Conv"] == 2
@@ -192,19 +191,81 @@ def test_a_keras_file_that_brings_code_is_refused(tmp_path):
         load_keras_file(tmp_path / "lambda.keras")
 
 
+class Foreign(keras.layers.Layer):
+    """A layer that is nowhere to be found where its model is loaded."""
+
+    def call(self, x):
+        return x
+
+
+def test_a_keras_file_with_a_class_that_is_not_there_is_refused(tmp_path):
+    keras.Sequential([keras.Input((8, 8, 1)), Foreign(name="odd")]).save(tmp_path / "foreign.keras")
+    with zipfile.ZipFile(tmp_path / "foreign.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = members["config.json"].replace(__name__.encode(), b"somewhere_else")
+    with pytest.raises(RequestError, match=r"foreign\.keras cannot be loaded: .*Foreign"):
+        load_keras_file(write_archive(tmp_path / "foreign.keras", members))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"units": 120', b'"units": 100000'), (b'"kernel_size": [5, 5]', b'"kernel_size": [50000, 50000]')],
+)
+def test_a_model_that_is_larger_than_its_file_is_refused_before_it_fills_the_memory(digits_run, tmp_path, old, new):
+    with zipfile.ZipFile(digits_run.path / "model.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert old in members["config.json"]
+    members["config.json"] = members["config.json"].replace(old, new).replace(b'"valid"', b'"same"')
+    with pytest.raises(RequestError, match=r"large\.keras asks for more weights than the [\d,]+ bytes"):
+        load_keras_file(write_archive(tmp_path / "large.keras", members))
+
+
+def write_archive(file, members):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
         ({"config.json": b"{}", "model.weights.h5": bytes(2**27)}, "unfolds from"),
-        ({"config.json": b'{"units": 1000000000}', "model.weights.h5": b"1"}, "layer of 1,000,000,000 units"),
         ({"config.json": b"{", "model.weights.h5": b"1"}, "not JSON"),
+        ({"config.json": b"[" * 10**6, "model.weights.h5": b"1"}, "cannot be read"),
+        ({"config.json": b"[]", "model.weights.h5": b"1"}, "does not describe a model"),
         ({"config.json": b"{}"}, "has no config.json or"),
     ],
 )
 def test_a_keras_file_is_looked_through_before_it_is_loaded(tmp_path, members, message):
-    file = tmp_path / "foreign.keras"
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
     with pytest.raises(RequestError, match=message):
+        load_keras_file(write_archive(tmp_path / "foreign.keras", members))
+
+
+def test_a_keras_file_that_cannot_be_unpacked_is_told_in_one_line(digits_run, tmp_path):
+    whole = (digits_run.path / "model.keras").read_bytes()
+    encrypted = bytearray(whole)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag of every member, and of the directory
+        place = encrypted.find(mark)
+        while place >= 0:
+            encrypted[place + offset] |= 1
+            place = encrypted.find(mark, place + 4)
+    (tmp_path / "encrypted.keras").write_bytes(encrypted)
+    with pytest.raises(RequestError, match=r"encrypted\.keras cannot be read: .*encrypted"):
+        load_keras_file(tmp_path / "encrypted.keras")
+
+
+def test_a_bomb_of_many_members_with_one_name_is_counted_whole(tmp_path):
+    file = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's own about the name
+        for _ in range(40):
+            archive.writestr("config.json", bytes(2**21))
+    with pytest.raises(RequestError, match=r"unfolds from .* to 83,886,080 bytes"):
         load_keras_file(file)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(digits_run):
+    """/proc takes files from nobody, not even from root."""
+    with pytest.raises((RequestError, FailureError), match=r"/proc/digits\.tflite cannot be written"):
+        export(digits_run, to="float32", out="/proc/digits.tflite")

@@ -1,5 +1,6 @@
 """What a file says about itself: written without the tools that are gone, read by the ones that are there."""
 
+import zipfile
 from copy import deepcopy
 
 import numpy as np
@@ -127,6 +128,35 @@ def test_labels_that_do_not_fit_and_bombs_are_refused(int8_file, tmp_path, monke
         TFLiteFile(file)
 
 
+def test_an_attached_bomb_is_refused_unopened(int8_file, tmp_path):
+    content, file = read_content(int8_file), tmp_path / "bomb.tflite"
+    file.write_bytes(content[: content.index(b"PK\x03\x04")])
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", bytes(2**27))
+    assert file.stat().st_size < 2 * len(content) + 2**18
+    with pytest.raises(RequestError, match=r"bomb\.tflite has more than 16 MiB attached"):
+        TFLiteFile(file)
+
+
+@pytest.mark.parametrize("facts", ["[]", "{", "[" * 100_000])
+def test_attached_facts_that_are_none_are_damage(int8_file, tmp_path, facts):
+    content, file = read_content(int8_file), tmp_path / "odd.tflite"
+    bare = content[: content.index(b"PK\x03\x04")]
+    file.write_bytes(metadata.append_files(bare, {"labels.txt": "\n".join("abcdefghij"), "convzoo.json": facts}))
+    with pytest.raises(RequestError, match=r"odd\.tflite is truncated or damaged"):
+        TFLiteFile(file)
+
+
+def test_attached_files_that_cannot_be_unpacked_are_told_in_one_line(int8_file, tmp_path):
+    content = bytearray(read_content(int8_file))
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = content.rfind(mark)
+        content[place + offset] |= 1  # says that it is encrypted
+    (tmp_path / "encrypted.tflite").write_bytes(content)
+    with pytest.raises(RequestError, match=r"encrypted\.tflite: what is attached to it cannot be read"):
+        TFLiteFile(tmp_path / "encrypted.tflite")
+
+
 def test_a_file_that_is_not_from_a_picture_to_scores_is_refused(tmp_path):
     import keras
 
@@ -152,7 +182,7 @@ def colour_run(tmp_path_factory, prepared_data_folder):
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8"])
 def test_mediapipe_names_what_predict_names(colour_run, tmp_path, kind):
-    mediapipe = pytest.importorskip("mediapipe")
+    import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 
     out = tmp_path / "digits.tflite"
