@@ -94,6 +94,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
     """
     keras = import_keras()
     from zoo import create_model
+    from zoo.builder import head_of
     from zoo.heads import apply_head
     from zoo.stages import take_apart
 
@@ -106,14 +107,12 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         x = image
         for layer in parts.scaling.layers[1:]:
             x = layer(x)
-        scores = apply_head(
-            parts.backbone(x),
-            pooling=wanted.pooling or "average",
-            classes=classes,
-            hidden=wanted.hidden or (),
-            dropout=wanted.dropout or 0.0,
-            activation=activation,
-        )
+        head = {"pooling": wanted.pooling, "hidden": wanted.hidden, "dropout": wanted.dropout}
+        if model.name in list_models():
+            head = head_of(get_card(model.name), {}, **head)
+        else:
+            head = {"pooling": "average"} | {key: value for key, value in head.items() if value is not None}
+        scores = apply_head(parts.backbone(x), classes=classes, activation=activation, **head)
         return keras.Model(image, scores, name=model.name)
     model = create_model(
         wanted.name,
