@@ -14,7 +14,7 @@ from recipes.fit import Fitted, hand_over, load_pictures, versions
 from recipes.preset import DataSettings, Recipe, Schedule, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
-from recipes.source import Source, build, keep_classes, open_source
+from recipes.source import Source, build, in_parts_of, keep_classes, open_source
 from recipes.tasks import TASKS, check_task, in_units
 from recipes.tensorboard import require_tensorboard
 from recipes.workers import check_alone
@@ -70,6 +70,8 @@ def finetune(
         require_tensorboard()
     check_free(Path(out), overwrite=overwrite)
     pictures = load_pictures(settings, None, quiet=quiet)
+    if keep_old_classes:
+        pictures = in_parts_of(opened.run, pictures)
     notes: tuple[str, ...] = ()
     if recipe is None:
         recipe = choose(len(pictures.train), len(pictures.class_names))

@@ -14,7 +14,7 @@ import zoo
 from recipes.data import Data, load
 from recipes.features import Frozen
 from recipes.finetune import _statistics, choose, finetune, layer_rates, set_batch_norm
-from recipes.fit import fit, resume
+from recipes.fit import resume
 from recipes.loop import train
 from recipes.preset import list_finetunings, load_recipe
 from recipes.run import Run
@@ -184,29 +184,6 @@ def test_a_keras_file_gets_the_head_of_its_paper_as_a_run_does(digits_run):
         heads.append([(layer.name, [tuple(w.shape) for w in layer.weights]) for layer in model.layers[3:]])
     assert heads[0] == heads[1]
     assert "hidden_1" in dict(heads[0])
-
-
-def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
-    old, new = digit_folders(tmp_path / "old", "14"), digit_folders(tmp_path / "new", "7")
-    settings = ["epochs=6", "model.input_shape=[28,28,1]"]
-    first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run
-    started = []
-    monkeypatch.setattr("recipes.finetune._train", lambda run, settings, network, *_, **__: started.append(network))
-    kept = {"recipe": "last-stage", "overrides": SHORT, "keep_old_classes": True, "quiet": True}
-    finetune(first.path, data=str(new), out=tmp_path / "start", **kept)
-    before, after = first.load_model().get_layer("logits"), started[0].get_layer("logits")
-    np.testing.assert_array_equal(after.kernel[:, :2], before.kernel)
-    assert after.kernel.shape[1] == 3
-    np.testing.assert_array_equal(*(model.get_layer("hidden_1").kernel for model in (first.load_model(), started[0])))
-
-    monkeypatch.undo()
-    fitted = finetune(first.path, data=str(new), out=tmp_path / "second", **kept | {"overrides": ["epochs=20"]})
-    assert fitted.run.class_names == ("1", "4", "7")
-    data = fitted.run.load_data()
-    assert data.class_names == fitted.run.class_names
-    assert len(data.test) == 18
-    recall = [fitted.metrics["per_class"][name]["recall"] for name in fitted.run.class_names]
-    assert min(recall) > 0.5
 
 
 def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
