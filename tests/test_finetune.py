@@ -257,6 +257,14 @@ def test_what_is_not_possible_is_told_before_anything_is_written(tmp_path, sourc
     assert not (tmp_path / "run").exists()
 
 
+def test_a_source_that_brings_code_is_refused(tmp_path):
+    file = tmp_path / "lambda.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Lambda(lambda x: x)]).save(file)
+    source = open_source(file)
+    with pytest.raises(RequestError, match=r"lambda\.keras cannot be loaded"):
+        build(source, source.model, classes=3)
+
+
 def test_a_recipe_from_scratch_is_not_one_for_fine_tuning(digits_run, tmp_path):
     with pytest.raises(RequestError, match="it trains from scratch"):
         finetune(digits_run.path, data="digits", out=tmp_path / "run", recipe=load_recipe("quick"))
