@@ -1,7 +1,7 @@
 """Fine-tuning against plain Keras, on emoji: accuracy on pictures that were not seen, and seconds.
 
-    python benchmarks/transfer.py                      # three seeds
-    python benchmarks/transfer.py --seeds 1 --json     # one
+    python benchmarks/transfer.py --base --int8                         # three seeds, 10 epochs of the plain way
+    python benchmarks/transfer.py --base --epochs 100 --ways plain,head --seeds 1
 
 The pictures are those of npm's `emoji-datasource-google` 16.0.0 (Apache-2.0), fetched with `npm pack`: 64x64 PNGs
 in the categories of its `emoji.json`. All pictures whose sequence begins with one code point (skin tones, professions)
@@ -12,7 +12,8 @@ are no longer most of them.
 `plain` is what Keras' guide to transfer learning does first: the frozen backbone and a new head in one model, `fit`, 10
 epochs, on training and validation pictures together, as it needs none to validate with. The others are
 `recipes.finetune`, each timed whole: reading the pictures, building the model, both phases, the test pictures. The ways
-take turns.
+take turns. `--int8` exports what was fine-tuned, outside of the time, and says what share of the test pictures the file
+puts into the same class as the model.
 """
 
 import argparse
@@ -94,6 +95,13 @@ def tuned(table: Path, seed: int, recipe: str, settings: list[str], folder: Path
     return fitted.metrics["accuracy"]
 
 
+def int8_agreement(run: Path) -> float:
+    """Share of the test pictures that the run's int8 file puts into the class that its model puts them into."""
+    from recipes.export import export
+
+    return export(run, to="int8", budget={"drop": 1}).agreement
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
@@ -103,6 +111,7 @@ def main() -> None:
     parser.add_argument("--package", type=Path, help="the unpacked package, if it is there already")
     parser.add_argument("--ways", default="plain,head,last-stage")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="of the last stage's recipe")
+    parser.add_argument("--int8", action="store_true", help="export what was fine-tuned, and compare")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     shape = (arguments.size, arguments.size, 3)
@@ -124,11 +133,11 @@ def main() -> None:
                 began = time.perf_counter()
                 results[way]["accuracy"].append(run(table, seed, folder))
                 results[way]["seconds"].append(time.perf_counter() - began)
-                print(
-                    f"seed {seed}  {way}: {results[way]['accuracy'][-1]:.1%}  {results[way]['seconds'][-1]:.1f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                line = f"seed {seed}  {way}: {results[way]['accuracy'][-1]:.1%}  {results[way]['seconds'][-1]:.1f} s"
+                if arguments.int8 and way != "plain":
+                    results[way].setdefault("int8_agreement", []).append(int8_agreement(folder / f"{way}-{seed}"))
+                    line += f"  int8 agrees in {results[way]['int8_agreement'][-1]:.1%}"
+                print(line, file=sys.stderr, flush=True)
     for result in results.values():
         result["mean_accuracy"] = statistics.mean(result["accuracy"])
         result["median_seconds"] = statistics.median(result["seconds"])
@@ -140,7 +149,9 @@ def main() -> None:
         return
     for way, result in results.items():
         faster = f"  {result['times_faster']:.1f} x the speed of plain" if "times_faster" in result else ""
-        print(f"{way:12} {result['mean_accuracy']:.1%}  {result['median_seconds']:6.1f} s{faster}")
+        agrees = result.get("int8_agreement")
+        int8 = f"  int8 agrees in {statistics.mean(agrees):.1%}" if agrees else ""
+        print(f"{way:12} {result['mean_accuracy']:.1%}  {result['median_seconds']:6.1f} s{faster}{int8}")
 
 
 def fetched(folder: Path) -> Path:

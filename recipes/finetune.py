@@ -1,19 +1,20 @@
 """Fine-tuning: a model that was trained elsewhere learns other classes, its head first and then, if asked, its top."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import recipes.data
-from recipes.data import Data, Split
+from recipes.data import Data
 from recipes.data.picture import Resize
 from recipes.fit import Fitted, hand_over, load_pictures, versions
 from recipes.preset import DataSettings, Recipe, Schedule, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
-from recipes.source import Source, build, keep_classes, open_source
+from recipes.source import Source, build, in_parts_of, keep_classes, open_source
 from recipes.tasks import TASKS, check_task, in_units
 from recipes.tensorboard import require_tensorboard
 from recipes.workers import check_alone
@@ -69,6 +70,8 @@ def finetune(
         require_tensorboard()
     check_free(Path(out), overwrite=overwrite)
     pictures = load_pictures(settings, None, quiet=quiet)
+    if keep_old_classes:
+        pictures = in_parts_of(opened.run, pictures)
     notes: tuple[str, ...] = ()
     if recipe is None:
         recipe = choose(len(pictures.train), len(pictures.class_names))
@@ -159,16 +162,17 @@ def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
 def _train(
     run: Run, settings: Recipe, network: "keras.Model", pictures: Data, notes: tuple[str, ...], *, quiet: bool
 ) -> Fitted:
+    from recipes.features import Frozen
     from zoo.stages import chained, cut, take_apart
 
     tuning, parts = settings.finetune, take_apart(network)
     sections = cut(parts.backbone, None if tuning.stages == "all" else tuning.stages)
     # The boundary is what the second phase trains from, and on the way to the features of the first.
     below = chained(parts.scaling, sections.lower) if sections.lower else None
-    boundary = _through(below, pictures, settings, run, "boundary") if below else pictures
-    above = chained(None if below else parts.scaling, sections.upper, parts.pooling)
+    boundary = _through(below, pictures, settings, run, "boundary", views=tuning.views) if below else pictures
+    above = [None if below else parts.scaling, sections.upper, parts.pooling]
     views = 1 if below else tuning.views
-    features = _through(above, boundary, settings, run, "features", views=views)
+    features = _through(chained(*above), boundary, settings, run, "features", views=views, test=False)
 
     history, best = _train_head(run, settings, parts, features, quiet=quiet)
     best_row, best_epoch = history[best - 1], best
@@ -184,31 +188,27 @@ def _train(
         else:
             network.set_weights(before)
     network.trainable = True  # as any other model; what was frozen is for this training to know
-    metrics = hand_over(network, _scores(network, pictures.test), pictures, run)
+    scores = Frozen(chained(*above, parts.classifier), boundary.test.images.dtype)(boundary.test).images
+    metrics = hand_over(network, scores, pictures, run)
     return Fitted(run, metrics, best_epoch, (), notes)
 
 
 def _through(
-    part: "keras.Model", pictures: Data, settings: Recipe, run: Run, name: str, *, views: int | None = None
+    part: "keras.Model", pictures: Data, settings: Recipe, run: Run, name: str, *, views: int, test: bool = True
 ) -> Data:
-    """The data with what a frozen part makes of its pictures; several views of the training pictures only."""
-    from dataclasses import replace
+    """The data with what a frozen part makes of its pictures; several views of the training pictures only.
 
+    The test pictures are left as they are unless `test`.
+    """
     from recipes.features import Frozen
 
-    views = settings.finetune.views if views is None else views
     frozen, folder = Frozen(part, pictures.train.images.dtype, settings.augment), run.path / "checkpoints"
     return replace(
         pictures,
         train=frozen(pictures.train, views=views, seed=settings.seed, file=folder / f"{name}-train.npy"),
         validation=frozen(pictures.validation, file=folder / f"{name}-validation.npy"),
+        test=frozen(pictures.test, file=folder / f"{name}-test.npy") if test else pictures.test,
     )
-
-
-def _scores(network: "keras.Model", split: Split) -> np.ndarray:
-    from recipes.features import Frozen
-
-    return Frozen(network, split.images.dtype)(split).images  # it takes half the time of Keras' predict
 
 
 def _train_head(

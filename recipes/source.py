@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recipes.data import Data
+from recipes.data.joining import common_root, with_parts
+from recipes.data.sources import list_source
+from recipes.data.splits import read_split_table
 from recipes.preset import Model
 from recipes.quiet import import_keras
 from recipes.run import Run, load_keras_file
@@ -94,6 +98,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
     """
     keras = import_keras()
     from zoo import create_model
+    from zoo.builder import head_of
     from zoo.heads import apply_head
     from zoo.stages import take_apart
 
@@ -106,14 +111,12 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         x = image
         for layer in parts.scaling.layers[1:]:
             x = layer(x)
-        scores = apply_head(
-            parts.backbone(x),
-            pooling=wanted.pooling or "average",
-            classes=classes,
-            hidden=wanted.hidden or (),
-            dropout=wanted.dropout or 0.0,
-            activation=activation,
-        )
+        head = {"pooling": wanted.pooling, "hidden": wanted.hidden, "dropout": wanted.dropout}
+        if model.name in list_models():
+            head = head_of(get_card(model.name), {}, **head)
+        else:
+            head = {"pooling": "average"} | {key: value for key, value in head.items() if value is not None}
+        scores = apply_head(parts.backbone(x), classes=classes, activation=activation, **head)
         return keras.Model(image, scores, name=model.name)
     model = create_model(
         wanted.name,
@@ -156,3 +159,12 @@ def keep_classes(model: "keras.Model", run: Run, class_names: tuple[str, ...]) -
             merged[..., columns] = old
             arrays.append(merged)
         layer.set_weights(arrays)
+
+
+def in_parts_of(run: Run, pictures: Data) -> Data:
+    """The pictures, where they are the run's in the parts that they had there: what it was tested on stays for that."""
+    if not run.split_table or not pictures.root:
+        return pictures  # sets that bring their parts, or have them from the seed
+    before = run.recipe.data
+    root = common_root(list_source(source).root for source in (before.source, *(before.also or ())))
+    return with_parts(pictures, {str(root / row["file"]): row["split"] for row in read_split_table(run.split_table)})

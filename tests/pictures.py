@@ -33,6 +33,17 @@ def class_folders(root: Path, counts: Mapping[str, int], *, first_seed: int = 0,
     return root
 
 
+def digit_folders(root: Path, names: str, per_class: int = 30) -> Path:
+    """A folder with that many handwritten digits, 28x28 and grey, of each class: `names` is a digit a class."""
+    from recipes.data.digits import read_digits
+
+    images, labels = read_digits()
+    for name in names:
+        for number, image in enumerate(images[labels == int(name)][:per_class]):
+            save(Image.fromarray(image[..., 0]), root / name / f"{number}.png")
+    return root
+
+
 def bomb(width: int, height: int) -> bytes:
     """A small PNG whose header says that it is large."""
     whole = io.BytesIO()

@@ -7,19 +7,18 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import digit_folders
 
 import recipes.loop
 import zoo
 from recipes.data import Data, load
-from recipes.data.digits import read_digits
-from recipes.embed import embed
 from recipes.features import Frozen
 from recipes.finetune import _statistics, choose, finetune, layer_rates, set_batch_norm
-from recipes.fit import fit, resume
+from recipes.fit import resume
 from recipes.loop import train
 from recipes.preset import list_finetunings, load_recipe
 from recipes.run import Run
+from recipes.source import build, open_source
 from recipes.training import compile_model
 from zoo.errors import FailureError, RequestError
 from zoo.stages import boundaries, chained, cut, take_apart
@@ -48,16 +47,6 @@ def resnet():
             layer.moving_mean.assign(draw.normal(0, 0.2, layer.moving_mean.shape))
             layer.moving_variance.assign(draw.uniform(0.5, 2, layer.moving_variance.shape))
     return model
-
-
-def pictures_of(folder, names, per_class=30):
-    """A folder of PNGs, a sub-folder a digit."""
-    images, labels = read_digits()
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        for number, image in enumerate(images[labels == int(name)][:per_class]):
-            Image.fromarray(image[..., 0]).save(folder / name / f"{number}.png")
-    return folder
 
 
 def recipe_of(*settings):
@@ -109,7 +98,7 @@ def test_a_stage_is_cut_where_there_is_least_to_keep():
 @pytest.mark.parametrize("stages", [1, pytest.param('"all"', marks=pytest.mark.slow)])
 def test_statistics_of_what_is_unfrozen_stay_unless_they_are_asked_to_move(resnet, tmp_path, stages):
     resnet.save(tmp_path / "start.keras")
-    folder = pictures_of(tmp_path / "pictures", "012")
+    folder = digit_folders(tmp_path / "pictures", "012")
     moved = {}
     for mode in ("frozen", "trained"):
         settings = [*SHORT, f"finetune.stages={stages}", f"finetune.batch_norm={mode}"]
@@ -164,7 +153,7 @@ def test_layers_far_from_the_head_learn_more_slowly(digits, tmp_path):
 
 
 def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command):
-    folder = pictures_of(tmp_path / "pictures", "357")
+    folder = digit_folders(tmp_path / "pictures", "357")
     code, out, err = zoo_command("finetune", digits_run.path, "--data", folder, "--out", tmp_path / "run", "--json")
     assert code == 0, err
     assert "recipe last-stage, for 66 training pictures" in err
@@ -188,31 +177,17 @@ def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command
     assert export(run, to="float32").agreement == 1
 
 
-def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
-    old, new = pictures_of(tmp_path / "old", "14"), pictures_of(tmp_path / "new", "7")
-    settings = ["epochs=6", "model.input_shape=[28,28,1]"]
-    first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run
-    started = []
-    monkeypatch.setattr("recipes.finetune._train", lambda run, settings, network, *_, **__: started.append(network))
-    kept = {"recipe": "last-stage", "overrides": SHORT, "keep_old_classes": True, "quiet": True}
-    finetune(first.path, data=str(new), out=tmp_path / "start", **kept)
-    before, after = first.load_model().get_layer("logits"), started[0].get_layer("logits")
-    np.testing.assert_array_equal(after.kernel[:, :2], before.kernel)
-    assert after.kernel.shape[1] == 3
-    np.testing.assert_array_equal(*(model.get_layer("hidden_1").kernel for model in (first.load_model(), started[0])))
-
-    monkeypatch.undo()
-    fitted = finetune(first.path, data=str(new), out=tmp_path / "second", **kept | {"overrides": ["epochs=20"]})
-    assert fitted.run.class_names == ("1", "4", "7")
-    data = fitted.run.load_data()
-    assert data.class_names == fitted.run.class_names
-    assert len(data.test) == 18
-    recall = [fitted.metrics["per_class"][name]["recall"] for name in fitted.run.class_names]
-    assert min(recall) > 0.5
+def test_a_keras_file_gets_the_head_of_its_paper_as_a_run_does(digits_run):
+    heads = []
+    for source in (open_source(digits_run.path), open_source(digits_run.path / "model.keras")):
+        model = build(source, source.model, classes=3)
+        heads.append([(layer.name, [tuple(w.shape) for w in layer.weights]) for layer in model.layers[3:]])
+    assert heads[0] == heads[1]
+    assert "hidden_1" in dict(heads[0])
 
 
 def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
-    folder, settings = pictures_of(tmp_path / "pictures", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
+    folder, settings = digit_folders(tmp_path / "pictures", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
     monkeypatch.setattr(recipes.loop, "CHECKPOINT_SECONDS", 0)
     how = {"data": str(folder), "recipe": "last-stage", "overrides": settings[:2] + settings[3:], "quiet": True}
     whole = finetune(digits_run.path, out=tmp_path / "whole", **how).run
@@ -282,27 +257,19 @@ def test_what_is_not_possible_is_told_before_anything_is_written(tmp_path, sourc
     assert not (tmp_path / "run").exists()
 
 
+def test_a_source_that_brings_code_is_refused(tmp_path):
+    file = tmp_path / "lambda.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Lambda(lambda x: x)]).save(file)
+    source = open_source(file)
+    with pytest.raises(RequestError, match=r"lambda\.keras cannot be loaded"):
+        build(source, source.model, classes=3)
+
+
 def test_a_recipe_from_scratch_is_not_one_for_fine_tuning(digits_run, tmp_path):
     with pytest.raises(RequestError, match="it trains from scratch"):
         finetune(digits_run.path, data="digits", out=tmp_path / "run", recipe=load_recipe("quick"))
     with pytest.raises(RequestError, match="only a run has classes to keep"):
         finetune("efficientnet_lite0", data="digits", out=tmp_path / "run", keep_old_classes=True)
-
-
-def test_embedding_keeps_features_labels_and_files(digits_run, tmp_path):
-    folder = pictures_of(tmp_path / "pictures", "01", per_class=20)
-    embedded = embed(digits_run.path, str(folder), out=tmp_path / "f.npz", neighbours=3, quiet=True)
-    assert embedded.to_dict()["pictures"] == 40
-    assert embedded.same_class > 0.8
-    with np.load(tmp_path / "f.npz") as kept:
-        assert kept["features"].shape == (40, 16)
-        assert kept["neighbours"].shape == kept["similarity"].shape == (40, 3)
-        assert all(row not in near for row, near in enumerate(kept["neighbours"]))
-        assert (np.diff(kept["similarity"], axis=1) <= 0).all()
-        for file, label in zip(kept["files"], kept["labels"], strict=True):
-            assert kept["class_names"][label] == file.split("/")[-2]
-    with pytest.raises(RequestError, match=r"ends in \.npz"):
-        embed(digits_run.path, str(folder), out=tmp_path / "f.txt")
 
 
 def test_weights_go_with_a_name_only(digits_run, tmp_path):

@@ -7,9 +7,11 @@ import time
 
 import numpy as np
 import pytest
+from pictures import class_folders
 
 from recipes import checkpoint
 from recipes.checkpoint import State
+from recipes.finetune import finetune
 from recipes.fit import fit, resume
 from recipes.run import Run
 from zoo.errors import FailureError, RequestError
@@ -59,6 +61,37 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(uninterrupted, tmp_pa
     if not (out / "metrics.json").exists():
         resume(out, quiet=True)
     assert_same_ending(Run.open(out), uninterrupted)
+
+
+def wait_for(file, process):
+    """Until the file is there; False if the process came to its end first."""
+    while not file.exists():
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_killed_in_each_of_its_phases_ends_in_the_same_bits(digits_run, tmp_path):
+    folder = class_folders(tmp_path / "pictures", {"a": 12, "b": 12, "c": 12})
+    settings = ["epochs=40", "early_stopping=0", "finetune.epochs=40", "model.dropout=0.3", "optimizer.ema=0.99"]
+    settings += ["finetune.views=2", "augment.rotation=10"]
+    given = {"data": str(folder), "recipe": "last-stage", "overrides": settings, "quiet": True}
+    whole = finetune(digits_run.path, out=tmp_path / "whole", **given).run
+
+    out = tmp_path / "killed"
+    told = [part for setting in settings for part in ("--set", setting)]
+    process = start("finetune", digits_run.path, "--data", folder, "--out", out, "--recipe", "last-stage", *told)
+    for phase in ("head", "top"):
+        file = out / "checkpoints" / f"{phase}.npz"
+        assert wait_for(file, process), f"it ended before its phase {phase}"
+        process.kill()
+        process.wait()
+        assert 0 < checkpoint.load(file).epoch < 40, f"the kill came after phase {phase}"
+        process = start("resume", out)
+    assert process.wait() == 0
+    assert_same_ending(Run.open(out), whole)
 
 
 def test_interrupted_from_the_keyboard_it_says_how_to_go_on(uninterrupted, tmp_path, monkeypatch):

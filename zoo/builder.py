@@ -1,5 +1,6 @@
 """From a name to a Keras model: picture in, scores out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,8 @@ def create_model(
     options = check_options(card, options)
     shape = _check_shape(card.input_shape if input_shape is None else input_shape)
     classes = _check_whole("classes", card.classes if classes is None else classes)
-    if hidden is None:
-        hidden = card.hidden if pooling in (None, card.pooling) else ()
-    hidden = tuple(_check_whole("hidden", units) for units in hidden)
-    pooling = card.pooling if pooling is None else pooling
-    dropout = card.dropout if dropout is None else dropout
+    head = head_of(card, options, pooling=pooling, hidden=hidden, dropout=dropout)
+    pooling, hidden, dropout = head["pooling"], head["hidden"], head["dropout"]
     if pooling not in HEADS:
         raise unknown("pooling", pooling, HEADS)
     if activation not in ACTIVATIONS:
@@ -65,22 +63,11 @@ def create_model(
     if hidden and pooling == "convolutional":
         raise RequestError("the convolutional head has no hidden layers; choose another pooling, or leave out hidden.")
 
-    nonlinearity = card.options.get("nonlinearity")
     image = keras.Input(shape, name="image")
     try:
         scaled = rescale(card.scaling, image)
         backbone = _backbone(card, shape, options)
-        scores = apply_head(
-            backbone(scaled),
-            pooling=pooling,
-            classes=classes,
-            hidden=hidden,
-            dropout=dropout,
-            activation=activation,
-            nonlinearity=options.get(
-                "nonlinearity", nonlinearity.default if nonlinearity else card.hidden_nonlinearity
-            ),
-        )
+        scores = apply_head(backbone(scaled), classes=classes, activation=activation, **head)
     except (ValueError, TypeError) as error:
         if isinstance(error, RequestError):
             raise
@@ -91,6 +78,30 @@ def create_model(
     if weights not in (None, "none"):
         load_weights(model, card, weights)
     return model
+
+
+def head_of(
+    card: Card,
+    options: Mapping[str, Any],
+    *,
+    pooling: str | None,
+    hidden: tuple[int, ...] | None,
+    dropout: float | None,
+) -> dict[str, Any]:
+    """What `zoo.heads.apply_head` takes: what is asked for, and the paper's own where that is None.
+
+    Raises:
+        RequestError: a number of hidden units that is not possible.
+    """
+    if hidden is None:
+        hidden = card.hidden if pooling in (None, card.pooling) else ()
+    nonlinearity = card.options.get("nonlinearity")
+    return {
+        "pooling": card.pooling if pooling is None else pooling,
+        "hidden": tuple(_check_whole("hidden", units) for units in hidden),
+        "dropout": card.dropout if dropout is None else dropout,
+        "nonlinearity": options.get("nonlinearity", nonlinearity.default if nonlinearity else card.hidden_nonlinearity),
+    }
 
 
 def rescale(scaling: Scaling, image: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,6 +1,9 @@
 """Several sets of pictures as one."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -29,9 +32,34 @@ def joined(sets: Sequence[Data]) -> Data:
             np.asarray([number[name] for name in one.class_names], np.int64)[split.labels]
             for one, split in zip(sets, splits, strict=True)
         ]
-        return Split(np.concatenate([split.images for split in splits]), np.concatenate(labels))
+        files = tuple(file for split in splits for file in split.files or ())
+        return Split(
+            np.concatenate([split.images for split in splits]), np.concatenate(labels), files if are_files else None
+        )
 
+    are_files = all(one.root for one in sets)
     shapes = {one.picture_shape for one in sets}
-    source = " + ".join(one.source for one in sets)
-    shape = shapes.pop() if len(shapes) == 1 else None
-    return Data(source, names, shape, **{kind: part(kind) for kind in PARTS})
+    return Data(
+        source=" + ".join(one.source for one in sets),
+        class_names=names,
+        picture_shape=shapes.pop() if len(shapes) == 1 else None,
+        **{kind: part(kind) for kind in PARTS},
+        skipped=tuple(finding for one in sets for finding in one.skipped),
+        root=common_root(one.root for one in sets) if are_files else None,
+    )
+
+
+def common_root(roots: Iterable[Path]) -> Path:
+    """The folder that names in a split table of several sets are relative to."""
+    return Path(os.path.commonpath([os.path.abspath(root) for root in roots]))
+
+
+def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
+    """The same pictures, but those that `part_of` names, by whole path, in the part that it says; held in memory."""
+    splits = [getattr(data, part) for part in PARTS]
+    files = [file for split in splits for file in split.files]
+    images, labels = (np.concatenate([getattr(split, name) for split in splits]) for name in ("images", "labels"))
+    now = [part for part, split in zip(PARTS, splits, strict=True) for _ in range(len(split))]
+    parts = np.asarray([part_of.get(os.path.abspath(file), part) for file, part in zip(files, now, strict=True)])
+    every = Split(images, labels, tuple(files))
+    return replace(data, **{part: every[np.flatnonzero(parts == part)] for part in PARTS})

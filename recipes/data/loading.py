@@ -1,7 +1,7 @@
 """From a name, a folder or a table to `Data`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +53,30 @@ def load(
         FailureError: the source exists but could not be prepared (no network, no space, no permission).
     """
     check_source(source)
-    if also:
-        from recipes.data.joining import joined
+    sources = (source, *(also or ()))
+    tables = _tables(split_table, sources) if split_table is not None else [None] * len(sources)
+    how = {"image_shape": image_shape, "resize": resize, "seed": split_seed, "task": task}
+    how |= {"skip_bad": skip_bad, "quiet": quiet}
+    sets = [_load_one(one, table, **how) for one, table in zip(sources, tables, strict=True)]
+    if not also:
+        return sets[0]
+    from recipes.data.joining import joined
 
-        how = {"resize": resize, "split_seed": split_seed, "skip_bad": skip_bad, "task": task, "quiet": quiet}
-        return joined([load(one, image_shape=image_shape, **how) for one in (source, *also)])
+    return joined(sets)
+
+
+def _load_one(
+    source: str,
+    table: "_Table | None",
+    *,
+    image_shape: tuple[int, int, int] | None,
+    resize: Resize,
+    seed: int,
+    task: Task | None,
+    skip_bad: bool,
+    quiet: bool,
+) -> Data:
+    check_source(source)
     import_keras()  # before TensorFlow, which would find the name taken by what loads it lazily
     if image_shape is not None:
         check_shape(image_shape, resize)
@@ -67,16 +86,16 @@ def load(
         if image_shape is None:
             raise RequestError(f"{shown(source)}: say which size to bring the pictures to (image_shape).")
         listing = list_source(source, task)
-        if split_table is not None:
-            listing = _as_in(split_table, listing)
-        return _load_files(listing, image_shape, resize, split_seed, skip_bad=skip_bad, quiet=quiet)
+        if table is not None:
+            listing = _as_in(table, listing)
+        return _load_files(listing, image_shape, resize, seed, skip_bad=skip_bad, quiet=quiet)
     if task not in (None, "classification"):
         raise RequestError(f"{source} is a set of classes: task={task!r} is not possible.")
-    if split_table is not None:
+    if table is not None:
         raise RequestError(f"{source} is not made of files: it has no split table, its parts follow from the seed.")
     from recipes.data.arrays import load_arrays
 
-    return load_arrays(source, image_shape, resize, split_seed, quiet=quiet)
+    return load_arrays(source, image_shape, resize, seed, quiet=quiet)
 
 
 def _load_files(
@@ -147,25 +166,50 @@ def _check_classes(parts: dict[str, np.ndarray], kept: Listing) -> None:
             )
 
 
-def _as_in(table: str | Path, listing: Listing) -> Listing:
-    """The listing reduced to the files of a split table, in its parts."""
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a split table that are of one source; their files are relative to `root`, or else to the source's own."""
+
+    path: str | Path
+    rows: list[dict[str, str]]
+    root: Path | None = None
+
+
+def _tables(path: str | Path, sources: Sequence[str]) -> list[_Table]:
+    """What a split table says of each source. A file that no source has any more counts with the first."""
+    from recipes.data.joining import common_root
     from recipes.data.splits import read_split_table
 
-    position = {relative(path, listing.root): row for row, path in enumerate(listing.paths)}
-    rows = read_split_table(table)
+    rows = read_split_table(path)
+    if len(sources) == 1 or any(kind_of(source) not in ("folder", "table") for source in sources):
+        return [_Table(path, rows)] * len(sources)
+    listings = [list_source(source) for source in sources]
+    root = common_root(listing.root for listing in listings)
+    own = [{relative(file, root) for file in listing.paths} for listing in listings]
+    owners = [next((number for number, files in enumerate(own) if row["file"] in files), 0) for row in rows]
+    return [
+        _Table(path, [row for row, owner in zip(rows, owners, strict=True) if owner == number], root)
+        for number in range(len(sources))
+    ]
+
+
+def _as_in(table: _Table, listing: Listing) -> Listing:
+    """The listing reduced to the files of a split table, in its parts."""
+    root, rows = table.root or listing.root, table.rows
+    position = {relative(path, root): row for row, path in enumerate(listing.paths)}
     missing = [row["file"] for row in rows if row["file"] not in position]
     if missing:
-        first = shown(listing.root / missing[0])
+        first = shown(root / missing[0])
         raise RequestError(
-            f"{first}, which {shown(table)} names, is not there any more"
+            f"{first}, which {shown(table.path)} names, is not there any more"
             + (f", nor are {len(missing) - 1:,} others." if len(missing) > 1 else ".")
         )
     chosen = np.asarray([position[row["file"]] for row in rows])
     for row, where in zip(rows, chosen, strict=True):
         if listing.task != "regression" and row["label"] != listing.of_class(where):
             raise RequestError(
-                f"{shown(listing.root / row['file'])} has the label {listing.of_class(where)!r} now; "
-                f"{shown(table)} has it as {row['label']!r}."
+                f"{shown(root / row['file'])} has the label {listing.of_class(where)!r} now; "
+                f"{shown(table.path)} has it as {row['label']!r}."
             )
     kept = listing.only(chosen)
     parts = np.asarray([row["split"] for row in rows], "U10")
