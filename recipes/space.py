@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recipes.preset import About, read_preset
+from recipes.preset import About, list_spaces, read_preset
 from zoo.errors import RequestError, unknown
 
 if TYPE_CHECKING:
@@ -54,11 +54,18 @@ class Range(BaseModel):
 
 
 class Space(BaseModel):
-    """What is searched: for each key of a recipe a range, or the values to choose from."""
+    """What is searched: for each key of a recipe a range, or the values to choose from.
+
+    Attributes:
+        about: what it is for.
+        models: that it is searched for where no space is named.
+        space: ranges and values by key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     about: About = About()
+    models: tuple[str, ...] = ()
     space: Annotated[dict[str, Range | Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
 
     def draw(self, trial: "optuna.Trial") -> list[str]:
@@ -119,6 +126,11 @@ def setting(key: str, value: Any) -> str:
     return f"{key}={json.dumps(value)}"
 
 
+def space_for(model: str) -> str:
+    """The named space that is meant for a model; `training`, which any model has, if none is."""
+    return next((name for name in list_spaces() if model in load_space(name).models), "training")
+
+
 def load_space(name_or_file: str | Path) -> Space:
     """A space by name or from a TOML file.
 
@@ -131,7 +143,7 @@ def load_space(name_or_file: str | Path) -> Space:
     except ValidationError as error:
         problem = error.errors()[0]
         if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            raise unknown("table of a space", str(problem["loc"][0]), ["about", "space"]) from None
+            raise unknown("table of a space", str(problem["loc"][0]), ["about", "models", "space"]) from None
         where = ".".join(str(part) for part in problem["loc"][:2])
         said = next((p["msg"] for p in error.errors() if "dictionary" not in p["msg"]), problem["msg"])
         said = said.removeprefix("Value error, ")

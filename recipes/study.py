@@ -30,6 +30,7 @@ class Search(BaseModel):
         recipe: what the settings of a trial are put into, fully resolved.
         space: what is searched.
         folds: of the cross-validation; 1 for the set's own validation part.
+        epochs: that a trial is trained for, to try more of them in the same time; the recipe's own if None.
         sampler, pruner: Optuna's.
         cost: a second objective to be small, for a front; None to search for the score alone.
         limits: the most that a model may cost, by the names of `COSTS`.
@@ -42,6 +43,7 @@ class Search(BaseModel):
     recipe: Recipe
     space: Space
     folds: int
+    epochs: int | None = None
     sampler: Literal["tpe", "random", "grid"]
     pruner: Literal["median", "hyperband", "none"]
     cost: str | None = None
@@ -71,7 +73,7 @@ class Study:
             RequestError: there is something else, or a study that searches something else.
         """
         study = cls(path)
-        if (path / "study.toml").is_file():
+        if study.is_there:
             kept = study.search
             if kept != search:
                 different = [name for name in Search.model_fields if getattr(kept, name) != getattr(search, name)]
@@ -93,9 +95,14 @@ class Study:
     @classmethod
     def open(cls, path: Path) -> "Study":
         """Raises a `RequestError` where there is no study."""
-        if not (path / "study.toml").is_file():
+        study = cls(path)
+        if not study.is_there:
             raise RequestError(f"{path} is not a study: it has no study.toml.")
-        return cls(path)
+        return study
+
+    @property
+    def is_there(self) -> bool:
+        return (self.path / "study.toml").is_file()
 
     @property
     def search(self) -> Search:
@@ -223,7 +230,7 @@ def sampler_of(search: Search, number: int) -> "optuna.samplers.BaseSampler":
 
 
 def _pruner(search: Search) -> "optuna.pruners.BasePruner":
-    optuna, epochs = import_optuna(), search.recipe.epochs
+    optuna, epochs = import_optuna(), search.epochs or search.recipe.epochs
     if search.pruner == "none" or search.cost:  # Optuna prunes by one objective only
         return optuna.pruners.NopPruner()
     if search.pruner == "hyperband":

@@ -36,10 +36,16 @@ SKIPPED_AT_MOST = 200  # in a row: the limits leave nothing
 def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = None) -> Recipe:
     """The study's recipe with a trial's settings in it.
 
+    Args:
+        search: what is searched.
+        settings: what was drawn.
+        seed: of a trial, which may be trained for fewer epochs than the winner; None for the winner.
+
     Raises:
         RequestError: settings that a recipe, or the model, cannot have.
     """
-    recipe = with_overrides(search.recipe, [*settings, *([] if seed is None else [f"seed={seed}"])])
+    own = [] if seed is None else [f"seed={seed}", *([f"epochs={search.epochs}"] if search.epochs else [])]
+    recipe = with_overrides(search.recipe, [*settings, *own])
     check_options(get_card(recipe.model.name), recipe.model.options)
     return recipe
 
@@ -49,6 +55,12 @@ def check_space(search: Search) -> None:
     for key in search.space.space:
         if key.split(".")[0] in FIXED:
             raise RequestError(f"{key} is not searched: {', '.join(FIXED)} are the same for every trial.")
+    if search.epochs and "epochs" in search.space.space:
+        raise RequestError(f"trial_epochs={search.epochs} is not possible where the space has epochs.")
+    if search.epochs and search.epochs > search.recipe.epochs:
+        raise RequestError(
+            f"trial_epochs={search.epochs} is not possible; allowed: 1 to {search.recipe.epochs}, the recipe's own."
+        )
     for corner in search.space.corners():
         trial_recipe(search, corner)
 

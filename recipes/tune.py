@@ -17,11 +17,13 @@ from recipes.data.picture import Resize
 from recipes.fit import fit, resolve, resume
 from recipes.preset import About, Recipe
 from recipes.run import Run, write_whole
-from recipes.space import Space, load_space
+from recipes.space import Space, load_space, space_for
 from recipes.study import COSTS, Search, Study, import_optuna, rows_of
 from recipes.study_progress import shown_live
 from recipes.trials import check_space, trial_recipe, work, work_apart
 from zoo.errors import FailureError, RequestError, unknown
+
+LEAST_EPOCHS = 10  # of a trial, unless the recipe has fewer
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,13 @@ def tune(
     *,
     data: str,
     out: Path,
-    space: str | Path | Space,
+    space: str | Path | Space | None = None,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
     folds: int = 5,
     trials: int | None = None,
     seconds: float | None = None,
+    trial_epochs: int | None = None,
     workers: int = 1,
     sampler: str = "tpe",
     pruner: str = "median",
@@ -76,10 +79,12 @@ def tune(
     Args:
         model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
         out: the folder of the study; one that is there is gone on with.
-        space: a name, a TOML file, or a `Space`.
+        space: a name, a TOML file, or a `Space`; if None the one for this model.
         folds: of the cross-validation; 1 for the set's own validation part, which is quicker and less certain.
         trials: how many in all, those of earlier calls included.
         seconds: after which no more is begun and what is running is put off.
+        trial_epochs: that a trial is trained for; the winner is trained for those of its recipe. If None, all of them,
+            but a quarter where only the time is given, see `epochs_of_trials`.
         workers: processes, each on its share of the cores.
         sampler: tpe, random or grid.
         pruner: median, hyperband or none: ends trials that are behind.
@@ -102,13 +107,18 @@ def tune(
     for name in [*(limits or {}), *([cost] if cost else [])]:
         if name not in COSTS:
             raise unknown("cost", name, COSTS)
-    space = space if isinstance(space, Space) else load_space(space)
     resolved = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     resolved = resolved.model_copy(update={"versions": {}})
+    space = space if isinstance(space, Space) else load_space(space or space_for(resolved.model.name))
+    if trial_epochs is None and Study(Path(out)).is_there:
+        trial_epochs = Study(Path(out)).search.epochs
+    elif trial_epochs is None and trials is None:
+        trial_epochs = epochs_of_trials(resolved, space)
     search = Search(
         recipe=resolved,
         space=space,
         folds=folds,
+        epochs=trial_epochs,
         sampler=sampler,
         pruner=pruner,
         cost=cost,
@@ -130,6 +140,14 @@ def tune(
         else:
             _work_together(study, workers, trials, until, quiet or live)
     return _end(study, search, quiet=quiet)
+
+
+def epochs_of_trials(recipe: Recipe, space: Space) -> int | None:
+    """A quarter of the recipe's epochs, but no fewer than ten: which settings are better shows early, and a search that
+    ends with the clock tries more of them. None, for all, where that is no less or the epochs themselves are searched.
+    """
+    fewer = max(LEAST_EPOCHS, recipe.epochs // 4)
+    return None if fewer >= recipe.epochs or "epochs" in space.space else fewer
 
 
 def _begin_with_the_recipe(study: Study, search: Search) -> None:
@@ -186,9 +204,10 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
         raise FailureError(f"no trial of {study.path} came to an end; the same command with more time goes on.")
     best = max((rows[number] for number in front), key=lambda row: row["score"])
     spread = "" if best["spread"] is None else f" +- {best['spread']:.4f}"
+    shorter = f" of {search.epochs} epochs" if search.epochs else ""
     about = About(
         summary=f"Found by a search of {len(rows):,} trials for {search.recipe.model.name}.",
-        reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds.",
+        reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds{shorter}.",
     )
     winner = trial_recipe(search, best["settings"]).model_copy(update={"about": about, "data": None})
     text = tomli_w.dumps(winner.model_dump(mode="json", exclude_none=True))
