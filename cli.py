@@ -363,7 +363,10 @@ def finetune(
 @commands.command()
 @click.argument("model", required=False)
 @click.option("--data", help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
-@click.option("--space", help="What is searched: a name (lenet, vgg-small, augmentation, training) or a TOML file.  [default: by the model]")
+@click.option(
+    "--space",
+    help="What is searched: a name (lenet, vgg-small, augmentation, training) or a TOML file.  [default: by the model]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of the study; one that is there goes on.")
 @click.option(
     "--recipe", help="What is not searched: a name from `zoo recipes` or a TOML file.  [default: by the data]"

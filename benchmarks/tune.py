@@ -3,10 +3,10 @@
     python benchmarks/tune.py lenet5 --time 10m --seeds 3
     python benchmarks/tune.py lenet5 --part overhead workers kills
 
-- search: `zoo tune`, then the default recipe and the winner (`best.toml`) trained on several seeds each; accuracy on the
-  test pictures, which no search has seen. The default recipe is trained for as many epochs as the winner.
+- search: `zoo tune`, then the default recipe and the winner (`best.toml`) trained on several seeds each, for as many
+  epochs; accuracy on the test pictures, which no search has seen.
 - overhead: of a search, the share that is not spent training; the winner's own training apart.
-- workers: trials a minute of two workers on two cores beside one that is bound to one core, in turn, of the same trials.
+- workers: trials a minute of two workers on two cores beside one that is bound to one core, in turn, the same trials.
 - kills: a search that is killed at random moments, all its workers at once, and gone on with, beside one left alone.
 """
 
@@ -120,7 +120,12 @@ def kills(arguments, folder):
     asked = ["--trials", arguments.trials, "--pruner", "none", "--sampler", "random"]
     asked += ["--workers", arguments.workers, "--quiet"]
     zoo(*tune_command(arguments, alone, [*SMALL, *arguments.set], *asked))
-    command = [sys.executable, "-m", "cli", *map(str, tune_command(arguments, killed, [*SMALL, *arguments.set], *asked))]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        *map(str, tune_command(arguments, killed, [*SMALL, *arguments.set], *asked)),
+    ]
     while survived < arguments.kills:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         time.sleep(moments.uniform(*arguments.between))

@@ -1,5 +1,6 @@
 """Spaces: which settings of a recipe and of its model are searched, and between which values."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,11 @@ class Range(BaseModel):
         between = self.low if self.is_whole else self.low + (self.step or 0.381966 * (self.high - self.low))
         return [self.low, self.high, min(between, self.high)]
 
+    def holds(self, value: float) -> bool:
+        step = self.step or (1 if self.is_whole else 0)
+        steps = (value - self.low) / step if step else 0
+        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-8
+
     @property
     def is_whole(self) -> bool:
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
@@ -91,7 +97,7 @@ class Space(BaseModel):
                 if value not in values:
                     return {}
                 place[key] = json.dumps(value)
-            elif isinstance(value, (int, float)) and values.low <= value <= values.high:
+            elif isinstance(value, (int, float)) and values.holds(value):
                 place[key] = value
             else:
                 return {}
@@ -103,8 +109,8 @@ class Space(BaseModel):
         most = max(len(values) for values in named.values())
         return [[setting(key, values[min(i, len(values) - 1)]) for key, values in named.items()] for i in range(most)]
 
-    def grid(self) -> dict[str, list[Any]]:
-        """All values of every key, as Optuna's grid takes them.
+    def grid(self) -> list[dict[str, Any]]:
+        """All combinations of values, each as Optuna has it.
 
         Raises:
             RequestError: a range without a step.
@@ -118,7 +124,7 @@ class Space(BaseModel):
             else:
                 step, count = given.step or 1, int((given.high - given.low) / (given.step or 1) + 1e-9) + 1
                 values[key] = [given.low + i * step for i in range(count)]
-        return values
+        return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 def setting(key: str, value: Any) -> str:

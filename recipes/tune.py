@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 from filelock import FileLock
 
@@ -20,7 +19,7 @@ from recipes.run import Run, write_whole
 from recipes.space import Space, load_space, space_for
 from recipes.study import COSTS, Search, Study, import_optuna, rows_of
 from recipes.study_progress import shown_live
-from recipes.trials import check_space, trial_recipe, work, work_apart
+from recipes.trials import check_folds, check_space, trial_recipe, work, work_apart
 from zoo.errors import FailureError, RequestError, unknown
 
 LEAST_EPOCHS = 10  # of a trial, unless the recipe has fewer
@@ -100,7 +99,7 @@ def tune(
         FailureError: no trial came to an end, or what `fit` raises.
     """
     import_optuna()
-    if trials is None and seconds is None:
+    if trials is None and seconds is None and sampler != "grid":
         raise RequestError("say how long to search: a number of trials, a time, or both.")
     if workers < 1 or folds < 1 or (trials is not None and trials < 1):
         raise RequestError(f"folds={folds}, trials={trials}, workers={workers}: allowed are whole numbers from 1.")
@@ -128,8 +127,9 @@ def tune(
     )
     check_space(search)
     if sampler == "grid":
-        size = int(np.prod([len(values) for values in space.grid().values()]))
-        trials = min(trials or size, size)
+        trials = min(trials or len(space.grid()), len(space.grid()))
+    if not Study(Path(out)).is_there:
+        check_folds(search, quiet=quiet)  # before a folder holds what no other search may go on with
     study = Study.create(Path(out), search)
     study.join()
     _begin_with_the_recipe(study, search)
@@ -160,13 +160,14 @@ def _begin_with_the_recipe(study: Study, search: Search) -> None:
 
 
 def _with_defaults(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's settings, with the card's own where it leaves the model as it is."""
+    """The recipe's settings, with what those come to that it does not name."""
     from zoo import get_card
 
     settings, card = recipe.model_dump(mode="json"), get_card(recipe.model.name)
     own = {"pooling": card.pooling, "hidden": list(card.hidden), "dropout": card.dropout}
     chosen = {name: value for name, value in settings["model"].items() if value is not None}
     options = {name: option.default for name, option in card.options.items()}
+    settings["augment"]["erasing"] = settings["augment"]["erasing"] or {"probability": 0.0}
     settings["model"] = own | chosen | {"options": options | settings["model"]["options"]}
     return settings
 
@@ -199,10 +200,12 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 
     trials = study.trials()
     rows = rows_of(trials.get_trials(deepcopy=False))
-    front = [trial.number for trial in trials.best_trials] if any(r["state"] == "complete" for r in rows) else []
-    if not front:
-        raise FailureError(f"no trial of {study.path} came to an end; the same command with more time goes on.")
+    if all(row["state"] != "complete" for row in rows):
+        failed = next((f" Trial {row['number']} failed: {row['why']}" for row in rows if row["state"] == "failed"), "")
+        raise FailureError(f"no trial of {study.path} came to an end; the same command with more time goes on.{failed}")
+    front = [trial.number for trial in trials.best_trials]  # several where they are equally good
     best = max((rows[number] for number in front), key=lambda row: row["score"])
+    front = front if search.cost else [best["number"]]
     spread = "" if best["spread"] is None else f" +- {best['spread']:.4f}"
     shorter = f" of {search.epochs} epochs" if search.epochs else ""
     about = About(
