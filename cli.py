@@ -381,6 +381,7 @@ def finetune(
     help="Of a trial; the winner has the recipe's.  [default: all, with --time alone a quarter]",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the cores.")
+@click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
 @click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
 @click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
 @click.option(

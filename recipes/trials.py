@@ -70,9 +70,7 @@ def check_folds(search: Search, *, quiet: bool) -> None:
     _Folds(load_pictures(search.recipe, None, quiet=quiet), search)
 
 
-def work(
-    path: Path, trials: int | None, until: float | None, *, threads: int | None = None, quiet: bool = False
-) -> None:
+def work(path: Path, trials: int | None, until: float | None, threads: int | None = None, quiet: bool = False) -> None:
     """Does trials of a study until there are enough, or it is time.
 
     Args:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 from filelock import FileLock
 
 from recipes.data.picture import Resize
 from recipes.fit import fit, resolve, resume
+from recipes.launch import call_on_ray
 from recipes.preset import About, Recipe
 from recipes.run import Run, write_whole
 from recipes.space import Space, load_space, space_for
@@ -60,6 +61,7 @@ def tune(
     seconds: float | None = None,
     trial_epochs: int | None = None,
     workers: int = 1,
+    launch: Literal["ray"] | None = None,
     sampler: str = "tpe",
     pruner: str = "median",
     cost: str | None = None,
@@ -85,6 +87,7 @@ def tune(
         trial_epochs: that a trial is trained for; the winner is trained for those of its recipe. If None, all of them,
             but a quarter where only the time is given, see `epochs_of_trials`.
         workers: processes, each on its share of the cores.
+        launch: `ray` to have a Ray cluster start the workers, one CPU each; all reach `out` by the same path.
         sampler: tpe, random or grid.
         pruner: median, hyperband or none: ends trials that are behind.
         cost: of `recipes.study.COSTS`, to be small, as a second objective.
@@ -135,7 +138,9 @@ def tune(
     _begin_with_the_recipe(study, search)
     until = time.time() + seconds if seconds is not None else None
     with shown_live(study, trials, until, quiet=quiet) as live:
-        if workers == 1:
+        if launch:
+            call_on_ray(work, (study.path.absolute(), trials, until, 1, True), workers)
+        elif workers == 1:
             work(study.path, trials, until, quiet=quiet or live)
         else:
             _work_together(study, workers, trials, until, quiet or live)
