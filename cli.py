@@ -363,7 +363,10 @@ def finetune(
 @commands.command()
 @click.argument("model", required=False)
 @click.option("--data", help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
-@click.option("--space", help="What is searched: a name (lenet, vgg-small, augmentation) or a TOML file.")
+@click.option(
+    "--space",
+    help="What is searched: a name (lenet, vgg-small, augmentation, training) or a TOML file.  [default: by the model]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of the study; one that is there goes on.")
 @click.option(
     "--recipe", help="What is not searched: a name from `zoo recipes` or a TOML file.  [default: by the data]"
@@ -372,7 +375,13 @@ def finetune(
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(1), help="1: the validation part alone.")
 @click.option("--trials", type=click.IntRange(1), help="How many in all.")
 @click.option("--time", "seconds", type=Duration(), help="How long, as in 90s, 10m, 2h.")
+@click.option(
+    "--trial-epochs",
+    type=click.IntRange(1),
+    help="Of a trial; the winner has the recipe's.  [default: all, with --time alone a quarter]",
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the cores.")
+@click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
 @click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
 @click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
 @click.option(
@@ -411,7 +420,7 @@ def tune(
     if shown:
         rows = tuning.show(shown)
         return _answer(as_json, rows, lambda: text.trials(rows))
-    if missing := [name for name in ("data", "space", "out") if not settings[name]]:
+    if missing := [name for name in ("data", "out") if not settings[name]]:
         raise RequestError(f"--{missing[0]} is missing.")
     limits = {"parameters": max_params, "macs": max_macs, "int8_bytes": max_int8_bytes}
     limits = {name: most for name, most in limits.items() if most is not None}

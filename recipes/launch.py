@@ -1,11 +1,12 @@
-"""Starting one command line on several places of a cluster, each with its `TF_CONFIG`."""
+"""Work on several places of a cluster: one command line as a team, each with its `TF_CONFIG`, or calls on their own."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from zoo.errors import FailureError, RequestError
@@ -35,20 +36,48 @@ def on_ray(arguments: Sequence[str], workers: int) -> int:
         RequestError: Ray is not installed, or the cluster is too small.
         FailureError: the cluster had no room in time, or lost a worker's machine.
     """
+    with _places(workers) as (ray, placed):
+        addresses = ray.get([placed(_free_address, rank).remote() for rank in range(workers)])
+        outputs = []
+        for rank in range(workers):
+            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+            task = placed(_output, rank, num_returns="streaming")
+            outputs.append(task.remote(list(arguments), json.dumps(config), os.getcwd()))
+        codes = [_shown(map(ray.get, output), rank) for rank, output in enumerate(outputs)]
+    return next((code for code in codes if code), 0)
+
+
+def call_on_ray(function: Callable[..., Any], arguments: Sequence[Any], workers: int) -> None:
+    """Calls a function on so many workers of a Ray cluster at once, each of which is on its own.
+
+    Raises:
+        RequestError, FailureError: as `on_ray`, or by the function.
+    """
+    with _places(workers) as (ray, placed):
+        ray.get([placed(function, rank).remote(*arguments) for rank in range(workers)])
+
+
+@contextmanager
+def _places(workers: int) -> Iterator[tuple[Any, Callable[..., Any]]]:
+    """Room for so many workers: Ray, and what makes a function one that runs in the place of a rank."""
     try:
         import ray
     except ImportError:
         raise RequestError("--launch ray needs ray: pip install 'convzoo[ray]'") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error")
     try:
-        return _run(ray, list(arguments), workers)
+        yield ray, _reserved(ray, workers)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, (RequestError, FailureError)):
+            raise error.cause from None
+        raise
     except ray.exceptions.RayError as error:
         raise FailureError(f"Ray lost a worker: {str(error).strip().splitlines()[0]}") from error
     finally:
         ray.shutdown()
 
 
-def _run(ray: Any, arguments: list[str], workers: int) -> int:
+def _reserved(ray: Any, workers: int) -> Callable[..., Any]:
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -64,14 +93,7 @@ def _run(ray: Any, arguments: list[str], workers: int) -> int:
         place = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=rank)
         return ray.remote(task).options(num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy=place, **options)
 
-    addresses = ray.get([placed(_free_address, rank).remote() for rank in range(workers)])
-    outputs = []
-    for rank in range(workers):
-        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
-        task = placed(_output, rank, num_returns="streaming")
-        outputs.append(task.remote(arguments, json.dumps(config), os.getcwd()))
-    codes = [_shown(map(ray.get, output), rank) for rank, output in enumerate(outputs)]
-    return next((code for code in codes if code), 0)
+    return placed
 
 
 def _shown(output: Iterable[Any], rank: int) -> int:

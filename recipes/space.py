@@ -1,5 +1,6 @@
 """Spaces: which settings of a recipe and of its model are searched, and between which values."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recipes.preset import About, read_preset
+from recipes.preset import About, list_spaces, read_preset
 from zoo.errors import RequestError, unknown
 
 if TYPE_CHECKING:
@@ -48,17 +49,29 @@ class Range(BaseModel):
         between = self.low if self.is_whole else self.low + (self.step or 0.381966 * (self.high - self.low))
         return [self.low, self.high, min(between, self.high)]
 
+    def holds(self, value: float) -> bool:
+        step = self.step or (1 if self.is_whole else 0)
+        steps = (value - self.low) / step if step else 0
+        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-8
+
     @property
     def is_whole(self) -> bool:
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
 
 
 class Space(BaseModel):
-    """What is searched: for each key of a recipe a range, or the values to choose from."""
+    """What is searched: for each key of a recipe a range, or the values to choose from.
+
+    Attributes:
+        about: what it is for.
+        models: that it is searched for where no space is named.
+        space: ranges and values by key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     about: About = About()
+    models: tuple[str, ...] = ()
     space: Annotated[dict[str, Range | Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
 
     def draw(self, trial: "optuna.Trial") -> list[str]:
@@ -84,7 +97,7 @@ class Space(BaseModel):
                 if value not in values:
                     return {}
                 place[key] = json.dumps(value)
-            elif isinstance(value, (int, float)) and values.low <= value <= values.high:
+            elif isinstance(value, (int, float)) and values.holds(value):
                 place[key] = value
             else:
                 return {}
@@ -96,8 +109,8 @@ class Space(BaseModel):
         most = max(len(values) for values in named.values())
         return [[setting(key, values[min(i, len(values) - 1)]) for key, values in named.items()] for i in range(most)]
 
-    def grid(self) -> dict[str, list[Any]]:
-        """All values of every key, as Optuna's grid takes them.
+    def grid(self) -> list[dict[str, Any]]:
+        """All combinations of values, each as Optuna has it.
 
         Raises:
             RequestError: a range without a step.
@@ -111,12 +124,17 @@ class Space(BaseModel):
             else:
                 step, count = given.step or 1, int((given.high - given.low) / (given.step or 1) + 1e-9) + 1
                 values[key] = [given.low + i * step for i in range(count)]
-        return values
+        return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 def setting(key: str, value: Any) -> str:
     """As `--set` takes it; JSON's numbers, words and lists are TOML's."""
     return f"{key}={json.dumps(value)}"
+
+
+def space_for(model: str) -> str:
+    """The named space that is meant for a model; `training`, which any model has, if none is."""
+    return next((name for name in list_spaces() if model in load_space(name).models), "training")
 
 
 def load_space(name_or_file: str | Path) -> Space:
@@ -131,7 +149,7 @@ def load_space(name_or_file: str | Path) -> Space:
     except ValidationError as error:
         problem = error.errors()[0]
         if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            raise unknown("table of a space", str(problem["loc"][0]), ["about", "space"]) from None
+            raise unknown("table of a space", str(problem["loc"][0]), ["about", "models", "space"]) from None
         where = ".".join(str(part) for part in problem["loc"][:2])
         said = next((p["msg"] for p in error.errors() if "dictionary" not in p["msg"]), problem["msg"])
         said = said.removeprefix("Value error, ")

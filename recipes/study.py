@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ class Search(BaseModel):
         recipe: what the settings of a trial are put into, fully resolved.
         space: what is searched.
         folds: of the cross-validation; 1 for the set's own validation part.
+        epochs: that a trial is trained for, to try more of them in the same time; the recipe's own if None.
         sampler, pruner: Optuna's.
         cost: a second objective to be small, for a front; None to search for the score alone.
         limits: the most that a model may cost, by the names of `COSTS`.
-        seed: of the folds, of the sampler, and with its number of each trial.
+        seed: of the folds and of the sampler.
         storage: the journal; a file in the study's folder if None.
     """
 
@@ -42,6 +44,7 @@ class Search(BaseModel):
     recipe: Recipe
     space: Space
     folds: int
+    epochs: int | None = None
     sampler: Literal["tpe", "random", "grid"]
     pruner: Literal["median", "hyperband", "none"]
     cost: str | None = None
@@ -71,7 +74,7 @@ class Study:
             RequestError: there is something else, or a study that searches something else.
         """
         study = cls(path)
-        if (path / "study.toml").is_file():
+        if study.is_there:
             kept = study.search
             if kept != search:
                 different = [name for name in Search.model_fields if getattr(kept, name) != getattr(search, name)]
@@ -93,9 +96,14 @@ class Study:
     @classmethod
     def open(cls, path: Path) -> "Study":
         """Raises a `RequestError` where there is no study."""
-        if not (path / "study.toml").is_file():
+        study = cls(path)
+        if not study.is_there:
             raise RequestError(f"{path} is not a study: it has no study.toml.")
-        return cls(path)
+        return study
+
+    @property
+    def is_there(self) -> bool:
+        return (self.path / "study.toml").is_file()
 
     @property
     def search(self) -> Search:
@@ -120,7 +128,6 @@ class Study:
         """
         try:
             with self.one_at_a_time():
-                _mend(self.journal)
                 trials, search = self.trials(), self.search
                 if (asked := trials.user_attrs.get("question")) is None:
                     trials.set_user_attr("question", json.dumps(search.question, sort_keys=True))
@@ -136,14 +143,12 @@ class Study:
 
         search, file = self.search, self.journal
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(file), _JournalLock(file)))
-        directions = ["maximize"] + ["minimize"] * bool(search.cost)
-        return optuna.create_study(
-            storage=storage,
-            study_name="zoo",
-            directions=directions,
-            load_if_exists=True,
-            pruner=_pruner(search),
-        )
+        named = {"storage": storage, "study_name": "zoo", "pruner": _pruner(search)}
+        try:
+            return optuna.load_study(**named)
+        except KeyError:  # made once; asking to make it would write into the journal every time
+            directions = ["maximize"] + ["minimize"] * bool(search.cost)
+            return optuna.create_study(**named, directions=directions, load_if_exists=True)
 
     @contextlib.contextmanager
     def one_at_a_time(self) -> Iterator[None]:
@@ -175,26 +180,20 @@ class _JournalLock:
     """Keeps writers of a journal apart. Unlike Optuna's own locks it does not outlive a process that is killed."""
 
     def __init__(self, journal: Path) -> None:
-        self._lock = FileLock(journal.with_name(f"{journal.name}.lock"))
+        self._journal, self._lock = journal, FileLock(journal.with_name(f"{journal.name}.lock"))
 
     def acquire(self) -> bool:
+        """Cuts off a line that its writer did not live to end, too: nothing could be read behind it."""
         self._lock.acquire()
+        with open(self._journal, "rb+") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            if file.read() not in (b"", b"\n"):
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
         self._lock.release()
-
-
-def _mend(journal: Path) -> None:
-    """Cuts off a line that whoever wrote it did not live to end; nothing could be read behind it."""
-    lock = _JournalLock(journal)
-    lock.acquire()
-    try:
-        with open(journal, "ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def import_optuna() -> Any:
@@ -211,19 +210,14 @@ def import_optuna() -> Any:
     return optuna
 
 
-def sampler_of(search: Search, number: int) -> "optuna.samplers.BaseSampler":
-    """What draws the trial of a number: the same for one number, whichever process asks."""
-    optuna = import_optuna()
-    seed = (1_000_003 * search.seed + number) % 2**31
-    if search.sampler == "grid":
-        return optuna.samplers.GridSampler(search.space.grid(), seed=search.seed)
-    if search.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed)
+def sampler_of(search: Search, place: int) -> "optuna.samplers.BaseSampler":
+    """What draws the candidate of a place: the same for one place, whichever process asks; of a grid nothing is."""
+    samplers, seed = import_optuna().samplers, (1_000_003 * search.seed + place) % 2**31
+    return samplers.TPESampler(seed=seed) if search.sampler == "tpe" else samplers.RandomSampler(seed=seed)
 
 
 def _pruner(search: Search) -> "optuna.pruners.BasePruner":
-    optuna, epochs = import_optuna(), search.recipe.epochs
+    optuna, epochs = import_optuna(), search.epochs or search.recipe.epochs
     if search.pruner == "none" or search.cost:  # Optuna prunes by one objective only
         return optuna.pruners.NopPruner()
     if search.pruner == "hyperband":

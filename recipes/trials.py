@@ -36,10 +36,16 @@ SKIPPED_AT_MOST = 200  # in a row: the limits leave nothing
 def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = None) -> Recipe:
     """The study's recipe with a trial's settings in it.
 
+    Args:
+        search: what is searched.
+        settings: what was drawn.
+        seed: of a trial, which may be trained for fewer epochs than the winner; None for the winner.
+
     Raises:
         RequestError: settings that a recipe, or the model, cannot have.
     """
-    recipe = with_overrides(search.recipe, [*settings, *([] if seed is None else [f"seed={seed}"])])
+    own = [] if seed is None else [f"seed={seed}", *([f"epochs={search.epochs}"] if search.epochs else [])]
+    recipe = with_overrides(search.recipe, [*settings, *own])
     check_options(get_card(recipe.model.name), recipe.model.options)
     return recipe
 
@@ -49,13 +55,22 @@ def check_space(search: Search) -> None:
     for key in search.space.space:
         if key.split(".")[0] in FIXED:
             raise RequestError(f"{key} is not searched: {', '.join(FIXED)} are the same for every trial.")
+    if search.epochs and "epochs" in search.space.space:
+        raise RequestError(f"trial_epochs={search.epochs} is not possible where the space has epochs.")
+    if search.epochs and search.epochs > search.recipe.epochs:
+        raise RequestError(
+            f"trial_epochs={search.epochs} is not possible; allowed: 1 to {search.recipe.epochs}, the recipe's own."
+        )
     for corner in search.space.corners():
         trial_recipe(search, corner)
 
 
-def work(
-    path: Path, trials: int | None, until: float | None, *, threads: int | None = None, quiet: bool = False
-) -> None:
+def check_folds(search: Search, *, quiet: bool) -> None:
+    """Raises a `RequestError` unless the pictures are there and can be cut into so many folds."""
+    _Folds(load_pictures(search.recipe, None, quiet=quiet), search)
+
+
+def work(path: Path, trials: int | None, until: float | None, threads: int | None = None, quiet: bool = False) -> None:
     """Does trials of a study until there are enough, or it is time.
 
     Args:
@@ -77,11 +92,12 @@ def work(
     study = Study.open(path)
     search = study.search
     folds = _Folds(load_pictures(search.recipe, None, quiet=True), search)
+    shared = study.trials()
     with study.worker() as name:
         skipped = 0
         while not _is_over(until):
             with study.one_at_a_time():
-                drawn = _next(study, search, name, trials)
+                drawn = _next(study, shared, search, name, trials)
             if drawn is None:
                 return
             ended = _try(drawn, search, folds, until)
@@ -89,7 +105,7 @@ def work(
             if skipped >= SKIPPED_AT_MOST:
                 raise FailureError(f"{skipped} candidates in a row cost more than the limits allow: {search.limits}.")
             if not quiet:
-                _say(drawn.trials.trials[drawn.trial.number], trials)
+                _say(shared.get_trials(deepcopy=False)[drawn.trial.number], trials)
 
 
 def work_apart(path: Path, trials: int | None, until: float | None, *, threads: int, quiet: bool) -> None:
@@ -131,35 +147,49 @@ class _Drawn:
     settings: list[str]
 
 
-def _next(study: Study, search: Search, worker: str, wanted: int | None) -> _Drawn | None:
+def _next(study: Study, trials: "optuna.Study", search: Search, worker: str, wanted: int | None) -> _Drawn | None:
     """A trial that is this worker's, with its settings; None if there are enough."""
-    trials = study.trials()
-    there = trials.get_trials(deepcopy=False)
-    for lost in there:
+    for lost in trials.get_trials(deepcopy=False):
         if lost.state.name == "RUNNING" and not study.is_alive(lost.user_attrs.get("worker", "")):
             _put_off(trials, lost)
-    if wanted is not None and sum(state_of(trial) in COUNTED for trial in trials.get_trials(deepcopy=False)) >= wanted:
+    there = trials.get_trials(deepcopy=False)
+    if wanted is not None and sum(state_of(trial) in COUNTED for trial in there) >= wanted:
         return None
-    trials.sampler = sampler_of(search, len(there))
+    waiting = next((trial.number for trial in there if trial.state.name == "WAITING"), None)
+    place = _place(there, len(there) if waiting is None else waiting)
+    if search.sampler == "grid" and waiting is None:
+        grid = search.space.grid()
+        if place == len(grid):
+            return None
+        trials.enqueue_trial(grid[np.random.default_rng(search.seed).permutation(len(grid))[place]])
+    trials.sampler = sampler_of(search, place)
     trial = trials.ask()
     trial.set_user_attr("worker", worker)
-    if "seed" not in trial.user_attrs:
-        trial.set_user_attr("seed", (search.recipe.seed + trial.number) % 2**31)
+    trial.set_user_attr("seed", (search.recipe.seed + place) % 2**31)
     settings = search.space.draw(trial)
     trial.set_user_attr("settings", settings)
     return _Drawn(trials, trial, settings)
 
 
+def _place(there: "Sequence[optuna.trial.FrozenTrial]", number: int) -> int:
+    """How many candidates were drawn before a trial's. One that is done again keeps its place, so that what a place is
+    seeded with, and all that are drawn later, are the same however often a search was killed."""
+    while number < len(there) and (before := there[number].user_attrs.get("again")) is not None:
+        number = before
+    return sum("again" not in trial.user_attrs for trial in there[:number])
+
+
 def _put_off(trials: "optuna.Study", trial: "optuna.trial.FrozenTrial | optuna.Trial") -> None:
-    """Ends a trial that nobody is working on and has the same done again, first of all, under its seed.
+    """Ends a trial that nobody is working on and has the same done again, first of all, in its place.
 
     A worker may die in here, too: whether the other has been asked for is seen by its `again`.
     """
     optuna = import_optuna()
     trials._storage.set_trial_user_attr(trial._trial_id, "ended", "stopped")
     if all(other.user_attrs.get("again") != trial.number for other in trials.get_trials(deepcopy=False)):
-        seed = {"seed": trial.user_attrs["seed"]} if "seed" in trial.user_attrs else {}
-        trials.enqueue_trial(trial.params, user_attrs={"again": trial.number, **seed})
+        is_drawn = "settings" in trial.user_attrs  # to the end; half a draw is drawn again
+        params = trial.params if is_drawn else trial.system_attrs.get("fixed_params", {})
+        trials.enqueue_trial(params, user_attrs={"again": trial.number})
     trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
@@ -169,6 +199,8 @@ class _OutOfTimeError(Exception):
 
 def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> str:
     """Trains and scores a trial on every fold; how it ended."""
+    from tensorflow.errors import ResourceExhaustedError
+
     optuna = import_optuna()
     trial, states = drawn.trial, optuna.trial.TrialState
     task, scores, merits, training = TASKS[folds.pictures.task], [], [], 0.0
@@ -202,8 +234,11 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
     except optuna.TrialPruned:
         trial.set_user_attr("seconds_training", training + time.perf_counter() - began)
         return _tell(drawn, states.PRUNED, "pruned", "behind the others")
-    except (RequestError, FailureError) as error:
-        return _tell(drawn, states.FAIL, "failed", str(error))
+    except (RequestError, FailureError, ResourceExhaustedError) as error:
+        return _tell(drawn, states.FAIL, "failed", str(error).splitlines()[0])
+    except Exception as error:  # a fault of ours ends the worker, but whoever goes on is not to meet it again
+        _tell(drawn, states.FAIL, "failed", f"{type(error).__name__}: {error}")
+        raise
     trial.set_user_attr("spread", float(np.std(scores, ddof=1)) if len(scores) > 1 else None)
     values = [float(np.mean(scores)), *([costs[search.cost]] if search.cost else [])]
     return _tell(drawn, states.COMPLETE, "complete", None, values)
@@ -212,8 +247,7 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
 def _tell(drawn: _Drawn, state: Any, ended: str, why: str | None, values: list[float] | None = None) -> str:
     drawn.trial.set_user_attr("ended", ended)
     drawn.trial.set_user_attr("why", why)
-    with contextlib.suppress(RuntimeError):  # an exhausted grid wants to stop a loop that is not Optuna's
-        drawn.trials.tell(drawn.trial, values, state=state)
+    drawn.trials.tell(drawn.trial, values, state=state)
     return ended
 
 

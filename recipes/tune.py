@@ -7,21 +7,23 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import tomli_w
 from filelock import FileLock
 
 from recipes.data.picture import Resize
 from recipes.fit import fit, resolve, resume
+from recipes.launch import call_on_ray
 from recipes.preset import About, Recipe
 from recipes.run import Run, write_whole
-from recipes.space import Space, load_space
+from recipes.space import Space, load_space, space_for
 from recipes.study import COSTS, Search, Study, import_optuna, rows_of
 from recipes.study_progress import shown_live
-from recipes.trials import check_space, trial_recipe, work, work_apart
+from recipes.trials import check_folds, check_space, trial_recipe, work, work_apart
 from zoo.errors import FailureError, RequestError, unknown
+
+LEAST_EPOCHS = 10  # of a trial, unless the recipe has fewer
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ def tune(
     *,
     data: str,
     out: Path,
-    space: str | Path | Space,
+    space: str | Path | Space | None = None,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
     folds: int = 5,
     trials: int | None = None,
     seconds: float | None = None,
+    trial_epochs: int | None = None,
     workers: int = 1,
+    launch: Literal["ray"] | None = None,
     sampler: str = "tpe",
     pruner: str = "median",
     cost: str | None = None,
@@ -76,11 +80,14 @@ def tune(
     Args:
         model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
         out: the folder of the study; one that is there is gone on with.
-        space: a name, a TOML file, or a `Space`.
+        space: a name, a TOML file, or a `Space`; if None the one for this model.
         folds: of the cross-validation; 1 for the set's own validation part, which is quicker and less certain.
         trials: how many in all, those of earlier calls included.
         seconds: after which no more is begun and what is running is put off.
+        trial_epochs: that a trial is trained for; the winner is trained for those of its recipe. If None, all of them,
+            but a quarter where only the time is given, see `epochs_of_trials`.
         workers: processes, each on its share of the cores.
+        launch: `ray` to have a Ray cluster start the workers, one CPU each; all reach `out` by the same path.
         sampler: tpe, random or grid.
         pruner: median, hyperband or none: ends trials that are behind.
         cost: of `recipes.study.COSTS`, to be small, as a second objective.
@@ -95,20 +102,25 @@ def tune(
         FailureError: no trial came to an end, or what `fit` raises.
     """
     import_optuna()
-    if trials is None and seconds is None:
+    if trials is None and seconds is None and sampler != "grid":
         raise RequestError("say how long to search: a number of trials, a time, or both.")
     if workers < 1 or folds < 1 or (trials is not None and trials < 1):
         raise RequestError(f"folds={folds}, trials={trials}, workers={workers}: allowed are whole numbers from 1.")
     for name in [*(limits or {}), *([cost] if cost else [])]:
         if name not in COSTS:
             raise unknown("cost", name, COSTS)
-    space = space if isinstance(space, Space) else load_space(space)
     resolved = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     resolved = resolved.model_copy(update={"versions": {}})
+    space = space if isinstance(space, Space) else load_space(space or space_for(resolved.model.name))
+    if trial_epochs is None and Study(Path(out)).is_there:
+        trial_epochs = Study(Path(out)).search.epochs
+    elif trial_epochs is None and trials is None:
+        trial_epochs = epochs_of_trials(resolved, space)
     search = Search(
         recipe=resolved,
         space=space,
         folds=folds,
+        epochs=trial_epochs,
         sampler=sampler,
         pruner=pruner,
         cost=cost,
@@ -118,18 +130,29 @@ def tune(
     )
     check_space(search)
     if sampler == "grid":
-        size = int(np.prod([len(values) for values in space.grid().values()]))
-        trials = min(trials or size, size)
+        trials = min(trials or len(space.grid()), len(space.grid()))
+    if not Study(Path(out)).is_there:
+        check_folds(search, quiet=quiet)  # before a folder holds what no other search may go on with
     study = Study.create(Path(out), search)
     study.join()
     _begin_with_the_recipe(study, search)
     until = time.time() + seconds if seconds is not None else None
     with shown_live(study, trials, until, quiet=quiet) as live:
-        if workers == 1:
+        if launch:
+            call_on_ray(work, (study.path.absolute(), trials, until, 1, True), workers)
+        elif workers == 1:
             work(study.path, trials, until, quiet=quiet or live)
         else:
             _work_together(study, workers, trials, until, quiet or live)
     return _end(study, search, quiet=quiet)
+
+
+def epochs_of_trials(recipe: Recipe, space: Space) -> int | None:
+    """A quarter of the recipe's epochs, but no fewer than ten: which settings are better shows early, and a search that
+    ends with the clock tries more of them. None, for all, where that is no less or the epochs themselves are searched.
+    """
+    fewer = max(LEAST_EPOCHS, recipe.epochs // 4)
+    return None if fewer >= recipe.epochs or "epochs" in space.space else fewer
 
 
 def _begin_with_the_recipe(study: Study, search: Search) -> None:
@@ -142,13 +165,14 @@ def _begin_with_the_recipe(study: Study, search: Search) -> None:
 
 
 def _with_defaults(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's settings, with the card's own where it leaves the model as it is."""
+    """The recipe's settings, with what those come to that it does not name."""
     from zoo import get_card
 
     settings, card = recipe.model_dump(mode="json"), get_card(recipe.model.name)
     own = {"pooling": card.pooling, "hidden": list(card.hidden), "dropout": card.dropout}
     chosen = {name: value for name, value in settings["model"].items() if value is not None}
     options = {name: option.default for name, option in card.options.items()}
+    settings["augment"]["erasing"] = settings["augment"]["erasing"] or {"probability": 0.0}
     settings["model"] = own | chosen | {"options": options | settings["model"]["options"]}
     return settings
 
@@ -181,14 +205,17 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 
     trials = study.trials()
     rows = rows_of(trials.get_trials(deepcopy=False))
-    front = [trial.number for trial in trials.best_trials] if any(r["state"] == "complete" for r in rows) else []
-    if not front:
-        raise FailureError(f"no trial of {study.path} came to an end; the same command with more time goes on.")
+    if all(row["state"] != "complete" for row in rows):
+        failed = next((f" Trial {row['number']} failed: {row['why']}" for row in rows if row["state"] == "failed"), "")
+        raise FailureError(f"no trial of {study.path} came to an end; the same command with more time goes on.{failed}")
+    front = [trial.number for trial in trials.best_trials]  # several where they are equally good
     best = max((rows[number] for number in front), key=lambda row: row["score"])
+    front = front if search.cost else [best["number"]]
     spread = "" if best["spread"] is None else f" +- {best['spread']:.4f}"
+    shorter = f" of {search.epochs} epochs" if search.epochs else ""
     about = About(
         summary=f"Found by a search of {len(rows):,} trials for {search.recipe.model.name}.",
-        reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds.",
+        reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds{shorter}.",
     )
     winner = trial_recipe(search, best["settings"]).model_copy(update={"about": about, "data": None})
     text = tomli_w.dumps(winner.model_dump(mode="json", exclude_none=True))

@@ -9,10 +9,13 @@ import pytest
 
 import recipes.tune
 from cli import main
-from recipes.preset import load_recipe
+from recipes.fit import resolve
+from recipes.preset import list_spaces, load_recipe
 from recipes.run import Run
-from recipes.space import load_space
-from recipes.study import Study
+from recipes.space import Space, load_space, space_for
+from recipes.study import Search, Study
+from recipes.trials import _next, check_space
+from recipes.tune import _with_defaults, epochs_of_trials
 
 SPACE = """
 [space]
@@ -30,16 +33,59 @@ def command(tmp_path, *more):
     return [*given, "--out", str(tmp_path / "study"), "--quiet", *more]
 
 
-@pytest.mark.parametrize("name", ["lenet", "vgg-small", "augmentation"])
-def test_named_spaces_hold_what_a_recipe_can_have(name):
-    from recipes.fit import resolve
-    from recipes.study import Search
-    from recipes.trials import trial_recipe
+def a_search(**settings):
+    space = Space(space={"optimizer.learning_rate": {"low": 1e-3, "high": 1e-2}, "epochs": [1, 2, 3]})
+    asked = {"recipe": resolve("lenet5", "digits"), "space": space, "folds": 2, "sampler": "random", "pruner": "none"}
+    return Search(**asked | settings)
 
-    model = {"lenet": "lenet5"}.get(name, "vgg_small")
-    search = Search(recipe=resolve(model, "digits"), space=load_space(name), folds=2, sampler="tpe", pruner="none")
-    for corner in search.space.corners():
-        trial_recipe(search, corner)
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_named_spaces_hold_what_a_recipe_can_have(name):
+    space = load_space(name)
+    for model in space.models or ("vgg_small", "all_cnn_c"):
+        search = a_search(recipe=resolve(model, "digits"), space=space)
+        check_space(search)
+        assert space.place(_with_defaults(search.recipe)), "the recipe as it is can be tried first"
+
+
+def test_each_model_has_a_space_of_its_own_or_the_common_one():
+    assert [space_for(model) for model in ("lenet5", "vgg_small", "resnet8")] == ["lenet", "vgg-small", "training"]
+
+
+def test_a_search_by_the_clock_alone_trains_its_trials_for_a_quarter_of_the_epochs():
+    space, epochs = load_space("lenet"), lambda count: resolve("lenet5", "digits", "digits", [f"epochs={count}"])
+    assert [epochs_of_trials(epochs(count), space) for count in (80, 30, 10, 5)] == [20, 10, None, None]
+    assert epochs_of_trials(epochs(80), Space(space={"epochs": [10, 20]})) is None
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_what_is_drawn_does_not_depend_on_kills(tmp_path, sampler):
+    search = a_search(sampler=sampler)
+    if sampler == "grid":
+        search = search.model_copy(update={"space": Space(space={"epochs": [1, 2, 3], "batch_size": [8, 16]})})
+
+    def drawn(name, killed):
+        study = Study.create(tmp_path / name, search)
+        study.join()
+        for i in range(6):
+            while True:
+                with study.worker() as worker, study.one_at_a_time():
+                    own = study.trials()
+                    given = _next(study, own, search, worker, 6)
+                if i not in killed:
+                    break
+                killed.remove(i)
+                with open(study.journal, "a") as torn:
+                    torn.write('{"op_code": 4, "wor')
+            given.trials.tell(given.trial, 0.5 + 0.01 * i)
+        with study.worker() as worker, study.one_at_a_time():
+            assert _next(study, study.trials(), search, worker, 6) is None
+        rows = [row for row in recipes.tune.show(study.path) if row["state"] == "complete"]
+        return [(row["seed"], *row["settings"]) for row in rows]
+
+    undisturbed = drawn("alone", [])
+    assert len(set(undisturbed)) == 6
+    assert drawn("killed", [0, 2, 2, 3, 5]) == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -63,7 +109,7 @@ def test_a_space_that_is_not_possible_is_refused_before_anything_is_trained(tmp_
 
 
 def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_pictures(tmp_path, capsys):
-    asked = command(tmp_path, "--trials", "3", "--max-params", "20k")
+    asked = command(tmp_path, "--trials", "3", "--max-params", "20k", "--trial-epochs", "1")
     assert main(asked) == 0
     rows = recipes.tune.show(tmp_path / "study")
     done = [row for row in rows if row["state"] in ("complete", "pruned")]
@@ -74,7 +120,10 @@ def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_pictures(tmp_path
     for row in complete:
         assert row["score"] == pytest.approx(sum(row["folds"]) / 2)
     best = max(complete, key=lambda row: row["score"])
+    for trial in Study.open(tmp_path / "study").trials().trials:
+        assert set(trial.intermediate_values) <= {0, 1}, "an epoch a fold"
     winner = load_recipe(tmp_path / "study" / "best.toml")
+    assert winner.epochs == 2
     assert f"optimizer.learning_rate={winner.optimizer.learning_rate}" in best["settings"]
     assert Run.open(tmp_path / "study" / "best").metrics["examples"] == 1000
     assert "<svg" in (tmp_path / "study" / "report.html").read_text()
@@ -88,6 +137,29 @@ def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_pictures(tmp_path
     other = command(tmp_path, "--trials", "3", "--seed", "1")
     assert main(other) == 2
     assert "holds a study with another limits, seed" in capsys.readouterr().err
+
+
+def test_a_grid_is_walked_once_whatever_is_skipped(tmp_path, capsys):
+    asked = command(tmp_path, "--sampler", "grid", "--max-params", "20k", "--folds", "1", "--set", "epochs=1")
+    (tmp_path / "space.toml").write_text('[space]\n"model.options.width" = [2, 64]\n"model.options.depth" = [1, 2]\n')
+    assert main(asked) == 0
+    rows = recipes.tune.show(tmp_path / "study")
+    assert len({tuple(row["settings"]) for row in rows}) == len(rows) == 4
+    assert sorted(row["state"] for row in rows) == ["complete", "complete", "skipped", "skipped"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--trial-epochs", "3", "--trials", "1"], "trial_epochs=3 is not possible; allowed: 1 to 2"),
+        ([], "say how long to search"),
+        (["--trials", "1", "--folds", "9999"], "9999 folds are not possible"),
+    ],
+)
+def test_a_search_that_is_not_possible_is_refused(tmp_path, capsys, asked, message):
+    assert main(command(tmp_path, *asked)) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.slow
