@@ -105,7 +105,7 @@ def _recipes() -> str:
 
 def _settings() -> str:
     from recipes.augment import PARTS, Augment
-    from recipes.preset import FineTune, Model, Optimizer, Recipe, Schedule
+    from recipes.settings import FineTune, Model, Optimizer, Recipe, Schedule
 
     lines = [
         "# Settings of a recipe",

@@ -11,8 +11,8 @@ import numpy as np
 from recipes.data.picture import Resize
 from recipes.fit import load_pictures, model_and_recipe, resolve
 from recipes.folds import fold_data, held_out, learnable, train_fold
-from recipes.preset import Recipe
 from recipes.run import write_whole
+from recipes.settings import Recipe
 from recipes.tasks import TASKS
 from zoo.errors import RequestError
 

@@ -11,9 +11,10 @@ import recipes.data
 from recipes.data import Data
 from recipes.data.picture import Resize
 from recipes.fit import Fitted, hand_over, load_pictures, versions
-from recipes.preset import DataSettings, Recipe, Schedule, load_recipe
+from recipes.preset import load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
+from recipes.settings import DataSettings, Recipe, Schedule
 from recipes.source import Source, build, in_parts_of, keep_classes, open_source
 from recipes.tasks import TASKS, check_task, in_units
 from recipes.tensorboard import require_tensorboard

@@ -18,9 +18,10 @@ from recipes import workers
 from recipes.data import Data
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.picture import Resize
-from recipes.preset import DataSettings, Model, Recipe, list_recipes, load_recipe
+from recipes.preset import list_recipes, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free
+from recipes.settings import DataSettings, Model, Recipe
 from recipes.tasks import check_task, figures
 from recipes.tensorboard import require_tensorboard
 from recipes.workers import LostWorkerError, Team

@@ -10,7 +10,7 @@ import numpy as np
 from recipes.data import Data, Split
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.splits import cut, strata
-from recipes.preset import Recipe
+from recipes.settings import Recipe
 from recipes.tasks import TASKS
 from zoo.errors import RequestError
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 from recipes import checkpoint, replicas, tensorboard
 from recipes.checkpoint import State
 from recipes.data import Data, class_weights
-from recipes.preset import Recipe
 from recipes.progress import ProgressBar
 from recipes.run import Run
+from recipes.settings import Recipe
 from recipes.tasks import TASKS, loss_of_guessing
 from recipes.training import evaluation_batches, steps_per_epoch, training_batches
 from recipes.workers import ALONE, LostWorkerError, Team

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data import Data
-from recipes.preset import Recipe
+from recipes.settings import Recipe
 from recipes.tasks import TASKS
 from recipes.training import Share, batch_size_of, compile_model, evaluation_batches, steps_per_epoch, training_batches
 from recipes.workers import Team

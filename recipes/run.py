@@ -16,8 +16,9 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from recipes.keras_archive import check_archive, weights_within_file
-from recipes.preset import Recipe, load_recipe
+from recipes.preset import load_recipe
 from recipes.quiet import import_keras
+from recipes.settings import Recipe
 from zoo.errors import FailureError, RequestError
 from zoo.layers import register_layers
 

@@ -15,9 +15,9 @@ from recipes import charts
 from recipes.data import Data
 from recipes.data.dataset import label_text
 from recipes.inside import feature_maps, first_kernels, grad_cam
-from recipes.preset import Recipe
 from recipes.preview import in_turn, vary
 from recipes.run import Run
+from recipes.settings import Recipe
 from recipes.tasks import TASKS
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from recipes.data import Data
 from recipes.data.joining import common_root, with_parts
 from recipes.data.sources import list_source
 from recipes.data.splits import read_split_table
-from recipes.preset import Model
 from recipes.quiet import import_keras
 from recipes.run import Run, load_keras_file
+from recipes.settings import Model
 from zoo import get_card, list_models
 from zoo.errors import RequestError, unknown
 from zoo.weights import load_weights, weights_of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recipes.preset import About, list_spaces, read_preset
+from recipes.preset import list_spaces, read_preset
+from recipes.settings import About
 from zoo.errors import RequestError, unknown
 
 if TYPE_CHECKING:

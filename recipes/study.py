@@ -13,8 +13,9 @@ import tomli_w
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
-from recipes.preset import Recipe, read_preset
+from recipes.preset import read_preset
 from recipes.run import write_whole
+from recipes.settings import Recipe
 from recipes.space import Space
 from zoo.errors import RequestError
 

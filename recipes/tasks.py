@@ -13,7 +13,7 @@ from zoo.errors import RequestError
 if TYPE_CHECKING:
     import keras
 
-    from recipes.preset import Recipe
+    from recipes.settings import Recipe
 
 
 @dataclass(frozen=True)

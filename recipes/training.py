@@ -12,7 +12,7 @@ import tensorflow as tf
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
 from recipes.data.dataset import EVALUATION_BATCH
-from recipes.preset import Recipe
+from recipes.settings import Recipe
 from recipes.tasks import TASKS, in_units, loss_of, loss_weight, targets
 from zoo import create_model
 

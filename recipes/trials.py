@@ -14,8 +14,9 @@ import numpy as np
 
 from recipes.fit import load_pictures
 from recipes.folds import fold_data, held_out, learnable, train_fold
-from recipes.preset import Recipe, with_overrides
+from recipes.preset import with_overrides
 from recipes.quiet import import_keras
+from recipes.settings import Recipe
 from recipes.space import FIXED
 from recipes.study import Search, Study, import_optuna, rows_of, sampler_of, state_of
 from recipes.tasks import TASKS

@@ -15,8 +15,8 @@ from filelock import FileLock
 from recipes.data.picture import Resize
 from recipes.fit import fit, resolve, resume
 from recipes.launch import call_on_ray
-from recipes.preset import About, Recipe
 from recipes.run import Run, write_whole
+from recipes.settings import About, Recipe
 from recipes.space import Space, load_space, space_for
 from recipes.study import COSTS, Search, Study, import_optuna, rows_of
 from recipes.study_progress import shown_live

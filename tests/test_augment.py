@@ -12,8 +12,9 @@ import tensorflow as tf
 from recipes.augment import Augment
 from recipes.augment_layer import Augmentation
 from recipes.data import Split
-from recipes.preset import Recipe, list_augmentations, load_augmentation, load_recipe
+from recipes.preset import list_augmentations, load_augmentation, load_recipe
 from recipes.preview import preview
+from recipes.settings import Recipe
 from recipes.training import training_batches
 from zoo.errors import RequestError
 

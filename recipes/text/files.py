@@ -1,0 +1,95 @@
+"""Exported files as text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recipes.text.layout import table
+
+if TYPE_CHECKING:
+    from recipes.benchmark import Timing
+    from recipes.inspection import Inspected
+    from recipes.predict import Prediction
+    from recipes.proof import Exported
+
+_NAMED = ("name", "description", "version", "author", "license")  # of a .tflite file's metadata
+
+
+def exported(result: "Exported") -> str:
+    worse = sorted(result.per_class.items(), key=lambda item: item[1]["file"] - item[1]["keras"])[:3]
+    changes = [f"{name} {100 * (c['file'] - c['keras']):+.1f}" for name, c in worse if c["file"] < c["keras"]]
+    operators = ", ".join(f"{count} {name}" for name, count in result.operators.items())
+    rows = [
+        ("file", result.file),
+        ("size", f"{result.bytes:,} bytes"),
+        ("accuracy", f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
+        ("same top-1", f"{result.agreement:.2%} of {result.pictures:,} test pictures"),
+        ("difference", f"at most {result.max_difference:.2g} of a score, {result.mean_difference:.2g} in the mean"),
+        ("lost by class", f"{', '.join(changes)} points" if changes else "nothing"),
+        *([("operators", operators)] if operators else []),
+    ]
+    return table(["", ""], rows)
+
+
+def all_exported(passed: Sequence["Exported"], failed: Mapping[str, str]) -> str:
+    header = ["kind", "bytes", "same top-1", "accuracy", "Keras", "largest", "mean", "file"]
+    rows = [
+        (
+            r.kind,
+            f"{r.bytes:,}",
+            f"{r.agreement:.2%}",
+            f"{r.accuracy_file:.2%}",
+            f"{r.accuracy_keras:.2%}",
+            f"{r.max_difference:.1e}",
+            f"{r.mean_difference:.1e}",
+            r.file,
+        )
+        for r in passed
+    ]
+    return "\n".join([table(header, rows, range(1, 7)), *(f"{kind}: {why}" for kind, why in failed.items())])
+
+
+def inspected(result: "Inspected") -> str:
+    def tensor(facts: Mapping[str, Any]) -> str:
+        shape = "x".join("any" if n == -1 else str(n) for n in facts["shape"])
+        scaled = "" if facts["scale"] is None else f", scale {facts['scale']:.6g}, zero point {facts['zero_point']}"
+        return f"{facts['dtype']} {shape}{scaled}"
+
+    weights, named = result.quantised_weights, {key: result.metadata.get(key) for key in _NAMED}
+    rows = [
+        ("file", f"{result.file}, {result.bytes:,} bytes"),
+        *((key, str(value)) for key, value in named.items() if value),
+        *(("input", tensor(facts)) for facts in result.inputs),
+        *(("output", tensor(facts)) for facts in result.outputs),
+        ("labels", ", ".join(result.labels) or "none"),
+        ("resize", str(result.facts.get("resize", "not said"))),
+        ("quantised", f"{weights['tensors']} constants, {weights['per_channel']} of them per channel"),
+        ("MACs", f"{result.macs:,}"),
+        ("arena", f"{result.arena_bytes:,} bytes at least"),
+        ("operators", ", ".join(f"{count} {name}" for name, count in result.operators.items())),
+    ]
+    layers = [(name, f"{size:,}") for name, size in result.layers.items()]
+    return f"{table(['', ''], rows)}\n\n{table(['layer', 'bytes'], layers, right=[1])}"
+
+
+def timings(results: Sequence["Timing"]) -> str:
+    rows = [
+        (
+            r.file,
+            str(r.threads) if r.threads else r.kind,
+            f"{r.median_ms:.3f}",
+            f"{r.p95_ms:.3f}",
+            f"{r.ratio:.2f}",
+            f"{r.bytes:,}",
+            f"{r.arena_bytes:,}" if r.arena_bytes else "",
+        )
+        for r in results
+    ]
+    return table(["file", "threads", "median ms", "p95 ms", "ratio", "bytes", "arena"], rows, range(1, 7))
+
+
+def predictions(results: Iterable["Prediction"]) -> str:
+    rows = [
+        (p.image, "  ".join(f"{name} {score:.1%}" if p.shares else f"{name} {score:.4g}" for name, score in p.guesses))
+        for p in results
+    ]
+    return table(["picture", "best guesses"], rows)

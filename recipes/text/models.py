@@ -1,0 +1,72 @@
+"""Models and recipes as text."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from recipes.text.layout import short, size, table
+from zoo import Anatomy, Card
+from zoo.catalogue import macs
+
+if TYPE_CHECKING:
+    from recipes.augment import Augment
+    from recipes.settings import Recipe
+
+
+def models(cards: Iterable[Card]) -> str:
+    rows = [
+        (c.name, size(c.input_shape), f"{c.parameters:,}", short(macs(c)), str(c.paper.year), c.summary) for c in cards
+    ]
+    return table(["model", "picture", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+
+
+def model(card: Card, anatomy: Anatomy) -> str:
+    facts = card.to_dict()
+    paper = facts["paper"]
+    hidden = " > ".join(str(units) for units in facts["hidden"])
+    rows = [
+        ("model", card.name),
+        ("what it is", card.summary),
+        ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
+        ("picture", f"{size(card.input_shape)}, pixels 0-255"),
+        ("pixels become", f"{card.scaling}, inside the model"),
+        ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
+        ("classes", str(card.classes)),
+        ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
+        *((f"weights {w['name']}", f"{w['source']}  ({w['licence']})") for w in facts["weights"]),
+        *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
+        *([("notes", card.notes)] if card.notes else []),
+    ]
+    return f"{table(['', ''], rows)}\n\n{layers(anatomy)}"
+
+
+def layers(anatomy: Anatomy) -> str:
+    header = ["layer", "kind", "output", "parameters", "MACs", "sees", "stride", "unshared", "dense"]
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            size(layer.output_shape),
+            f"{layer.parameters:,}",
+            f"{layer.macs:,}",
+            size(layer.receptive_field) if layer.receptive_field else "all",
+            size(layer.stride) if layer.stride else "",
+            f"{layer.parameters_unshared:,}",
+            f"{layer.parameters_dense:,}",
+        )
+        for layer in anatomy.layers
+    ]
+    total = (
+        *("total", "", size(anatomy.input_shape), f"{anatomy.parameters:,}", f"{anatomy.macs:,}"),
+        *("", "", f"{anatomy.parameters_unshared:,}", ""),
+    )
+    return table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
+
+
+def recipes(presets: Mapping[str, "Recipe"], augmentations: Mapping[str, "Augment"]) -> str:
+    rows = [(name, str(recipe.epochs), recipe.about.summary) for name, recipe in presets.items()]
+    others = [(name, augment.about.summary) for name, augment in augmentations.items()]
+    return (
+        table(["recipe", "epochs", "what it is for"], rows, right=[1])
+        + "\n\n"
+        + table(["augmentation", "what it is for"], others)
+    )

@@ -1,0 +1,83 @@
+"""Cross-validation and searches as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recipes.text.layout import short, table
+from recipes.text.training import summary
+
+if TYPE_CHECKING:
+    from recipes.cross_validate import CrossValidated
+    from recipes.tune import Tuned
+
+TRIAL_COLUMNS = ["trial", "state", "score", "spread", "parameters", "MACs", "seconds", "settings"]
+
+
+def cross_validated(result: "CrossValidated") -> str:
+    other, (low, high) = result.against, result.interval
+    names = [result.model, other["model"]] if other else [result.model]
+    columns = [result.folds, other["folds"]] if other else [result.folds]
+    rows = [(str(i + 1), *(f"{score:.4f}" for score in row)) for i, row in enumerate(zip(*columns, strict=True))]
+    parts = [
+        table(["fold", *names], rows, right=range(1, 1 + len(names))),
+        f"{result.model}: {result.score} {result.mean:.4f} +- {result.spread:.4f}, in 95 of 100 cases "
+        f"{low:.4f} to {high:.4f}",
+    ]
+    if other:
+        parts.append(
+            f"{other['model']}: {other['mean']:.4f} +- {other['spread']:.4f}; {result.model} is "
+            f"{other['difference']:+.4f} from it, p {other['p']:.3g} that they are equally good "
+            f"(corrected resampled t {other['t']:.2f})"
+        )
+    return "\n\n".join(parts)
+
+
+def trial_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of a trial of a study, by `TRIAL_COLUMNS`."""
+
+    def number(key: str, form: str) -> str:
+        return "-" if row[key] is None else form.format(row[key])
+
+    return (
+        str(row["number"]),
+        row["state"],
+        number("score", "{:.4f}"),
+        number("spread", "{:.4f}"),
+        number("parameters", "{:,.0f}"),
+        "-" if row["macs"] is None else short(row["macs"]),
+        number("seconds", "{:.1f}"),
+        row["why"] if row["state"] in ("skipped", "failed") else "  ".join(map(_brief, row["settings"])),
+    )
+
+
+def _brief(setting: str) -> str:
+    """A setting with three figures of its number."""
+    key, _, value = setting.partition("=")
+    return f"{key}={float(value):.3g}" if "." in value and value.replace(".", "").isdecimal() else setting
+
+
+def trial_line(row: Mapping[str, Any], wanted: int | None) -> str:
+    """One line for a trial that has ended."""
+    cells = dict(zip(TRIAL_COLUMNS, trial_cells(row), strict=True))
+    of = f"/{wanted}" if wanted else ""
+    score = f" {cells['score']} +- {cells['spread']}" if row["score"] is not None else ""
+    return f"trial {row['number'] + 1}{of} {cells['state']}{score}  {cells['settings']}"
+
+
+def trials(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The trials of a study, best first."""
+    ordered = sorted(rows, key=lambda row: (row["state"] != "complete", -(row["score"] or 0)))
+    return table(TRIAL_COLUMNS, [trial_cells(row) for row in ordered], right=range(2, 7))
+
+
+def tuned(result: "Tuned") -> str:
+    best, study = result.best, result.study
+    front = f"front: trials {', '.join(map(str, result.front))}\n" if len(result.front) > 1 else ""
+    spread = "" if best["spread"] is None else f" +- {best['spread']:.4f}"
+    return (
+        f"{trials(result.trials)}\n\n{front}best: trial {best['number']}, {best['score']:.4f}{spread} by "
+        f"cross-validation; trained again on all of it: {summary(result.metrics)} on "
+        f"{result.metrics['examples']:,} test pictures.\n"
+        f"Next: zoo fit {study}/best.toml --data ...\n      zoo export {study}/best --to int8\n"
+        f"Drawn in {study}/report.html"
+    )
