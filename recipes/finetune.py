@@ -82,16 +82,15 @@ def finetune(
     network = _start(opened, settings, pictures)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
+        run.write_data(pictures)
         network.save(run.path / "checkpoints" / "start.keras")
         run.write_recipe(settings)
-        run.write_data(pictures)
         return _train(run, settings, network, pictures, notes, quiet=quiet)
 
 
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
     pictures = load_pictures(run.recipe, run.split_table, quiet=quiet)
-    run.write_data(pictures)  # it may have been killed before it had
     network = load_keras_file(run.path / "checkpoints" / "start.keras")
     return _train(run, run.recipe, network, pictures, (), quiet=quiet)
 

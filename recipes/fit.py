@@ -98,8 +98,8 @@ def fit(
     settings, pictures, network = _prepare(settings, None, team, quiet=quiet)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_recipe(settings)
         run.write_data(pictures)
+        run.write_recipe(settings)
         return _train(run, settings, network, pictures, team, quiet=quiet)
 
 
@@ -129,7 +129,6 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
             return go_on(run, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
         settings, pictures, network = _prepare(settings, run.split_table, team, quiet=quiet)
-        run.write_data(pictures)  # it may have been killed before it had
         return _train(run, settings, network, pictures, team, quiet=quiet)
 
 

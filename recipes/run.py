@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from recipes.data import Data
 
+_BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "skipped.json"}
 _ASIDE = re.compile(r"\.\d+-.+")  # files that are being written, or were when their process was killed
 
 
@@ -42,12 +43,15 @@ class Run:
 
         Raises:
             RequestError: the folder holds a run (unless `overwrite`, which removes it), holds something else
-                (always), or cannot be made.
+                (always), is being written by another process, or cannot be made.
         """
         run = cls(Path(path))
         check_free(run.path, overwrite=overwrite)
         try:
-            if run.is_run:
+            if (run.path / ".lock").exists():
+                with run.lock():  # not while another process is beginning, or going on with, the run there
+                    shutil.rmtree(run.path)
+            elif run.is_run:
                 shutil.rmtree(run.path)
             (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             if tensorboard:
@@ -201,11 +205,9 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 def _never_began(path: Path) -> bool:
-    """Whether a folder is that of a run which was killed before its recipe was written."""
-    names = {entry.name for entry in path.iterdir()}
-    return ".lock" in names and all(
-        name in (".lock", "checkpoints", "tensorboard") or _ASIDE.fullmatch(name) for name in names
-    )
+    """Whether a folder is that of a run which was killed before its recipe, the last of its first files, was there."""
+    names = {entry.name for entry in path.iterdir() if not _ASIDE.fullmatch(entry.name)}
+    return ".lock" in names and names <= _BEGINNING
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -188,8 +188,12 @@ def test_a_run_is_never_mixed_with_what_is_in_the_folder(digits_run, tmp_path):
 def test_a_run_that_was_killed_before_it_began_leaves_its_folder_free(tmp_path):
     run = Run.create(tmp_path / "run")
     with run.lock():
+        run.write_text("labels.txt", "0\n1\n")
         (run.path / ".123-recipe.toml").write_text("epo")
-    assert Run.create(run.path) == run
+        with pytest.raises(RequestError, match="being written by another process"):
+            Run.create(run.path)
+    assert [file.name for file in Run.create(run.path).path.iterdir()] == ["checkpoints"]
+    (run.path / ".lock").touch()
     (run.path / "thesis.txt").write_text("mine")
     with pytest.raises(RequestError, match="not a run"):
         Run.create(run.path)

@@ -116,12 +116,14 @@ def _with_stop(callback):
     return callback
 
 
-def test_killed_before_it_wrote_what_its_data_are_it_still_goes_on(uninterrupted, tmp_path):
+def test_what_a_killed_process_had_half_written_does_not_stay(uninterrupted, tmp_path):
     run = Run.create(tmp_path / "run")
+    run.write_text("labels.txt", (uninterrupted.path / "labels.txt").read_text())
     run.write_recipe(uninterrupted.recipe)
-    (run.path / ".123-labels.txt").write_text("0\n1")
+    for name in (".123-history.csv", "checkpoints/.123-state.npz"):
+        (run.path / name).write_text("cut o")
     assert_same_ending(resume(run.path, quiet=True).run, uninterrupted)
-    assert not list(run.path.glob(".[0-9]*"))
+    assert not list(run.path.rglob(".[0-9]*"))
 
 
 def test_a_finished_run_has_nothing_to_resume(uninterrupted):
