@@ -11,7 +11,7 @@ import recipes.data
 from recipes.data import Data
 from recipes.data.picture import Resize
 from recipes.fit import Fitted, hand_over, load_pictures, versions
-from recipes.preset import DataSettings, Recipe, Schedule, load_recipe
+from recipes.preset import DataSettings, Recipe, Schedule, from_any_folder, load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
 from recipes.source import Source, build, in_parts_of, keep_classes, open_source
@@ -127,15 +127,16 @@ def _resolve(
     model = source.model.model_copy(update=wanted | {"name": source.model.name})
     if keep and not source.run:
         raise RequestError(f"{source.name} is not a run: only a run has classes to keep.")
-    first, also = data, None
+    first, also = data, []
     if keep:
         before = source.run.recipe.data
-        first, also = before.source, tuple(s for s in (*(before.also or ()), data) if s != before.source)
+        every = dict.fromkeys((before.source, *(before.also or ()), from_any_folder(data)))  # each once, in order
+        first, *also = every
     return recipe.model_copy(
         update={
             "model": model,
             "data": DataSettings(
-                source=first, also=also or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
+                source=first, also=tuple(also) or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
             ),
             "finetune": recipe.finetune.model_copy(update={"source": source.name, "keep_classes": keep}),
             "versions": versions(),
