@@ -14,7 +14,7 @@ from recipes.fit import Fitted, hand_over, load_pictures, versions
 from recipes.preset import load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
-from recipes.settings import DataSettings, Recipe, Schedule
+from recipes.settings import DataSettings, Recipe, Schedule, from_any_folder
 from recipes.source import Source, build, in_parts_of, keep_classes, open_source
 from recipes.tasks import TASKS, check_task, in_units
 from recipes.tensorboard import require_tensorboard
@@ -129,15 +129,16 @@ def _resolve(
     model = source.model.model_copy(update=wanted | {"name": source.model.name})
     if keep and not source.run:
         raise RequestError(f"{source.name} is not a run: only a run has classes to keep.")
-    first, also = data, None
+    first, also = data, []
     if keep:
         before = source.run.recipe.data
-        first, also = before.source, tuple(s for s in (*(before.also or ()), data) if s != before.source)
+        every = dict.fromkeys((before.source, *(before.also or ()), from_any_folder(data)))  # each once, in order
+        first, *also = every
     return recipe.model_copy(
         update={
             "model": model,
             "data": DataSettings(
-                source=first, also=also or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
+                source=first, also=tuple(also) or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
             ),
             "finetune": recipe.finetune.model_copy(update={"source": source.name, "keep_classes": keep}),
             "versions": versions(),

@@ -77,8 +77,17 @@ class DataSettings(_Settings):
     @field_validator("source")
     @classmethod
     def _holds_from_any_folder(cls, source: str) -> str:
-        """A path is kept whole: later commands may be typed elsewhere."""
-        return source if source in NAMED or source.startswith("tfds:") else str(Path(source).expanduser().absolute())
+        return from_any_folder(source)
+
+    @field_validator("also")
+    @classmethod
+    def _hold_from_any_folder(cls, also: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if also is None else tuple(from_any_folder(source) for source in also)
+
+
+def from_any_folder(source: str) -> str:
+    """A source of pictures with its path whole: later commands may be typed elsewhere."""
+    return source if source in NAMED or source.startswith("tfds:") else str(Path(source).expanduser().absolute())
 
 
 class Optimizer(_Settings):

@@ -32,7 +32,7 @@ def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("into", ["old", "new"], ids=["the same folder", "another folder"])
-def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, into):
+def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, into, monkeypatch):
     old = digit_folders(tmp_path / "old", "14", per_class=20)
     settings = ["epochs=1", "model.input_shape=[28,28,1]"]
     first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run
@@ -40,7 +40,9 @@ def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, 
     digit_folders(old, "14", per_class=30)  # they may have become more
     new = digit_folders(tmp_path / into, "3", per_class=20)
     how = {"recipe": "head", "overrides": ["epochs=1"], "keep_old_classes": True, "quiet": True}
-    second = finetune(first.path, data=str(new), out=tmp_path / "second", **how).run
+    monkeypatch.chdir(tmp_path)
+    second = finetune(first.path, data=new.name, out=tmp_path / "second", **how).run
+    monkeypatch.chdir("/")  # a run holds from any folder
     after = second.load_data()
     assert set(before.test.files) < set(after.test.files)
     assert not set(before.test.files) & {*after.train.files, *after.validation.files}
