@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # 200 million multiply-adds and more for 32x32 get smaller ones, and are trained in minutes.
 MODELS = {
     "lenet5": ("digits", 32, 25, 4e-3),
-    "all_cnn_c": ("quick", 20, 8, 5e-4),
+    "all_cnn_c": ("quick", 16, 6, 5e-4),
     "vgg_small": ("quick", 32, 5, 2e-3),
     "resnet8": ("quick", 32, 8, 2e-3),
     "nin": ("quick", 20, 8, 1e-3),
