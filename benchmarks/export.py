@@ -16,14 +16,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Height and width, epochs, learning rate. The heads of these nets take pictures of any size: those that need 200
-# million multiply-adds and more for 32x32 get smaller ones, and are trained in minutes.
+# Recipe, height and width, epochs, learning rate. The heads of these nets take pictures of any size: those that need
+# 200 million multiply-adds and more for 32x32 get smaller ones, and are trained in minutes.
 MODELS = {
-    "lenet5": (32, 10, 2e-3),
-    "all_cnn_c": (20, 8, 5e-4),
-    "vgg_small": (32, 5, 2e-3),
-    "resnet8": (32, 8, 2e-3),
-    "nin": (20, 8, 1e-3),
+    "lenet5": ("digits", 32, 25, 4e-3),
+    "all_cnn_c": ("quick", 16, 6, 5e-4),
+    "vgg_small": ("quick", 32, 5, 2e-3),
+    "resnet8": ("quick", 32, 8, 2e-3),
+    "nin": ("quick", 20, 8, 1e-3),
 }
 
 
@@ -33,14 +33,14 @@ def trained(name, folder):
 
     if (folder / "model.keras").is_file():
         return Run.open(folder)
-    size, epochs, rate = MODELS[name]
+    recipe, size, epochs, rate = MODELS[name]
     overrides = [
         f"epochs={epochs}",
         f"optimizer.learning_rate={rate}",
         "schedule.name=cosine",
         f"model.input_shape=[{size},{size},1]",
     ]
-    return fit(name, data="digits", out=folder, recipe="quick", overrides=overrides, quiet=True).run
+    return fit(name, data="digits", out=folder, recipe=recipe, overrides=overrides, quiet=True).run
 
 
 def measure(run, folder, repeats):

@@ -1,4 +1,6 @@
-"""How soon the command line answers: `zoo list` against `python -c "import keras"`, as whole processes in turn.
+"""How soon the command line answers, against `python -c "import keras"`, as whole processes in turn.
+
+`zoo predict FILE.tflite PICTURE` names a picture with LiteRT alone; asked is at most a third.
 
 python benchmarks/startup.py
 """
@@ -7,7 +9,9 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 COMMANDS = {
@@ -17,19 +21,34 @@ COMMANDS = {
     "import keras": [sys.executable, "-c", "import keras"],
 }
 
+EXPECTED = (0, 2)  # a mistyped name is answered, too
+# A file and a picture to name with it; an untrained net takes as long as a trained one.
+PROGRAM = """
+import sys
+from PIL import Image
+from recipes.convert import convert
+from recipes.data import Split
+from recipes.data.digits import read_digits
+from recipes.data.picture import to_array
+import zoo
+
+images, labels = read_digits()
+Image.fromarray(images[0, :, :, 0]).save(sys.argv[2])
+picture = to_array(Image.open(sys.argv[2]), (32, 32, 1))
+model = zoo.create_model("lenet5", input_shape=(32, 32, 1), classes=10)
+open(sys.argv[1], "wb").write(convert(model, "int8", Split(picture[None], labels[:1])))
+"""
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    seconds = {name: [] for name in COMMANDS}
-    for round_number in range(arguments.rounds + 1):  # the first warms the file cache and is not counted
-        for name, command in COMMANDS.items():
-            began = time.perf_counter()
-            subprocess.run(command, capture_output=True)
-            if round_number:
-                seconds[name].append(time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(Path(folder, name)) for name in ("lenet5.tflite", "digit.png")]
+        subprocess.run([sys.executable, "-c", PROGRAM, *files], check=True, capture_output=True)
+        seconds = measure(COMMANDS | {"zoo predict FILE": [sys.executable, "-m", "cli", "predict", *files]}, arguments)
     baseline = median(seconds["import keras"])
     result = {
         name: {
@@ -45,6 +64,20 @@ def main():
             low, middle, high = figures["seconds"]
             ratio = figures["ratio_to_import_keras"]
             print(f"{name:18} {ratio:.3f} of import keras   {low:.2f} {middle:.2f} {high:.2f} s")
+
+
+def measure(commands, arguments):
+    """Seconds of each command in turn, by name."""
+    seconds = {name: [] for name in commands}
+    for round_number in range(arguments.rounds + 1):  # the first warms the file cache and is not counted
+        for name, command in commands.items():
+            began = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode not in EXPECTED:
+                raise SystemExit(f"{name}: {done.stderr}")
+            if round_number:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
 
 
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ def _layers_of(content: bytes) -> str:
 
 
 def _representative(train: Split) -> Callable[[], Iterator[list[np.ndarray]]]:
-    """Training pictures, evenly over the classes; the converter takes the ranges of integers from them."""
-    by_class = np.argsort(train.labels, kind="stable")
+    """Training pictures, evenly over the labels; the converter takes the ranges of integers from them."""
+    by_class = np.lexsort(np.atleast_2d(train.labels.T))
     rows = by_class[np.linspace(0, len(train) - 1, min(REPRESENTATIVE, len(train))).round().astype(int)]
     images = train.images[rows].astype(np.float32)
     # Black and white must occur for the pixels' own range to be exactly 0-255, whatever the pictures hold.

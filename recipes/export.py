@@ -59,6 +59,7 @@ def export(
     limits = _check(to, budget or {}, wishes)
     out = Path(out) if out else _usual_file(source, to)
     _check_out(out, to)
+    _check_kept(source)
     subject = _open(source, data, force)
     result = _prove_and_hand_over(subject, to, out, limits, wishes)
     _keep(source, [result])
@@ -78,6 +79,7 @@ def export_all(
     """
     for to in TFLITE:
         _check_out(_usual_file(source, to), to)
+    _check_kept(source)
     subject, wishes = _open(source, data, force), Wishes(author=author, license=license)
     passed, failed = [], {}
     for to in TFLITE:
@@ -122,10 +124,18 @@ def _check_out(out: Path, to: str) -> None:
         raise RequestError(f"{out} holds something that is not a SavedModel; choose another folder.")
 
 
+def _check_kept(source: str | Path | Run) -> None:
+    """A run must take the figures: without them nobody knows later what the file was worth."""
+    if not is_keras_file(source):
+        run = source if isinstance(source, Run) else Run.open(source)
+        if not os.access(run.path, os.W_OK | os.X_OK):
+            raise RequestError(f"{run.path / 'export.json'} cannot be written: no permission in {run.path}.")
+
+
 def _open(source: str | Path | Run, data: str | None, force: bool) -> Subject:
     subject = open_subject(source, data)
     if not force:
-        refuse_chance(subject.expected, subject.data.test.labels)
+        refuse_chance(subject.expected, subject.data.test.labels, subject.task)
     return subject
 
 
@@ -135,7 +145,8 @@ def _prove_and_hand_over(subject: Subject, to: str, out: Path, limits: Budget, w
         file = folder / out.name
         try:
             written = write(subject, to, file, wishes)
-            figures = compare(subject.expected, written.scores, subject.data.test.labels, subject.class_names)
+            labels = subject.data.test.labels
+            figures = compare(subject.expected, written.scores, labels, subject.class_names, subject.task)
             result = Exported(kind=to, file=str(out), bytes=_size(file), operators=written.operators, **figures)
             if not is_within(limits, result):
                 raise refusal(limits, result, _advice(subject, to, file))

@@ -16,13 +16,14 @@ import numpy as np
 from recipes import metadata
 from recipes.c_array import write_c_array
 from recipes.convert import TFLITE, convert, of_any_size, to_onnx, to_saved_model
+from recipes.proof import agreement
 from recipes.subject import Subject
 from recipes.tflite import LABELS, TFLiteFile, attach
 from zoo.errors import FailureError
 
 ENDINGS = dict.fromkeys(TFLITE, ".tflite") | {"onnx": ".onnx", "c-array": ".cc", "saved-model": ""}
 _OTHER_SIZE = 1.5  # times the picture's own, that a file of open size is tried with
-_INSIDE = ("model", "kind", "resize", "image_shape", "run", "versions")  # what the metadata has no field for
+_INSIDE = ("model", "kind", "task", "resize", "image_shape", "run", "versions")  # what the metadata has no field for
 _RELOAD = """
 import sys, numpy, tensorflow
 model = tensorflow.saved_model.load(sys.argv[1])
@@ -80,6 +81,7 @@ def _write_tflite(subject: Subject, to: str, file: Path, wishes: Wishes) -> Writ
             channels=subject.image_shape[2],
             resize=subject.resize,
             label_file=LABELS,
+            shares=subject.task != "regression",
         ),
     )
     inside = {key: facts[key] for key in _INSIDE}
@@ -89,7 +91,7 @@ def _write_tflite(subject: Subject, to: str, file: Path, wishes: Wishes) -> Writ
     written = TFLiteFile(file)
     scores = written.predict(subject.data.test.images)
     if wishes.dynamic_size:
-        _try_other_size(written, network, subject.data.test.images[:50])
+        _try_other_size(written, network, subject)
     return Written(scores, written.operators)
 
 
@@ -97,11 +99,17 @@ def facts_of(subject: Subject, to: str, wishes: Wishes) -> dict[str, Any]:
     """What a file says about itself, as JSON types."""
     height, width, channels = subject.image_shape
     names = subject.class_names
-    classes = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    answer = {
+        "classification": f"which of {len(names)} classes ({some}) a picture shows",
+        "multilabel": f"which of {len(names)} labels ({some}) a picture has, each for itself",
+        "regression": f"a number for a picture, {names[0]}",
+    }[subject.task]
     return {
         "model": subject.name,
         "kind": to,
-        "description": f"{subject.name}, {to}: which of {len(names)} classes ({classes}) a picture shows.",
+        "task": subject.task,
+        "description": f"{subject.name}, {to}: {answer}.",
         "version": subject.digest[:12],
         "author": wishes.author,
         "license": wishes.license,
@@ -118,15 +126,16 @@ def facts_of(subject: Subject, to: str, wishes: Wishes) -> dict[str, Any]:
     }
 
 
-def _try_other_size(written: TFLiteFile, network: Any, images: np.ndarray) -> None:
+def _try_other_size(written: TFLiteFile, network: Any, subject: Subject) -> None:
     """Holds a file of open size against its model on pictures larger than the run's."""
+    images = subject.data.test.images[:50]
     height, width = (int(_OTHER_SIZE * n) for n in images.shape[1:3])
     rows, columns = (np.arange(n) * old // n for n, old in zip((height, width), images.shape[1:3], strict=True))
     larger = images[:, rows][:, :, columns]
     written.resize(height, width)
-    same = (written.predict(larger).argmax(1) == network.predict(larger, verbose=0).argmax(1)).mean()
+    same = agreement(network.predict(larger, verbose=0), written.predict(larger), subject.task)
     if not same >= 0.9:
-        raise FailureError(f"at {height}x{width} the file agrees with the model on {same:.0%} of the pictures only.")
+        raise FailureError(f"at {height}x{width} the file agrees with the model to {same:.0%} only.")
 
 
 def _write_c_array(subject: Subject, to: str, file: Path, wishes: Wishes) -> Written:

@@ -76,6 +76,7 @@ def classifier_metadata(
     channels: int,
     resize: str,
     label_file: str,
+    shares: bool = True,
 ) -> bytes:
     """Metadata of a model from one picture, pixels 0-255, to a score a class.
 
@@ -83,6 +84,7 @@ def classifier_metadata(
         channels: 1 (grey), 3 (RGB), or another number, which has no name.
         resize: what is done to pictures of another size; the schema has no field for it, so it is described.
         label_file: the attached file with class names.
+        shares: whether scores are from 0 to 1; else they are numbers in a unit of their own.
     """
     picture = {
         "name": "image",
@@ -97,9 +99,9 @@ def classifier_metadata(
     }
     scores = {
         "name": "score",
-        "description": "A score for each class.",
+        "description": "A score for each class." if shares else "A number, in the unit that the model was trained on.",
         "content": {"content_properties_type": 1, "content_properties": {}},
-        "stats": {"max": [1.0], "min": [0.0]},
+        **({"stats": {"max": [1.0], "min": [0.0]}} if shares else {}),
         "associated_files": [{"name": label_file, "description": "Class names, one a line.", "type": AXIS_LABELS}],
     }
     facts = {"name": name, "description": description, "version": version, "author": author, "license": license}

@@ -16,7 +16,7 @@ class Budget:
     """How far a file may be from its model before it is refused.
 
     Attributes:
-        agreement: least share of test pictures that both put into the same class.
+        agreement: least `Exported.agreement`.
         drop: largest loss of accuracy on the test pictures, as a share.
     """
 
@@ -57,12 +57,15 @@ class Exported:
         kind: a name in `BUDGETS`.
         file: where it is.
         bytes: its size; of a folder, of all in it.
-        agreement: share of test pictures with the same top-1 class as the Keras model.
+        agreement: share of test pictures with the same top-1 class as the Keras model; of all their labels, yes or no
+            from 0.5 on; for regression R², the share of the variance of the model's numbers that the file's have.
         max_difference, mean_difference: of any score, and of all scores, absolute.
-        accuracy_keras, accuracy_file: on the test pictures.
-        per_class: for each class, of its test pictures, the share that each gets right, `keras` and `file`.
+        accuracy_keras, accuracy_file: share of test pictures, or of their labels, that is right; R² for regression.
+        per_class: for each class, of its test pictures, the share that each gets right, `keras` and `file`; of several
+            labels, the share of all pictures; empty for regression.
         pictures: how many test pictures there were.
         operators: operations and how often each is used; empty for a SavedModel.
+        task: what the labels are, see `recipes.data.dataset.Data.task`.
     """
 
     kind: str
@@ -76,6 +79,7 @@ class Exported:
     per_class: dict[str, dict[str, float]]
     pictures: int
     operators: dict[str, int]
+    task: str = "classification"
 
     @property
     def drop(self) -> float:
@@ -87,30 +91,65 @@ class Exported:
 
 
 def compare(
-    expected: np.ndarray, received: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+    expected: np.ndarray,
+    received: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    task: str = "classification",
 ) -> dict[str, Any]:
     """The figures of `Exported` that come from scores.
 
     Args:
         expected, received: scores (N, classes) of the model and of the file.
-        labels: int64 (N,).
+        labels: of a `Split`.
+        task: what they are.
     """
     difference = np.abs(expected - received)
-    right_keras, right_file = expected.argmax(1) == labels, received.argmax(1) == labels
-    shown = [(name, labels == label) for label, name in enumerate(class_names)]
     return {
-        "agreement": float((expected.argmax(1) == received.argmax(1)).mean()),
+        "agreement": agreement(expected, received, task),
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
-        "accuracy_keras": float(right_keras.mean()),
-        "accuracy_file": float(right_file.mean()),
-        "per_class": {
-            name: {"keras": float(right_keras[rows].mean()), "file": float(right_file[rows].mean())}
-            for name, rows in shown
-            if rows.any()
-        },
+        "accuracy_keras": _accuracy(expected, labels, task),
+        "accuracy_file": _accuracy(received, labels, task),
+        "per_class": _per_class(expected, received, labels, class_names, task),
         "pictures": len(labels),
+        "task": task,
     }
+
+
+def agreement(expected: np.ndarray, received: np.ndarray, task: str) -> float:
+    """How far two sets of scores (N, classes) say the same, see `Exported`."""
+    if task == "regression":
+        return _r2(expected, received)
+    return float((_decided(expected, task) == _decided(received, task)).mean())
+
+
+def _accuracy(scores: np.ndarray, labels: np.ndarray, task: str) -> float:
+    if task == "regression":
+        return _r2(labels[:, None], scores)
+    return float((_decided(scores, task) == labels).mean())
+
+
+def _decided(scores: np.ndarray, task: str) -> np.ndarray:
+    """What scores (N, classes) come down to: a class a picture (N,), or yes and no for each (N, classes)."""
+    return scores >= 0.5 if task == "multilabel" else scores.argmax(1)
+
+
+def _r2(expected: np.ndarray, received: np.ndarray) -> float:
+    wrong = np.square(expected.astype(np.float64) - received).mean()
+    return float(1 - wrong / max(expected.astype(np.float64).var(), 1e-12))
+
+
+def _per_class(
+    expected: np.ndarray, received: np.ndarray, labels: np.ndarray, class_names: Sequence[str], task: str
+) -> dict[str, dict[str, float]]:
+    if task == "regression":
+        return {}
+    right = {"keras": _decided(expected, task) == labels, "file": _decided(received, task) == labels}
+    if task == "multilabel":
+        return {name: {k: float(r[:, i].mean()) for k, r in right.items()} for i, name in enumerate(class_names)}
+    rows = [(name, labels == label) for label, name in enumerate(class_names)]
+    return {name: {k: float(r[those].mean()) for k, r in right.items()} for name, those in rows if those.any()}
 
 
 def is_within(budget: Budget, result: Exported) -> bool:
@@ -121,26 +160,44 @@ def is_within(budget: Budget, result: Exported) -> bool:
 
 def refusal(budget: Budget, result: Exported, hint: str) -> FailureError:
     """Returns (does not raise) what is said of a file beyond its budget."""
+    of, accuracy = {
+        "classification": ("the test pictures", "accuracy"),
+        "multilabel": ("the labels of the test pictures", "accuracy"),
+        "regression": ("the variance over the test pictures", "R²"),
+    }[result.task]
     return FailureError(
-        f"the file agrees with the model on {result.agreement:.2%} of the test pictures (at least "
-        f"{budget.agreement:.2%} asked) and its accuracy is {100 * result.drop:.2f} points lower (at most "
+        f"the file agrees with the model on {result.agreement:.2%} of {of} (at least "
+        f"{budget.agreement:.2%} asked) and its {accuracy} is {100 * result.drop:.2f} points lower (at most "
         f"{100 * budget.drop:.2f} allowed): {result.file} was not written. {hint}".rstrip()
     )
 
 
-def refuse_chance(expected: np.ndarray, labels: np.ndarray) -> None:
-    """Raises a `FailureError` for a model that hardly beats one that always names the most frequent class.
+def refuse_chance(expected: np.ndarray, labels: np.ndarray, task: str = "classification") -> None:
+    """Raises a `FailureError` for a model that hardly beats one that always gives the same answer.
 
     It would agree with its file, and prove nothing. Weights that learned nothing reach more than chance now and then:
     asked is a tenth of what chance leaves open, or twice chance if that is less, and two standard errors for luck.
     """
-    accuracy = float((expected.argmax(1) == labels).mean())
-    chance = float(np.bincount(labels).max() / len(labels))
+    accuracy = _accuracy(expected, labels, task)
+    if task == "regression":
+        if not accuracy > 0.1:
+            raise FailureError(
+                f"the model's R² on the test pictures is {accuracy:.2f}, hardly better than always naming the mean "
+                "(0): train it further, or --force to export it all the same."
+            )
+        return
+    shares = labels.mean(0) if task == "multilabel" else np.bincount(labels) / len(labels)
+    chance = float(np.maximum(shares, 1 - shares).mean() if task == "multilabel" else shares.max())
     luck = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
     if not accuracy > chance + max(luck, min(chance, 0.1 * (1 - chance))):
+        of, same = (
+            ("the labels of the test pictures", "giving each label to all pictures or to none")
+            if task == "multilabel"
+            else ("the test pictures", "naming the most frequent class")
+        )
         raise FailureError(
-            f"the model is right on {accuracy:.1%} of the test pictures, hardly better than always naming the "
-            f"most frequent class ({chance:.1%}): train it further, or --force to export it all the same."
+            f"the model is right on {accuracy:.1%} of {of}, hardly better than always {same} ({chance:.1%}): "
+            "train it further, or --force to export it all the same."
         )
 
 

@@ -49,6 +49,11 @@ class Subject:
         return np.asarray(self.model.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0), np.float32)
 
     @property
+    def task(self) -> str:
+        """What the labels are, see `recipes.data.dataset.Data.task`."""
+        return self.data.task
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of its pictures."""
         return tuple(int(n) for n in self.data.test.images.shape[1:])
@@ -66,11 +71,9 @@ def open_subject(source: str | Path | Run, data: str | None = None) -> Subject:
         data: for a `.keras` file: where the pictures come from, see `recipes.data.load`.
 
     Raises:
-        RequestError: a source that cannot be read, or is not a classifier of pictures with a name for every score.
+        RequestError: a source that cannot be read, or does not go from pictures to scores with a name for each.
     """
     subject = _of_file(Path(source), data) if is_keras_file(source) else _of_run(source, data)
-    if subject.data.task != "classification":
-        raise RequestError(f"{subject.data.source} is a set for {subject.data.task}; export needs one class a picture.")
     classes = int(subject.model.output_shape[-1])
     if len(subject.class_names) != classes:
         raise RequestError(f"{subject.name} gives {classes} scores; there are {len(subject.class_names)} labels.")

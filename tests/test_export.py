@@ -8,6 +8,7 @@ import pytest
 from recipes.convert import TFLITE
 from recipes.export import export
 from recipes.predict import predict
+from recipes.proof import refuse_chance
 from recipes.run import Run
 from recipes.tflite import TFLiteFile
 from zoo.errors import FailureError, RequestError
@@ -83,6 +84,17 @@ def test_scores_that_are_not_numbers_are_beyond_any_budget(digits_run, tmp_path,
     monkeypatch.setattr("recipes.formats.TFLiteFile", Broken)
     with pytest.raises(FailureError):
         export(digits_run, out=tmp_path / "digits.tflite", budget={"agreement": 0, "drop": 1})
+
+
+def test_a_model_that_gives_one_answer_proves_nothing_whatever_its_task():
+    numbers = np.linspace(0, 9, 200).astype(np.float32)
+    several = np.tile(np.float32([[1, 0, 0], [1, 1, 0], [1, 0, 0], [1, 0, 1]]), (50, 1))
+    always = np.tile(several.mean(0), (200, 1))
+    for labels, scores, task in ((numbers, np.full((200, 1), 4.5), "regression"), (several, always, "multilabel")):
+        with pytest.raises(FailureError, match="hardly better than always"):
+            refuse_chance(scores, labels, task)
+    refuse_chance(numbers[:, None] + 0.1, numbers, "regression")
+    refuse_chance(several * 0.8, several, "multilabel")
 
 
 @pytest.mark.parametrize(

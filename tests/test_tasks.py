@@ -11,7 +11,9 @@ from sklearn.metrics import average_precision_score, f1_score, mean_absolute_err
 from cli import main
 from recipes.compare import compare
 from recipes.evaluate import evaluate
+from recipes.export import export
 from recipes.fit import fit
+from recipes.inspection import inspect
 from recipes.predict import predict
 from recipes.report import report
 from zoo.errors import RequestError
@@ -80,6 +82,38 @@ def test_a_run_of_any_task_is_reported_compared_and_used(name, request):
     assert row["figures"]["task"] == run.task
     [guess] = predict(run.path, [run.load_data().test.files[0]])
     assert len(guess.guesses) == {"several": 3, "amounts": 1}[name]
+
+
+@pytest.mark.parametrize(("name", "least"), [("several", 0.99), ("amounts", 0.99)])
+def test_a_run_of_any_task_is_exported_and_proven(name, least, request, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = request.getfixturevalue(name)
+    test, out = run.load_data().test, tmp_path / "file.tflite"
+    exported = export(run, to="int8", out=out, budget={"drop": 0.05})
+    assert exported.agreement >= least
+
+    # The same figures, found without any code of the project.
+    interpreter = Interpreter(str(out))
+    interpreter.allocate_tensors()
+    pixels, scores = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero_point = scores["quantization"]
+    given = []
+    for image in test.images:
+        interpreter.set_tensor(pixels["index"], image[None])
+        interpreter.invoke()
+        given.append((interpreter.get_tensor(scores["index"])[0].astype(float) - zero_point) * scale)
+    if name == "several":
+        assert exported.accuracy_file == pytest.approx(((np.array(given) >= 0.5) == test.labels).mean())
+        assert set(exported.per_class) == set(PROPERTIES)
+    else:
+        assert exported.accuracy_file == pytest.approx(r2_score(test.labels, np.array(given)[:, 0]), abs=1e-6)
+        assert exported.per_class == {}
+
+    (by_run,), (by_file,) = predict(run.path, test.files[:1]), predict(out, test.files[:1])
+    assert by_file.shares == by_run.shares == (name == "several")
+    assert by_file.guesses[0][0] == by_run.guesses[0][0]
+    assert run.task in str(inspect(out).facts)
 
 
 def test_what_needs_one_class_a_picture_says_so(several, amounts, capsys):

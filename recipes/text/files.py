@@ -15,23 +15,33 @@ _NAMED = ("name", "description", "version", "author", "license")  # of a .tflite
 
 
 def exported(result: "Exported") -> str:
-    worse = sorted(result.per_class.items(), key=lambda item: item[1]["file"] - item[1]["keras"])[:3]
-    changes = [f"{name} {100 * (c['file'] - c['keras']):+.1f}" for name, c in worse if c["file"] < c["keras"]]
+    accuracy, same, of = {
+        "classification": ("accuracy", "same top-1", "of {:,} test pictures"),
+        "multilabel": ("labels right", "same labels", "of those of {:,} test pictures"),
+        "regression": ("R²", "same number", "of the variance over {:,} test pictures"),
+    }[result.task]
+    changes = _class_changes(result)
     operators = ", ".join(f"{count} {name}" for name, count in result.operators.items())
     rows = [
         ("file", result.file),
         ("size", f"{result.bytes:,} bytes"),
-        ("accuracy", f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
-        ("same top-1", f"{result.agreement:.2%} of {result.pictures:,} test pictures"),
+        (accuracy, f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
+        (same, f"{result.agreement:.2%} {of.format(result.pictures)}"),
         ("difference", f"at most {result.max_difference:.2g} of a score, {result.mean_difference:.2g} in the mean"),
-        ("lost by class", f"{', '.join(changes)} points" if changes else "nothing"),
+        *([("by class", f"{', '.join(changes[:8])} points" if changes else "no change")] if result.per_class else []),
         *([("operators", operators)] if operators else []),
     ]
     return table(["", ""], rows)
 
 
+def _class_changes(result: "Exported") -> list[str]:
+    """Classes whose accuracy in the file is not the model's and by how many points, the worst first."""
+    points = {name: 100 * (share["file"] - share["keras"]) for name, share in result.per_class.items()}
+    return [f"{name} {change:+.1f}" for name, change in sorted(points.items(), key=lambda item: item[1]) if change]
+
+
 def all_exported(passed: Sequence["Exported"], failed: Mapping[str, str]) -> str:
-    header = ["kind", "bytes", "same top-1", "accuracy", "Keras", "largest", "mean", "file"]
+    header = ["kind", "bytes", "agreement", "accuracy", "Keras", "by class, worst", "largest", "mean", "file"]
     rows = [
         (
             r.kind,
@@ -39,13 +49,14 @@ def all_exported(passed: Sequence["Exported"], failed: Mapping[str, str]) -> str
             f"{r.agreement:.2%}",
             f"{r.accuracy_file:.2%}",
             f"{r.accuracy_keras:.2%}",
+            next(iter(_class_changes(r)), "no change"),
             f"{r.max_difference:.1e}",
             f"{r.mean_difference:.1e}",
             r.file,
         )
         for r in passed
     ]
-    return "\n".join([table(header, rows, range(1, 7)), *(f"{kind}: {why}" for kind, why in failed.items())])
+    return "\n".join([table(header, rows, range(1, 8)), *(f"{kind}: {why}" for kind, why in failed.items())])
 
 
 def inspected(result: "Inspected") -> str:
