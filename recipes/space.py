@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import optuna
 
 Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
-FIXED = ("about", "data", "finetune", "seed", "versions")  # of a recipe; a search has no say in them
+FIXED = ("about", "data", "finetune", "seed", "steps", "versions")  # of a recipe; a search has no say in them
 
 
 class Range(BaseModel):

@@ -110,6 +110,8 @@ def tune(
         if name not in COSTS:
             raise unknown("cost", name, COSTS)
     resolved = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+    if resolved.steps:
+        raise RequestError(f"steps={resolved.steps} is not possible in a search, which counts epochs: set those.")
     resolved = resolved.model_copy(update={"versions": {}})
     space = space if isinstance(space, Space) else load_space(space or space_for(resolved.model.name))
     if trial_epochs is None and Study(Path(out)).is_there:

@@ -153,6 +153,7 @@ def test_a_grid_is_walked_once_whatever_is_skipped(tmp_path, capsys):
     [
         (["--trial-epochs", "3", "--trials", "1"], "trial_epochs=3 is not possible; allowed: 1 to 2"),
         ([], "say how long to search"),
+        (["--trials", "1", "--set", "steps=9"], "steps=9 is not possible in a search"),
         (["--trials", "1", "--folds", "9999"], "9999 folds are not possible"),
     ],
 )
