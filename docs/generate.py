@@ -95,7 +95,8 @@ def _recipes() -> str:
         about = recipe.about
         lines += [f"## {name}", "", about.summary, ""]
         lines += [f"Source: {about.source}", ""] if about.source else []
-        lines += [f"Reaches: {about.reaches} Measured with `{about.command}`.", ""] if about.reaches else []
+        measured = f" Measured with `{about.command}`." if about.command else ""
+        lines += [f"Reaches: {about.reaches}{measured}", ""] if about.reaches else []
     lines += ["# Augmentations", "", "| name | what it is for | source | advice |", "|---|---|---|---|"]
     for name in list_augmentations():
         about = load_augmentation(name).about
