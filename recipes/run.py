@@ -134,7 +134,7 @@ class Run:
     def save_model(self, model: "keras.Model") -> None:
         """Keeps the model without its optimizer: with it the file would be three times as large, and plain Keras could
         not load it where the schedule is one of this package."""
-        bare = type(model)(model.inputs, model.outputs, name=model.name)
+        bare = type(model)(model.input, model.output, name=model.name)
         write_whole(self.path / "model.keras", lambda aside: bare.save(aside))
 
     def remove_half_written(self) -> None:
