@@ -180,9 +180,11 @@ def _tables(path: str | Path, sources: Sequence[str]) -> list[_Table]:
     from recipes.data.joining import common_root
     from recipes.data.splits import read_split_table
 
+    if any(kind_of(source) not in ("folder", "table") for source in sources):
+        return [_Table(path, [])] * len(sources)  # refused by the source that is not made of files
     rows = read_split_table(path)
-    if len(sources) == 1 or any(kind_of(source) not in ("folder", "table") for source in sources):
-        return [_Table(path, rows)] * len(sources)
+    if len(sources) == 1:
+        return [_Table(path, rows)]
     listings = [list_source(source) for source in sources]
     root = common_root(listing.root for listing in listings)
     own = [{relative(file, root) for file in listing.paths} for listing in listings]
