@@ -20,26 +20,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # 200 million multiply-adds and more for 32x32 get smaller ones, and are trained in minutes.
 MODELS = {
     "lenet5": ("digits", 32, 25, 4e-3),
-    "all_cnn_c": ("quick", 16, 6, 5e-4),
+    "all_cnn_c": ("quick", 20, 15, 1e-3),
     "vgg_small": ("quick", 32, 5, 2e-3),
     "resnet8": ("quick", 32, 8, 2e-3),
     "nin": ("quick", 20, 8, 1e-3),
+    "efficientnet_lite0": ("last-stage", 64, 10, 3e-3),  # fine-tuned from ImageNet
 }
 
 
 def trained(name, folder):
+    from recipes.finetune import finetune
     from recipes.fit import fit
     from recipes.run import Run
 
     if (folder / "model.keras").is_file():
         return Run.open(folder)
     recipe, size, epochs, rate = MODELS[name]
-    overrides = [
-        f"epochs={epochs}",
-        f"optimizer.learning_rate={rate}",
-        "schedule.name=cosine",
-        f"model.input_shape=[{size},{size},1]",
-    ]
+    overrides = [f"epochs={epochs}", f"optimizer.learning_rate={rate}", "schedule.name=cosine"]
+    if recipe == "last-stage":
+        overrides.append(f"model.input_shape=[{size},{size},3]")
+        return finetune(name, data="digits", out=folder, recipe=recipe, overrides=overrides, quiet=True).run
+    overrides.append(f"model.input_shape=[{size},{size},1]")
     return fit(name, data="digits", out=folder, recipe=recipe, overrides=overrides, quiet=True).run
 
 
