@@ -40,8 +40,8 @@ def same_ending(one, other):
 
 
 def killed(arguments, out, moments, longest):
-    """A training that is killed at a random moment of the first `longest` seconds of its writing, every other one a
-    second time, and then gone on with to its end; how often it was killed."""
+    """A training that is killed at a random moment of the first `longest` seconds of its writing, about every other
+    one a second time, and then gone on with to its end; how often it was killed."""
     process, kills = start(*fit_command(arguments.model, out, arguments.epochs)), 0
     for _ in range(moments.choice((1, 2))):
         while not (out / "recipe.toml").exists() and process.poll() is None:

@@ -29,7 +29,7 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
     """
     if plot is not None and plot.suffix not in ENDINGS:
         raise RequestError(f"{plot} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
-    rows = [_row(run if isinstance(run, Run) else Run.open(run)) for run in runs]
+    rows = [_row(Run.open(run)) for run in runs]
     if plot is not None:
         if others := [row["run"] for row in rows if row["accuracy"] is None]:
             raise RequestError(f"{others[0]} has no accuracy to draw: its labels are not classes.")

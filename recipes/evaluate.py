@@ -33,7 +33,7 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     Raises:
         RequestError: no run there, one without a model, or other data with classes that the run does not know.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = Run.open(run)
     model = run.load_model()
     task, test = _test_pictures(run, data)
     if invariance and task != "classification":

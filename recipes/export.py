@@ -10,7 +10,7 @@ from pathlib import Path
 from recipes.convert import TFLITE, convert, require_onnx
 from recipes.formats import ENDINGS, Wishes, write
 from recipes.proof import BUDGETS, Budget, Exported, compare, is_within, layer_errors, refusal, refuse_chance
-from recipes.run import Run
+from recipes.run import Run, check_writable
 from recipes.subject import Subject, is_keras_file, open_subject
 from zoo.errors import FailureError, RequestError, unknown
 
@@ -107,7 +107,7 @@ def _check(to: str, changes: Mapping[str, float], wishes: Wishes) -> Budget:
 def _usual_file(source: str | Path | Run, to: str) -> Path:
     if is_keras_file(source):
         return Path(source).with_name(f"{Path(source).stem}-{to}{ENDINGS[to]}")
-    run = source if isinstance(source, Run) else Run.open(source)
+    run = Run.open(source)
     return run.path / f"{run.recipe.model.name}-{to}{ENDINGS[to]}"
 
 
@@ -116,8 +116,7 @@ def _check_out(out: Path, to: str) -> None:
         raise RequestError(f"{out} does not end in {ENDINGS[to]}.")
     if not out.parent.is_dir():
         raise RequestError(f"{out.parent} is not a folder; make it first.")
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise RequestError(f"{out} cannot be written: no permission in {out.parent}.")
+    check_writable(out, out.parent)
     if to != "saved-model" and out.is_dir():
         raise RequestError(f"{out} is a folder; choose a file.")
     if to == "saved-model" and out.exists() and not (out / "saved_model.pb").is_file():
@@ -127,9 +126,8 @@ def _check_out(out: Path, to: str) -> None:
 def _check_kept(source: str | Path | Run) -> None:
     """A run must take the figures: without them nobody knows later what the file was worth."""
     if not is_keras_file(source):
-        run = source if isinstance(source, Run) else Run.open(source)
-        if not os.access(run.path, os.W_OK | os.X_OK):
-            raise RequestError(f"{run.path / 'export.json'} cannot be written: no permission in {run.path}.")
+        run = Run.open(source)
+        check_writable(run.path / "export.json", run.path)
 
 
 def _open(source: str | Path | Run, data: str | None, force: bool) -> Subject:
@@ -208,5 +206,5 @@ def _keep(source: str | Path | Run, results: Sequence[Exported]) -> None:
     """Writes the figures into the run's `export.json`: a row a kind, each from its last export."""
     if is_keras_file(source):
         return
-    run = source if isinstance(source, Run) else Run.open(source)
+    run = Run.open(source)
     run.write_json("export.json", run.exports | {result.kind: result.to_dict() for result in results})

@@ -115,7 +115,7 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
         return _follow(team, quiet=quiet)
     with contextlib.ExitStack() as locked:
         with team.told():
-            run = run if isinstance(run, Run) else Run.open(run)
+            run = Run.open(run)
             locked.enter_context(run.lock())
             if run.metrics:
                 raise RequestError(f"{run.path} is finished; nothing is left to resume.")

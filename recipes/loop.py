@@ -60,7 +60,7 @@ def train(
         keeper.take_up()
     if not keeper.is_done:
         steps = steps_per_epoch(data.train, recipe)
-        bar = ProgressBar(recipe.epochs, steps, min(recipe.batch_size, len(data.train)), TASKS[data.task])
+        bar = ProgressBar(recipe.epochs, steps, recipe.batch_of(len(data.train)), TASKS[data.task])
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
         written = tensorboard.writers(run, phase) if run else []
         callbacks = [*written, *([] if quiet else [bar]), *watchers]

@@ -136,6 +136,7 @@ def _decided(scores: np.ndarray, task: str) -> np.ndarray:
 
 
 def _r2(expected: np.ndarray, received: np.ndarray) -> float:
+    """As scikit-learn's, which refuses what is not a number; here it must come out as beyond any budget."""
     wrong = np.square(expected.astype(np.float64) - received).mean()
     return float(1 - wrong / max(expected.astype(np.float64).var(), 1e-12))
 

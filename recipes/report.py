@@ -31,7 +31,7 @@ def report(run: str | Path | Run) -> Report:
         RequestError: no run there, one without a model, or one whose pictures are not where they were.
         FailureError: the file cannot be written.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = Run.open(run)
     page = Page(run, run.recipe, run.load_model(), run.load_data(), _metrics(run))
     sections = {title: content for title, section in SECTIONS.items() if (content := section(page))}
     anchors = {title: title.lower().replace(" ", "-") for title in sections}

@@ -48,11 +48,9 @@ class Run:
         run = cls(Path(path))
         check_free(run.path, overwrite=overwrite)
         try:
-            if (run.path / ".lock").exists():
+            if run.is_run or (run.path / ".lock").exists():
                 with run.lock():  # not while another process is beginning, or going on with, the run there
                     shutil.rmtree(run.path)
-            elif run.is_run:
-                shutil.rmtree(run.path)
             (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             if tensorboard:
                 (run.path / "tensorboard").mkdir(exist_ok=True)
@@ -61,12 +59,14 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
-        """An existing run.
+    def open(cls, path: "str | Path | Run") -> "Run":
+        """An existing run, by its folder; one that is open already is given back.
 
         Raises:
             RequestError: there is no run at `path`.
         """
+        if isinstance(path, cls):
+            return path
         run = cls(Path(path))
         if not run.path.exists():
             raise RequestError(f"{run.path} does not exist.")
@@ -200,8 +200,13 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     elif path.exists() and not path.is_dir():
         raise RequestError(f"{path} is a file; choose a folder.")
     standing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not os.access(standing, os.W_OK | os.X_OK):
-        raise RequestError(f"{path} cannot be written: no permission in {standing}.")
+    check_writable(path, standing)
+
+
+def check_writable(path: Path, folder: Path) -> None:
+    """Raises a `RequestError` for `path` where its folder, or the one that it would be made in, takes no new files."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RequestError(f"{path} cannot be written: no permission in {folder}.")
 
 
 def _never_began(path: Path) -> bool:

@@ -198,5 +198,13 @@ class Recipe(_Settings):
         """This recipe for so many training pictures, with `epochs` in place of `steps`."""
         if self.steps is None:
             return self
-        epoch = math.ceil(pictures / min(self.batch_size, pictures))
-        return self.model_copy(update={"epochs": math.ceil(self.steps / epoch), "steps": None})
+        epochs = math.ceil(self.steps / self.steps_per_epoch(pictures))
+        return self.model_copy(update={"epochs": epochs, "steps": None})
+
+    def batch_of(self, pictures: int) -> int:
+        """Pictures a batch, of so many in all; a batch never has a picture twice."""
+        return min(self.batch_size, pictures)
+
+    def steps_per_epoch(self, pictures: int) -> int:
+        """Batches that it takes to see so many pictures once."""
+        return math.ceil(pictures / self.batch_of(pictures))

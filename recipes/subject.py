@@ -81,7 +81,7 @@ def open_subject(source: str | Path | Run, data: str | None = None) -> Subject:
 
 
 def _of_run(source: str | Path | Run, data: str | None) -> Subject:
-    run = source if isinstance(source, Run) else Run.open(source)
+    run = Run.open(source)
     if data is not None:
         raise RequestError("--data is for a .keras file; a run knows its own pictures.")
     model, recipe = _image_model(run.load_model()), run.recipe

@@ -89,12 +89,12 @@ def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 def steps_per_epoch(train: Split, recipe: Recipe) -> int:
     """Batches that it takes to see every picture."""
-    return math.ceil(len(train) / batch_size_of(recipe, train))
+    return recipe.steps_per_epoch(len(train))
 
 
 def batch_size_of(recipe: Recipe, train: Split) -> int:
     """Pictures a batch; a batch never has a picture twice."""
-    return min(recipe.batch_size, len(train))
+    return recipe.batch_of(len(train))
 
 
 def seed_all(recipe: Recipe) -> None:

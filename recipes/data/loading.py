@@ -52,8 +52,9 @@ def load(
             different sizes without `image_shape`; the message names the file and the ways on.
         FailureError: the source exists but could not be prepared (no network, no space, no permission).
     """
-    check_source(source)
     sources = (source, *(also or ()))
+    for one in sources:
+        check_source(one)
     tables = _tables(split_table, sources) if split_table is not None else [None] * len(sources)
     how = {"image_shape": image_shape, "resize": resize, "seed": split_seed, "task": task}
     how |= {"skip_bad": skip_bad, "quiet": quiet}
@@ -76,7 +77,6 @@ def _load_one(
     skip_bad: bool,
     quiet: bool,
 ) -> Data:
-    check_source(source)
     import_keras()  # before TensorFlow, which would find the name taken by what loads it lazily
     if image_shape is not None:
         check_shape(image_shape, resize)
@@ -91,8 +91,6 @@ def _load_one(
         return _load_files(listing, image_shape, resize, seed, skip_bad=skip_bad, quiet=quiet)
     if task not in (None, "classification"):
         raise RequestError(f"{source} is a set of classes: task={task!r} is not possible.")
-    if table is not None:
-        raise RequestError(f"{source} is not made of files: it has no split table, its parts follow from the seed.")
     from recipes.data.arrays import load_arrays
 
     return load_arrays(source, image_shape, resize, seed, quiet=quiet)
@@ -180,8 +178,9 @@ def _tables(path: str | Path, sources: Sequence[str]) -> list[_Table]:
     from recipes.data.joining import common_root
     from recipes.data.splits import read_split_table
 
-    if any(kind_of(source) not in ("folder", "table") for source in sources):
-        return [_Table(path, [])] * len(sources)  # refused by the source that is not made of files
+    for source in sources:
+        if kind_of(source) not in ("folder", "table"):
+            raise RequestError(f"{source} is not made of files: it has no split table, its parts follow from the seed.")
     rows = read_split_table(path)
     if len(sources) == 1:
         return [_Table(path, rows)]
