@@ -145,7 +145,8 @@ def step_of(recipe, data, team, rounds):
     model.steps_per_execution = at_once
     if team.strategy:
         learner = replicas.twin(model, recipe, data, team)
-        learner.optimizer.build(learner.trainable_variables)
+        with team.strategy.scope():
+            learner.optimizer.build(learner.trainable_variables)
         batches = replicas._batches(data, recipe, team, 0, None)
         take = replicas._train_steps(learner, "accuracy", team, at_once)
         definition = take.get_concrete_function(batches).graph.as_graph_def()
@@ -165,12 +166,13 @@ def measured_network(team):
 
     def seconds(length):
         def total(vector):
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, vector)
+            # A vector that is made here has a device, which is where its sum goes; one that comes in has none.
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, vector / 2)
 
         @tf.function
         def several(vector):
             for _ in tf.range(20):
-                vector = team.strategy.run(total, args=(vector,)) / 2
+                vector = team.strategy.run(total, args=(vector,))
             return vector
 
         vector = tf.ones(length)
