@@ -17,7 +17,7 @@ import keras
 
 import recipes.data
 from recipes.fit import resolve
-from recipes.training import compiled_model, steps_per_epoch, training_batches
+from recipes.training import compiled_model, training_batches
 
 
 def main():
@@ -42,7 +42,7 @@ def measure(name, pictures, turns):
     data = recipes.data.load("digits", image_shape=recipe.data.image_shape, quiet=True)
     # Models are compiled for just this epoch: how many steps run at once must divide its steps.
     data = replace(data, train=data.train[:pictures])
-    train, steps = data.train, steps_per_epoch(data.train, recipe)
+    train, steps = data.train, recipe.steps_per_epoch(len(data.train))
 
     def plain(at_once, xla):
         model = compiled_model(recipe, data)

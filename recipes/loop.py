@@ -15,7 +15,7 @@ from recipes.progress import ProgressBar
 from recipes.run import Run
 from recipes.settings import Recipe
 from recipes.tasks import TASKS, loss_of_guessing
-from recipes.training import evaluation_batches, steps_per_epoch, training_batches
+from recipes.training import evaluation_batches, training_batches
 from recipes.workers import ALONE, LostWorkerError, Team
 from zoo.errors import FailureError
 
@@ -59,7 +59,7 @@ def train(
     with learner.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
-        steps = steps_per_epoch(data.train, recipe)
+        steps = recipe.steps_per_epoch(len(data.train))
         bar = ProgressBar(recipe.epochs, steps, recipe.batch_of(len(data.train)), TASKS[data.task])
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
         written = tensorboard.writers(run, phase) if run else []

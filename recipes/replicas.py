@@ -14,14 +14,14 @@ import tensorflow as tf
 from recipes.data import Data
 from recipes.settings import Recipe
 from recipes.tasks import TASKS
-from recipes.training import Share, batch_size_of, compile_model, evaluation_batches, steps_per_epoch, training_batches
+from recipes.training import Share, compile_model, evaluation_batches, training_batches
 from recipes.workers import Team
 from zoo.errors import RequestError
 
 
 def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
     """Raises a `RequestError` unless a batch can be cut into equal shares."""
-    size, parts = batch_size_of(recipe, data.train), team.replicas
+    size, parts = recipe.batch_of(len(data.train)), team.replicas
     if size % parts:
         near = max(round(size / parts), 1) * parts
         raise RequestError(
@@ -70,7 +70,7 @@ def fit(
     Raises:
         FailureError: a worker is gone.
     """
-    steps, at_once = steps_per_epoch(data.train, recipe), model.steps_per_execution
+    steps, at_once = recipe.steps_per_epoch(len(data.train)), model.steps_per_execution
     with team.watched():
         batches = _batches(data, recipe, team, first_epoch, class_weight)
         train_steps = _train_steps(learner, TASKS[data.task].watched, team, at_once)

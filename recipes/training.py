@@ -42,8 +42,8 @@ def training_batches(
 
     With a `share`, only those parts of each batch; together the parts are the batches, picture by picture.
     """
-    count, batch_size = len(train), batch_size_of(recipe, train)
-    steps = steps_per_epoch(train, recipe)
+    count, batch_size = len(train), recipe.batch_of(len(train))
+    steps = recipe.steps_per_epoch(len(train))
     pictures, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
     augment = recipe.augment
 
@@ -85,16 +85,6 @@ def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Da
 def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     root = tf.constant([seed, STREAMS[name]], tf.int64)
     return tf.random.experimental.stateless_fold_in(root, epoch)
-
-
-def steps_per_epoch(train: Split, recipe: Recipe) -> int:
-    """Batches that it takes to see every picture."""
-    return recipe.steps_per_epoch(len(train))
-
-
-def batch_size_of(recipe: Recipe, train: Split) -> int:
-    """Pictures a batch; a batch never has a picture twice."""
-    return recipe.batch_of(len(train))
 
 
 def seed_all(recipe: Recipe) -> None:
@@ -141,7 +131,7 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
         rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
     """
     factors = [rates.get(id(variable), 1.0) for variable in model.trainable_variables] if rates else []
-    steps = steps_per_epoch(data.train, recipe)
+    steps = recipe.steps_per_epoch(len(data.train))
     model.compile(
         optimizer=_optimizer(recipe, steps, factors),
         loss=loss_of(data.task, recipe),
