@@ -327,7 +327,8 @@ def fit(
 @commands.command()
 @click.argument("source")
 @click.option(
-    "--recipe", help="head, last-stage, full, full-llrd or a TOML file.  [default: by the number of pictures]"
+    "--recipe",
+    help="head, last-layers, last-stage, full, full-llrd or a TOML file.  [default: by the number of pictures]",
 )
 @click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
 @click.option(

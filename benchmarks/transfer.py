@@ -109,8 +109,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=160, help="of the pictures, in pixels")
     parser.add_argument("--epochs", type=int, default=10, help="of the plain way, and of the cached head")
     parser.add_argument("--package", type=Path, help="the unpacked package, if it is there already")
-    parser.add_argument("--ways", default="plain,head,last-stage")
-    parser.add_argument("--set", dest="settings", action="append", default=[], help="of the last stage's recipe")
+    parser.add_argument("--ways", default="plain,head,last-layers,last-stage")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], help="of the recipes that train more than the head"
+    )
     parser.add_argument("--int8", action="store_true", help="export what was fine-tuned, and compare")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -119,6 +121,7 @@ def main() -> None:
     ways = {
         "plain": lambda *a: plain(a[0], a[1], arguments.epochs, shape),
         "head": lambda *a: tuned(a[0], a[1], "head", same, a[2], shape),
+        "last-layers": lambda *a: tuned(a[0], a[1], "last-layers", arguments.settings, a[2], shape),
         "last-stage": lambda *a: tuned(a[0], a[1], "last-stage", arguments.settings, a[2], shape),
     }
     ways = {name: ways[name] for name in arguments.ways.split(",")}

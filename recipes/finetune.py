@@ -14,7 +14,7 @@ from recipes.fit import Fitted, hand_over, load_pictures, versions
 from recipes.preset import load_recipe
 from recipes.quiet import import_keras
 from recipes.run import Run, check_free, load_keras_file
-from recipes.settings import DataSettings, Recipe, Schedule, from_any_folder
+from recipes.settings import DataSettings, FineTune, Recipe, Schedule, from_any_folder
 from recipes.source import Source, build, in_parts_of, keep_classes, open_source
 from recipes.tasks import TASKS, check_task, in_units
 from recipes.tensorboard import require_tensorboard
@@ -47,7 +47,8 @@ def finetune(
     """Trains a model on from what it learnt elsewhere, and leaves a run folder.
 
     First a new head learns on features of the frozen backbone, which are computed once. Then, if the recipe says so,
-    the last stages learn too, from what is cached below them. The weights with the best validation accuracy are kept.
+    the last stages or layers learn too, from what is cached below them. The weights with the best validation accuracy
+    are kept.
 
     Args:
         source: a model with published weights, a run folder, or a `.keras` file of a model of this zoo.
@@ -149,6 +150,7 @@ def _resolve(
 def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
     import_keras()
     from recipes.training import seed_all
+    from zoo.stages import take_apart
 
     seed_all(settings)
     check_task(settings, pictures)
@@ -157,6 +159,7 @@ def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
         network = in_units(network, pictures)
     if settings.finetune.keep_classes:
         keep_classes(network, source.run, pictures.class_names)
+    _sections(take_apart(network).backbone, settings.finetune)  # a cut that is not possible is told now
     return network
 
 
@@ -164,10 +167,10 @@ def _train(
     run: Run, settings: Recipe, network: "keras.Model", pictures: Data, notes: tuple[str, ...], *, quiet: bool
 ) -> Fitted:
     from recipes.features import Frozen
-    from zoo.stages import chained, cut, take_apart
+    from zoo.stages import chained, take_apart
 
     tuning, parts = settings.finetune, take_apart(network)
-    sections = cut(parts.backbone, None if tuning.stages == "all" else tuning.stages)
+    sections = _sections(parts.backbone, tuning)
     # The boundary is what the second phase trains from, and on the way to the features of the first.
     below = chained(parts.scaling, sections.lower) if sections.lower else None
     boundary = _through(below, pictures, settings, run, "boundary", views=tuning.views) if below else pictures
@@ -192,6 +195,12 @@ def _train(
     scores = Frozen(chained(*above, parts.classifier), boundary.test.images.dtype)(boundary.test).images
     metrics = hand_over(network, scores, pictures, run)
     return Fitted(run, metrics, best_epoch, (), notes)
+
+
+def _sections(backbone: "keras.Model", tuning: FineTune) -> "Cut":
+    from zoo.stages import cut
+
+    return cut(backbone, stages=None if tuning.stages == "all" else tuning.stages, layers=tuning.layers)
 
 
 def _through(

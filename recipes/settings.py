@@ -2,9 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recipes.augment import Augment
 from recipes.data.picture import Resize
@@ -130,14 +130,16 @@ class FineTune(_Settings):
     """How a model that was trained before is trained on. The recipe's other settings are those of the first phase.
 
     In the first phase the new head learns, on what the frozen backbone makes of the pictures; in the second the last
-    stages of the backbone learn too.
+    stages or layers of the backbone learn too.
 
     Attributes:
         source: where the backbone comes from: a model with published weights, a run, or a `.keras` file.
         keep_classes: classes of the source keep what its head knows of them.
         views: how often the frozen part looks at each training picture: at the picture itself, and views - 1 times at
             what `augment` makes of it.
-        stages: of the backbone, how many of the last learn in the second phase; "all", or 0 for no second phase.
+        stages: of the backbone, how many of the last learn in the second phase; "all", or 0.
+        layers: in place of stages, how many of the last layers with weights, BatchNorm not counted; what a skip
+            connection goes past learns as a whole.
         epochs, learning_rate, warmup_epochs, early_stopping: of the second phase, as the recipe's own of the first.
         layer_decay: the learning rate falls by this factor from each layer with weights to the one below it.
         batch_norm: whether normalisation of what learns goes on learning too; "frozen" uses and keeps its statistics.
@@ -147,12 +149,19 @@ class FineTune(_Settings):
     keep_classes: bool = False
     views: Annotated[int, Field(ge=1, le=100)] = 1
     stages: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    layers: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> Self:
+        if self.stages and self.layers:
+            raise ValueError(f"stages={self.stages} and layers={self.layers}; allowed: one of them, the other 0")
+        return self
 
 
 class Recipe(_Settings):

@@ -21,7 +21,7 @@ from recipes.run import Run
 from recipes.source import build, open_source
 from recipes.training import compile_model
 from zoo.errors import FailureError, RequestError
-from zoo.stages import boundaries, chained, cut, take_apart
+from zoo.stages import below_layers, boundaries, chained, cut, take_apart
 
 SHORT = ["epochs=2", "finetune.epochs=2", "augment=none"]
 
@@ -79,8 +79,10 @@ def test_the_two_parts_of_a_cut_are_the_backbone():
     for name, shape in [("resnet8", (16, 16, 3)), ("all_cnn_c", (16, 16, 3)), ("lenet5", (32, 32, 3))]:
         backbone = zoo.create_model(name, input_shape=shape).get_layer("backbone")
         x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
-        for stages in range(1, len(boundaries(backbone)) + 1):
-            both = cut(backbone, stages)
+        cuts = [{"stages": number + 1} for number in range(len(boundaries(backbone)))]
+        cuts += [{"layers": number + 1} for number in range(len(below_layers(backbone)))]
+        for where in cuts:
+            both = cut(backbone, **where)
             again = both.upper(both.lower(x, training=False), training=False)
             np.testing.assert_allclose(again, backbone(x, training=False), atol=1e-5)
             assert both.upper.trainable_weights
@@ -92,7 +94,20 @@ def test_a_stage_is_cut_where_there_is_least_to_keep():
         *[(32, 32, 16), (16, 16, 24), (8, 8, 40), (4, 4, 112)]
     ]
     with pytest.raises(RequestError, match="allowed: 0 to 4"):
-        cut(backbone, 5)
+        cut(backbone, stages=5)
+
+
+def test_the_last_layers_are_cut_off_above_what_a_skip_connection_goes_past():
+    backbone = zoo.create_model("efficientnet_lite0", input_shape=(64, 64, 3)).get_layer("backbone")
+    learning = [counted(cut(backbone, layers=number).upper) for number in range(1, 9)]
+    assert learning[3] == ["block15_expand", "block15_depthwise", "block15_project", "last"]
+    assert [len(names) for names in learning] == [1, 2, 3, 4, 7, 7, 7, 10]  # the blocks below have a connection
+    with pytest.raises(RequestError, match="layers=99 is not possible for this backbone; allowed: 0 to "):
+        cut(backbone, layers=99)
+
+
+def counted(model):
+    return [layer.name for layer in model.layers if layer.weights and "BatchNorm" not in type(layer).__name__]
 
 
 @pytest.mark.parametrize("stages", [1, pytest.param('"all"', marks=pytest.mark.slow)])
@@ -247,6 +262,8 @@ def test_the_default_follows_the_number_of_pictures():
         ("nothing.keras", [], r"nothing\.keras does not exist"),
         (__file__, [], "is not a run"),
         ("efficientnet_lite0", ["finetune.stage=1"], "did you mean 'finetune.stages'"),
+        ("efficientnet_lite0", ["finetune.stages=1", "finetune.layers=4"], "stages=1 and layers=4; allowed: one"),
+        ("efficientnet_lite0", ["finetune.layers=90"], "layers=90 is not possible for this backbone; allowed: 0 to 48"),
         ("efficientnet_lite0", ["augment.rotation=20"], "augment has no effect on features that are computed once"),
         ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed pictures cannot be cached"),
     ],

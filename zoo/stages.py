@@ -1,6 +1,7 @@
 """Where a backbone can be cut in two: its lower part stays as it is, its upper part goes on learning."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import lazy_loader
@@ -26,29 +27,32 @@ class Cut:
     upper: "keras.Model | None"
 
 
-def cut(backbone: "keras.Model", stages: int | None) -> Cut:
-    """Cuts a backbone below its last stages.
+def cut(backbone: "keras.Model", *, stages: int | None = 0, layers: int = 0) -> Cut:
+    """Cuts a backbone below its last stages, or below its last layers.
 
     A stage is a stretch of layers whose feature maps have one size; it begins with what shrinks them. Stages without
-    weights do not count.
+    weights do not count. Of layers, those with weights count, but not BatchNorm; what a skip connection goes past
+    stays in one piece, so there may be more of them than asked for.
 
     Args:
         backbone: a functional model with one input and output, for pictures of a fixed size.
         stages: how many are in the upper part, from 0; None for all.
+        layers: how many are in the upper part at least, from 0, in place of `stages`.
 
     Raises:
-        RequestError: fewer stages than that, or none: some part of the network runs past every place to cut.
+        RequestError: fewer than that, or none: some part of the network runs past every place to cut.
     """
-    if stages == 0:
-        return Cut(backbone, None)
     if stages is None:
         return Cut(None, backbone)
-    bounds = boundaries(backbone)
-    if stages > len(bounds):
+    if not (stages or layers):
+        return Cut(backbone, None)
+    name, number = ("layers", layers) if layers else ("stages", stages)
+    bounds = below_layers(backbone) if layers else boundaries(backbone)
+    if number > len(bounds):
         raise RequestError(
-            f"stages={stages} is not possible for this backbone; allowed: 0 to {len(bounds)}, or all of it."
+            f"{name}={number} is not possible for this backbone; allowed: 0 to {len(bounds)}, or all of it."
         )
-    boundary = bounds[-stages]
+    boundary = bounds[-number]
     upper = keras.Model(boundary, backbone.output, name="upper")
     return Cut(keras.Model(backbone.input, boundary, name="lower"), upper)
 
@@ -56,23 +60,41 @@ def cut(backbone: "keras.Model", stages: int | None) -> Cut:
 def boundaries(backbone: "keras.Model") -> list["keras.KerasTensor"]:
     """The tensors where a stage with weights begins, in order; the first stage begins at the picture and has none."""
     steps = _steps(backbone)
-    found, weighted = [], steps[-1].is_weighted
+    found, weighted = [], bool(steps[-1].learning)
     for number in range(len(steps) - 2, 0, -1):
         step, next_ = steps[number], steps[number + 1]
         if step.tensor.shape[1:3] != next_.tensor.shape[1:3] and weighted:
             found.append(_narrowed(steps, number))
             weighted = False
-        weighted = weighted or step.is_weighted
+        weighted = weighted or bool(step.learning)
     return found[::-1]
+
+
+def below_layers(backbone: "keras.Model") -> list["keras.KerasTensor"]:
+    """For each layer that counts (see `cut`), in order, the closest tensor below it where one can cut.
+
+    The first, with only the picture below it, has none.
+    """
+    steps = _steps(backbone)
+    first = next((number for number, step in enumerate(steps) if step.learning), len(steps))
+    return [below.tensor for below, step in pairwise(steps[first:]) for _ in range(step.layers)]
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A tensor that all of the network above it depends on alone, and whether anything trains between it and the last
-    such tensor below."""
+    """A tensor that all of the network above it depends on alone.
+
+    Attributes:
+        learning: the layers with weights between it and the last such tensor below.
+    """
 
     tensor: "keras.KerasTensor"
-    is_weighted: bool
+    learning: tuple["keras.Operation", ...]
+
+    @property
+    def layers(self) -> int:
+        """How many of them count as layers."""
+        return sum(not isinstance(layer, keras.layers.BatchNormalization) for layer in self.learning)
 
 
 def _steps(backbone: "keras.Model") -> list[_Step]:
@@ -84,12 +106,13 @@ def _steps(backbone: "keras.Model") -> list[_Step]:
     for number, node in enumerate(nodes):
         for tensor in node.input_tensors:
             last_use[made_by[id(tensor)]] = number
-    steps, waiting, weighted = [], 0, False  # waiting: the last node that uses what was made before this one
+    steps, waiting, learning = [], 0, ()  # waiting: the last node that uses what was made before this one
     for number, node in enumerate(nodes):
-        weighted = weighted or bool(getattr(node.operation, "trainable_variables", ()))
+        if getattr(node.operation, "trainable_variables", ()):
+            learning = (*learning, node.operation)
         if waiting <= number:
-            steps.append(_Step(node.output_tensors[0], weighted))
-            weighted = False
+            steps.append(_Step(node.output_tensors[0], learning))
+            learning = ()
         waiting = max(waiting, last_use[number])
     return steps
 
@@ -106,13 +129,9 @@ def _narrowed(steps: list[_Step], number: int) -> "keras.KerasTensor":
             break
         if tensor.shape[-1] < here.shape[-1]:
             return tensor
-        if _widens(steps[below]) and steps[below - 1].tensor.shape[-1] == tensor.shape[-1]:
+        if steps[below].layers and steps[below - 1].tensor.shape[-1] == tensor.shape[-1]:
             break
     return here
-
-
-def _widens(step: _Step) -> bool:
-    return step.is_weighted and not isinstance(_maker(step), keras.layers.BatchNormalization)
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,7 @@ def take_apart(model: "keras.Model") -> Parts:
     last = max(
         number
         for number, step in enumerate(steps)
-        if not any(s.is_weighted or isinstance(_maker(s), keras.layers.Dropout) for s in steps[: number + 1])
+        if not any(s.learning or isinstance(_maker(s), keras.layers.Dropout) for s in steps[: number + 1])
     )
     features = steps[last].tensor
     pooling = keras.Model(head.input, features, name="features")
