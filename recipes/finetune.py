@@ -200,7 +200,10 @@ def _train(
 def _sections(backbone: "keras.Model", tuning: FineTune) -> "Cut":
     from zoo.stages import cut
 
-    return cut(backbone, stages=None if tuning.stages == "all" else tuning.stages, layers=tuning.layers)
+    try:
+        return cut(backbone, stages=None if tuning.stages == "all" else tuning.stages, layers=tuning.layers)
+    except RequestError as error:
+        raise RequestError(f"finetune.{error}") from None
 
 
 def _through(

@@ -263,7 +263,11 @@ def test_the_default_follows_the_number_of_pictures():
         (__file__, [], "is not a run"),
         ("efficientnet_lite0", ["finetune.stage=1"], "did you mean 'finetune.stages'"),
         ("efficientnet_lite0", ["finetune.stages=1", "finetune.layers=4"], "stages=1 and layers=4; allowed: one"),
-        ("efficientnet_lite0", ["finetune.layers=90"], "layers=90 is not possible for this backbone; allowed: 0 to 48"),
+        (
+            "efficientnet_lite0",
+            ["finetune.layers=90"],
+            "finetune.layers=90 is not possible for this backbone; allowed: 0 to 48",
+        ),
         ("efficientnet_lite0", ["augment.rotation=20"], "augment has no effect on features that are computed once"),
         ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed pictures cannot be cached"),
     ],
