@@ -73,7 +73,7 @@ def finetune(
     check_free(Path(out), overwrite=overwrite)
     pictures = load_pictures(settings, None, quiet=quiet)
     if keep_old_classes:
-        pictures = in_parts_of(opened.run, pictures)
+        pictures = in_parts_of(opened.run, pictures, skip_bad=skip_bad)
     notes: tuple[str, ...] = ()
     if recipe is None:
         recipe = choose(len(pictures.train), len(pictures.class_names))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.data import Data
-from recipes.data.joining import common_root, with_parts
+from recipes.data.joining import common_root, with_parts, without_leaks
 from recipes.data.sources import list_source
 from recipes.data.splits import read_split_table
 from recipes.quiet import import_keras
@@ -161,10 +161,17 @@ def keep_classes(model: "keras.Model", run: Run, class_names: tuple[str, ...]) -
         layer.set_weights(arrays)
 
 
-def in_parts_of(run: Run, pictures: Data) -> Data:
-    """The pictures, where they are the run's in the parts that they had there: what it was tested on stays for that."""
+def in_parts_of(run: Run, pictures: Data, *, skip_bad: bool) -> Data:
+    """The pictures, where they are the run's in the parts that they had there: what it was tested on stays for that.
+
+    Raises:
+        RequestError: copies of one file are in several parts, and `skip_bad` does not leave them out.
+    """
     if not run.split_table or not pictures.root:
         return pictures  # sets that bring their parts, or have them from the seed
     before = run.recipe.data
     root = common_root(list_source(source).root for source in (before.source, *(before.also or ())))
-    return with_parts(pictures, {str(root / row["file"]): row["split"] for row in read_split_table(run.split_table)})
+    pictures = with_parts(
+        pictures, {str(root / row["file"]): row["split"] for row in read_split_table(run.split_table)}
+    )
+    return without_leaks(pictures, skip_bad=skip_bad)

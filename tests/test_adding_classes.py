@@ -1,11 +1,17 @@
 """More classes for a run: it keeps what it knows, and is tested on what it was tested on."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pictures import digit_folders
 
+from recipes.data.dataset import PARTS
 from recipes.finetune import finetune
 from recipes.fit import fit
+from zoo.errors import RequestError
 
 SHORT = ["epochs=2", "finetune.epochs=2", "augment=none"]
 
@@ -53,3 +59,25 @@ def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, 
     digit_folders(old, "14", per_class=35)
     assert second.load_data().sizes == after.sizes, "pictures that came after the training are not of the run"
     np.testing.assert_array_equal(second.load_data().test.images, after.test.images)
+
+
+def test_a_new_picture_that_the_run_is_tested_on_is_told_or_left_out(tmp_path):
+    old, new = digit_folders(tmp_path / "old", "14", per_class=20), digit_folders(tmp_path / "new", "3", per_class=20)
+    settings = ["epochs=1", "model.input_shape=[28,28,1]"]
+    first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run
+    tested, learnt = first.load_data().test.files, first.load_data().train.files[:2]
+    for number, file in enumerate((*tested, *learnt)):
+        shutil.copy(file, new / "3" / f"copy-{number}.png")
+    how = {"recipe": "head", "overrides": ["epochs=1"], "keep_old_classes": True, "quiet": True}
+    with pytest.raises(RequestError, match=r"would be judged by too: .* which is in another part \(test\)"):
+        finetune(first.path, data=str(new), out=tmp_path / "second", **how)
+    assert not (tmp_path / "second").exists()
+
+    second = finetune(first.path, data=str(new), out=tmp_path / "second", skip_bad=True, **how).run
+    data, left_out = second.load_data(), json.loads((second.path / "skipped.json").read_text())
+    content = {part: {Path(file).read_bytes() for file in getattr(data, part).files} for part in PARTS}
+    assert not content["test"] & (content["train"] | content["validation"])
+    assert not content["validation"] & content["train"]
+    assert set(tested) <= set(data.test.files)
+    assert {one["kind"] for one in left_out} == {"leak"}
+    assert sum(data.sizes.values()) + len(left_out) == 60 + len(tested) + len(learnt)

@@ -50,6 +50,14 @@ class Pictures:
     labels: np.ndarray
     parts: np.ndarray
 
+    @classmethod
+    def of_files(
+        cls, paths: Sequence[str], looks: Sequence[Examined], labels: np.ndarray, parts: np.ndarray
+    ) -> "Pictures":
+        """Of files that can be used, as `examine` saw them."""
+        digests = np.asarray([found.look.digest for found in looks], "V20")
+        return cls(paths, digests, _thumbnails([found.look.thumbnail for found in looks]), labels, parts)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -123,14 +131,7 @@ def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
     usable = np.asarray([found.look is not None for found in looks], bool)
     kept = listing.only(usable)
     looks = [found for found in looks if found.look is not None]
-    pictures = Pictures(
-        paths=kept.paths,
-        digests=np.asarray([found.look.digest for found in looks], "V20"),
-        thumbnails=_thumbnails([found.look.thumbnail for found in looks]),
-        labels=kept.labels,
-        parts=kept.parts,
-    )
-    together, copies, leaked = find_copies(pictures)
+    together, copies, leaked = find_copies(Pictures.of_files(kept.paths, looks, kept.labels, kept.parts))
     findings += copies
     clean = ~leaked
     kept, together = kept.only(clean), together[clean]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data.dataset import PARTS, Data, Split
+from recipes.data.findings import listed
 from zoo.errors import RequestError
 
 
@@ -15,7 +16,7 @@ def joined(sets: Sequence[Data]) -> Data:
     """The pictures of all sets, part by part, held in memory. Classes of one name are one class.
 
     Class names keep the order that they first appear in, so those of the first set keep their labels. Each set was cut
-    into parts by itself: what was a test picture there is one here.
+    into parts by itself: what was a test picture there is one here, and `without_leaks` has to look for copies.
 
     Raises:
         RequestError: a set that does not have one class a picture.
@@ -63,3 +64,33 @@ def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
     parts = np.asarray([part_of.get(os.path.abspath(file), part) for file, part in zip(files, now, strict=True)])
     every = Split(images, labels, tuple(files))
     return replace(data, **{part: every[np.flatnonzero(parts == part)] for part in PARTS})
+
+
+def without_leaks(data: Data, *, skip_bad: bool) -> Data:
+    """The same pictures, but of copies of one file that are in several parts only those it is judged by.
+
+    Args:
+        data: of files, joined from several sets.
+        skip_bad: leaves the other copies out and lists them in `Data.skipped`, instead of stopping.
+
+    Raises:
+        RequestError: there are such copies; the message names them.
+    """
+    from recipes.data.doctor import Pictures, find_copies
+    from recipes.data.examine import examine
+
+    splits = [getattr(data, part) for part in PARTS]
+    files = [file for split in splits for file in split.files]
+    labels = np.concatenate([split.labels for split in splits])
+    parts = np.repeat(PARTS, [len(split) for split in splits])
+    _, findings, leaked = find_copies(Pictures.of_files(files, examine(files, quiet=True), labels, parts))
+    leaks = tuple(finding for finding in findings if finding.kind == "leak")
+    if not leaks:
+        return data
+    if not skip_bad:
+        raise RequestError(
+            f"{data.source}: {len(leaks):,} file{'s' * (len(leaks) != 1)} to learn from would be judged by too: "
+            f"{listed(leaks)}; {leaks[0].path} {leaks[0].detail} Remove them, or leave them out with --skip-bad."
+        )
+    kept = {part: split[np.flatnonzero(~leaked[parts == part])] for part, split in zip(PARTS, splits, strict=True)}
+    return replace(data, **kept, skipped=data.skipped + leaks)
