@@ -152,9 +152,11 @@ def _first_problem(error: ValidationError, settings: type[BaseModel] = Recipe) -
     if problem["type"] == "extra_forbidden":
         return str(unknown("setting", where, [".".join([*tables, name]) for name in _keys(settings, tables)]))
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return (
-        f"{where}={problem['input']!r} is not possible: {message[0].lower()}{message[1:]}." if where else f"{message}."
-    )
+    if not where:
+        return f"{message}."
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        return f"{where}: {message}."  # about several of its settings, which the message names
+    return f"{where}={problem['input']!r} is not possible: {message[0].lower()}{message[1:]}."
 
 
 def _keys(settings: Any, tables: Iterable[str]) -> Iterable[str]:

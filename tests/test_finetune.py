@@ -262,7 +262,11 @@ def test_the_default_follows_the_number_of_pictures():
         ("nothing.keras", [], r"nothing\.keras does not exist"),
         (__file__, [], "is not a run"),
         ("efficientnet_lite0", ["finetune.stage=1"], "did you mean 'finetune.stages'"),
-        ("efficientnet_lite0", ["finetune.stages=1", "finetune.layers=4"], "stages=1 and layers=4; allowed: one"),
+        (
+            "efficientnet_lite0",
+            ["finetune.stages=1", "finetune.layers=4"],
+            "recipe head: finetune: stages=1 and layers=4; allowed: one",
+        ),
         (
             "efficientnet_lite0",
             ["finetune.layers=90"],
