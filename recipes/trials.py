@@ -106,7 +106,7 @@ def work(path: Path, trials: int | None, until: float | None, threads: int | Non
             if skipped >= SKIPPED_AT_MOST:
                 raise FailureError(f"{skipped} candidates in a row cost more than the limits allow: {search.limits}.")
             if not quiet:
-                _say(shared.get_trials(deepcopy=False)[drawn.trial.number], trials)
+                _say(shared.get_trials(deepcopy=False), drawn.trial.number, trials)
 
 
 def work_apart(path: Path, trials: int | None, until: float | None, *, threads: int, quiet: bool) -> None:
@@ -307,7 +307,8 @@ def _latency(model: "keras.Model", pictures: "Data") -> float:
         return benchmark([file], threads=[1], repeats=50)[0].median_ms
 
 
-def _say(trial: "optuna.trial.FrozenTrial", wanted: int | None) -> None:
+def _say(trials: "Sequence[optuna.trial.FrozenTrial]", number: int, wanted: int | None) -> None:
     from recipes.text import trial_line
 
-    print(trial_line(rows_of([trial])[0], wanted), file=sys.stderr, flush=True)
+    done = sum(trial.state.is_finished() and state_of(trial) in COUNTED for trial in trials)
+    print(trial_line(rows_of([trials[number]])[0], done, wanted), file=sys.stderr, flush=True)

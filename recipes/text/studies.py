@@ -56,12 +56,12 @@ def _brief(setting: str) -> str:
     return f"{key}={float(value):.3g}" if "." in value and value.replace(".", "").isdecimal() else setting
 
 
-def trial_line(row: Mapping[str, Any], wanted: int | None) -> str:
-    """One line for a trial that has ended."""
+def trial_line(row: Mapping[str, Any], done: int, wanted: int | None) -> str:
+    """One line for a trial that has ended: how many have, of how many, and how this one did."""
     cells = dict(zip(TRIAL_COLUMNS, trial_cells(row), strict=True))
     of = f"/{wanted}" if wanted else ""
     score = f" {cells['score']} +- {cells['spread']}" if row["score"] is not None else ""
-    return f"trial {row['number'] + 1}{of} {cells['state']}{score}  {cells['settings']}"
+    return f"{done}{of}  trial {cells['trial']} {cells['state']}{score}  {cells['settings']}"
 
 
 def trials(rows: Sequence[Mapping[str, Any]]) -> str:
