@@ -22,6 +22,7 @@ from zoo.errors import RequestError
 if TYPE_CHECKING:
     import optuna
 
+ENDED = ("complete", "pruned", "failed")  # states of trials that count; those that are skipped or stopped do not
 COSTS = ("parameters", "macs", "int8_bytes", "latency_ms")
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from recipes.study import Study, rows_of
+from recipes.study import ENDED, Study, rows_of
 from recipes.text import TRIAL_COLUMNS, trial_cells
 
 SHOWN = 12  # trials: those that are running, then the best
@@ -40,7 +40,7 @@ def shown_live(study: Study, wanted: int | None, until: float | None, *, quiet: 
 
 def as_table(rows: Sequence[dict[str, Any]], wanted: int | None, until: float | None) -> Table:
     """The running and the best of a study's trials, under a line that says how far the search is."""
-    ended = [row for row in rows if row["state"] in ("complete", "pruned", "failed")]
+    ended = [row for row in rows if row["state"] in ENDED]
     complete = sorted((row for row in rows if row["state"] == "complete"), key=lambda row: -row["score"])
     running = [row for row in rows if row["state"] == "running"]
     said = [f"{len(ended)}{f' of {wanted}' if wanted else ''} trials"]

@@ -18,7 +18,7 @@ from recipes.preset import with_overrides
 from recipes.quiet import import_keras
 from recipes.settings import Recipe
 from recipes.space import FIXED
-from recipes.study import Search, Study, import_optuna, rows_of, sampler_of, state_of
+from recipes.study import ENDED, Search, Study, import_optuna, rows_of, sampler_of, state_of
 from recipes.tasks import TASKS
 from zoo import get_card
 from zoo.errors import FailureError, RequestError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from recipes.data import Data
 
-COUNTED = ("complete", "pruned", "running", "failed")  # of the number of trials that was asked for
 SKIPPED_AT_MOST = 200  # in a row: the limits leave nothing
 
 
@@ -154,7 +153,7 @@ def _next(study: Study, trials: "optuna.Study", search: Search, worker: str, wan
         if lost.state.name == "RUNNING" and not study.is_alive(lost.user_attrs.get("worker", "")):
             _put_off(trials, lost)
     there = trials.get_trials(deepcopy=False)
-    if wanted is not None and sum(state_of(trial) in COUNTED for trial in there) >= wanted:
+    if wanted is not None and sum(state_of(trial) in (*ENDED, "running") for trial in there) >= wanted:
         return None
     waiting = next((trial.number for trial in there if trial.state.name == "WAITING"), None)
     place = _place(there, len(there) if waiting is None else waiting)
@@ -310,5 +309,5 @@ def _latency(model: "keras.Model", pictures: "Data") -> float:
 def _say(trials: "Sequence[optuna.trial.FrozenTrial]", number: int, wanted: int | None) -> None:
     from recipes.text import trial_line
 
-    done = sum(trial.state.is_finished() and state_of(trial) in COUNTED for trial in trials)
+    done = sum(state_of(trial) in ENDED for trial in trials)
     print(trial_line(rows_of([trials[number]])[0], done, wanted), file=sys.stderr, flush=True)

@@ -57,12 +57,9 @@ def common_root(roots: Iterable[Path]) -> Path:
 
 def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
     """The same pictures, but those that `part_of` names, by whole path, in the part that it says; held in memory."""
-    splits = [getattr(data, part) for part in PARTS]
-    files = [file for split in splits for file in split.files]
-    images, labels = (np.concatenate([getattr(split, name) for split in splits]) for name in ("images", "labels"))
-    now = [part for part, split in zip(PARTS, splits, strict=True) for _ in range(len(split))]
+    files, labels, now = _rows(data)
     parts = np.asarray([part_of.get(os.path.abspath(file), part) for file, part in zip(files, now, strict=True)])
-    every = Split(images, labels, tuple(files))
+    every = Split(np.concatenate([getattr(data, part).images for part in PARTS]), labels, files)
     return replace(data, **{part: every[np.flatnonzero(parts == part)] for part in PARTS})
 
 
@@ -79,10 +76,7 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
     from recipes.data.doctor import Pictures, find_copies
     from recipes.data.examine import examine
 
-    splits = [getattr(data, part) for part in PARTS]
-    files = [file for split in splits for file in split.files]
-    labels = np.concatenate([split.labels for split in splits])
-    parts = np.repeat(PARTS, [len(split) for split in splits])
+    files, labels, parts = _rows(data)
     _, findings, leaked = find_copies(Pictures.of_files(files, examine(files, quiet=True), labels, parts))
     leaks = tuple(finding for finding in findings if finding.kind == "leak")
     if not leaks:
@@ -92,5 +86,12 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
             f"{data.source}: {len(leaks):,} file{'s' * (len(leaks) != 1)} to learn from would be judged by too: "
             f"{listed(leaks)}; {leaks[0].path} {leaks[0].detail} Remove them, or leave them out with --skip-bad."
         )
-    kept = {part: split[np.flatnonzero(~leaked[parts == part])] for part, split in zip(PARTS, splits, strict=True)}
+    kept = {part: getattr(data, part)[np.flatnonzero(~leaked[parts == part])] for part in PARTS}
     return replace(data, **kept, skipped=data.skipped + leaks)
+
+
+def _rows(data: Data) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """File, label and part of every picture of a set of files, part by part."""
+    splits = [getattr(data, part) for part in PARTS]
+    files = tuple(file for split in splits for file in split.files)
+    return files, np.concatenate([split.labels for split in splits]), np.repeat(PARTS, list(data.sizes.values()))
