@@ -267,10 +267,11 @@ def test_the_default_follows_the_number_of_pictures():
             ["finetune.stages=1", "finetune.layers=4"],
             "recipe head: finetune: stages=1 and layers=4; allowed: one",
         ),
-        (
+        pytest.param(
             "efficientnet_lite0",
             ["finetune.layers=90"],
             "finetune.layers=90 is not possible for this backbone; allowed: 0 to 48",
+            marks=pytest.mark.slow,  # the network is built first
         ),
         ("efficientnet_lite0", ["augment.rotation=20"], "augment has no effect on features that are computed once"),
         ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed pictures cannot be cached"),
