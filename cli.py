@@ -22,7 +22,7 @@ from zoo.catalogue import ORDERS, select
 from zoo.errors import FailureError, RequestError, unknown
 
 if TYPE_CHECKING:
-    from recipes.data.picture import Resize
+    from recipes.data.decoding import Resize
     from recipes.fit import Fitted
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
@@ -110,7 +110,7 @@ def launchable(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
     @functools.wraps(command)
     def started(launch: str | None, workers: int | None, **settings: Any) -> Any:
-        from recipes.launch import is_placed, on_ray
+        from recipes.distributed.launch import is_placed, on_ray
 
         if (launch is None) != (workers is None):
             raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
@@ -212,7 +212,13 @@ def recipes_(name: str | None, as_json: bool) -> None:
     """
     import tomli_w
 
-    from recipes.preset import list_augmentations, list_finetunings, list_recipes, load_augmentation, load_recipe
+    from recipes.config.presets import (
+        list_augmentations,
+        list_finetunings,
+        list_recipes,
+        load_augmentation,
+        load_recipe,
+    )
 
     if name:
         kind, _, last = name.rpartition("/")
@@ -267,11 +273,11 @@ def preview_(
     \b
     Example: zoo augment preview digits --recipe digits --out grid.png
     """
-    from recipes.preset import load_augmentation
+    from recipes.config.presets import load_augmentation
 
     settings = load_augmentation(recipe.removeprefix("augment/"), overrides)
     _load_keras()
-    from recipes.preview import preview, sample
+    from recipes.augment.preview import preview, sample
 
     images = sample(data, rows, shape)
     drawn = preview(images, settings, out, columns=columns, seed=seed)
@@ -536,13 +542,13 @@ def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> No
     Example: zoo evaluate runs/first --invariance
     """
     from recipes.data import check_source
-    from recipes.run import Run
+    from recipes.run.folder import Run
 
     opened = Run.open(run)
     if data is not None:
         check_source(data)
     _load_keras()
-    from recipes.evaluate import evaluate
+    from recipes.evaluate.scoring import evaluate
 
     metrics = evaluate(opened, data=data, invariance=invariance)
     drawn = f"\n\nDrawn in {run / 'confusion_matrix.png'}" if not data and "confusion_matrix" in metrics else ""
@@ -559,7 +565,7 @@ def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
     \b
     Example: zoo compare runs/* --plot runs.png
     """
-    from recipes.run import Run
+    from recipes.run.folder import Run
 
     opened = [Run.open(run) for run in runs]
     _load_keras()
@@ -578,11 +584,11 @@ def report(run: Path, as_json: bool) -> None:
     \b
     Example: zoo report runs/first
     """
-    from recipes.run import Run
+    from recipes.run.folder import Run
 
     opened = Run.open(run)
     _load_keras()
-    from recipes.report import report
+    from recipes.report.run_page import report
 
     written = report(opened)
     _answer(
@@ -617,12 +623,12 @@ def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...],
     Example: zoo export runs/first --to int8 --out digits.tflite
     """
     if source.suffix != ".keras":
-        from recipes.run import Run
+        from recipes.run.folder import Run
 
         Run.open(source)
     shares = dict(_share(item) for item in budget)
     _load_keras()
-    from recipes.export import export, export_all
+    from recipes.export.handover import export, export_all
 
     if not every:
         exported = export(source, out=out, budget=shares, **wishes)
@@ -646,7 +652,7 @@ def inspect(file: Path, as_json: bool) -> None:
     \b
     Example: zoo inspect runs/first/lenet5-int8.tflite
     """
-    from recipes.inspection import inspect
+    from recipes.tflite.inspection import inspect
 
     inspected = inspect(file)
     _answer(as_json, inspected.to_dict(), lambda: text.inspected(inspected))
@@ -664,7 +670,7 @@ def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...
     \b
     Example: zoo benchmark runs/first/lenet5-int8.tflite runs/first/lenet5-float32.tflite --threads 1
     """
-    from recipes.benchmark import benchmark
+    from recipes.tflite.latency import benchmark
 
     timings = benchmark(files, run=run, threads=threads or None, repeats=repeats)
     _answer(as_json, [timing.to_dict() for timing in timings], lambda: text.timings(timings))
@@ -713,7 +719,7 @@ def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
     \b
     Example: zoo data check photos/ --json
     """
-    from recipes.data.doctor import check
+    from recipes.data.checks.doctor import check
 
     report = check(data, task=task, quiet=quiet)
     _answer(as_json, [finding.to_dict() for finding in report.findings], lambda: text.diagnosis(data, report))
@@ -721,7 +727,7 @@ def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
 
 
 def _load_keras() -> None:
-    from recipes.quiet import import_keras
+    from recipes.support.quiet import import_keras
 
     import_keras()
 

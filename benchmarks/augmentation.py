@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import rivals
 
-from recipes.quiet import import_keras
+from recipes.support.quiet import import_keras
 
 keras = import_keras()
 import tensorflow as tf  # noqa: E402
 
-from recipes.augment import Affine, affine_matrices  # noqa: E402
-from recipes.warp import warp  # noqa: E402
+from recipes.augment.pipeline import Affine, affine_matrices  # noqa: E402
+from recipes.augment.warp import warp  # noqa: E402
 
 BATCH = 128
 SIZES = {"28x28x1": (28, 28, 1), "32x32x3": (32, 32, 3), "224x224x3": (224, 224, 3)}

@@ -60,10 +60,10 @@ def doctor(folder: Path, turns: int) -> dict[str, float]:
     """Files a second: the whole of `check`, without anything remembered, against decoding alone."""
     from PIL import Image
 
-    from recipes.data import examine
-    from recipes.data.doctor import check
+    from recipes.data.checks.doctor import check
+    from recipes.support import threads
 
-    examine.THREADS = 2
+    threads.THREADS = 2
     import scipy.sparse.csgraph  # noqa: F401  (what is imported at first use is not a matter of files)
     import sklearn.model_selection  # noqa: F401
     from rich import console, progress  # noqa: F401
@@ -119,11 +119,12 @@ def feeding(folder: Path, turns: int) -> dict[str, dict[str, float]]:
 def memory(folder: Path) -> dict[str, float]:
     """Megabytes."""
     start = (
-        "import resource, sys; import recipes.data.doctor, recipes.data.pixels, sklearn.model_selection, scipy.sparse;"
+        "import resource, sys; import recipes.data.checks.doctor, recipes.data.pixels;"
+        "import sklearn.model_selection, scipy.sparse;"
     )
     size = f"image_shape=({SIDE}, {SIDE}, 3), quiet=True"
     tasks = {
-        "examining": f"recipes.data.doctor.check({str(folder)!r}, quiet=True)",
+        "examining": f"recipes.data.checks.doctor.check({str(folder)!r}, quiet=True)",
         "reading": f"recipes.data.pixels.MEMORY = 0; recipes.data.load({str(folder)!r}, {size})",
     }
     # Of this process alone, since it began: what `getrusage` tells includes the process that started it.

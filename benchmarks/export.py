@@ -31,7 +31,7 @@ MODELS = {
 def trained(name, folder):
     from recipes.finetune import finetune
     from recipes.fit import fit
-    from recipes.run import Run
+    from recipes.run.folder import Run
 
     if (folder / "model.keras").is_file():
         return Run.open(folder)
@@ -47,9 +47,9 @@ def trained(name, folder):
 def measure(run, folder, repeats):
     import keras
 
-    from recipes.benchmark import benchmark
-    from recipes.export import export
-    from recipes.quiet import native_output_hidden
+    from recipes.export.handover import export
+    from recipes.support.quiet import native_output_hidden
+    from recipes.tflite.latency import benchmark
 
     any_result = {"drop": 1.0, "agreement": 0.0}
     ours = {k: export(run, to=k, out=folder / f"{k}.tflite", budget=any_result) for k in ("float32", "int8")}

@@ -17,7 +17,7 @@ import keras
 
 import recipes.data
 from recipes.fit import resolve
-from recipes.training import compiled_model, training_batches
+from recipes.training.model import compiled_model, training_batches
 
 
 def main():

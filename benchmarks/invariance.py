@@ -18,7 +18,7 @@ import numpy as np
 
 def passes_needed(measure, model, test):
     """How often the measurement runs the model over all pictures, counted."""
-    from recipes import invariance
+    from recipes.evaluate import invariance
 
     counted = []
     plain = invariance.scores_of
@@ -50,7 +50,7 @@ def measured(name, shape, pictures, rounds):
     import zoo
     from recipes.data import Split
     from recipes.data.dataset import EVALUATION_BATCH as BATCH
-    from recipes.invariance import measure_invariance, scores_of
+    from recipes.evaluate.invariance import measure_invariance, scores_of
 
     model = zoo.create_model(name, input_shape=shape)
     random = np.random.default_rng(0)

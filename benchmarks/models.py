@@ -41,7 +41,7 @@ def photographs(shape: tuple, count: int = 16):
     from sklearn.datasets import load_sample_images
 
     from recipes.data import Split
-    from recipes.data.picture import to_array
+    from recipes.data.decoding import to_array
 
     random, pictures = np.random.default_rng(0), load_sample_images().images
     crops = []
@@ -56,7 +56,7 @@ def files(max_params: float, turns: int) -> list[dict]:
     """Size of every model's int8 file, and latency at batch 1 on one thread as a multiple of LeNet-5's, in turn."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from recipes.export import convert
+    from recipes.export.handover import convert
 
     def runner(content: bytes, picture: np.ndarray):
         interpreter = Interpreter(model_content=content, num_threads=1)

@@ -27,7 +27,7 @@ def main():
 
     import recipes.data
     from recipes.fit import resolve
-    from recipes.training import compiled_model, training_batches
+    from recipes.training.model import compiled_model, training_batches
 
     recipe = resolve(arguments.model, arguments.data, arguments.recipe, ["epochs=100"])
     data = recipes.data.load(recipe.data.source, image_shape=recipe.data.image_shape)

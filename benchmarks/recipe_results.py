@@ -50,8 +50,8 @@ CHANGES = {
 
 def accuracies(run):
     """Of the test pictures under each change, the mean where it has several forms."""
-    from recipes.augment import affine_matrices
-    from recipes.warp import warp
+    from recipes.augment.pipeline import affine_matrices
+    from recipes.augment.warp import warp
 
     test, model = run.load_data().test, run.load_model()
     height, width = test.images.shape[1:3]
@@ -74,8 +74,8 @@ def main():
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
-    from recipes.export import export
-    from recipes.run import Run
+    from recipes.export.handover import export
+    from recipes.run.folder import Run
 
     rows = []
     for seed in range(arguments.seeds):

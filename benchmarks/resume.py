@@ -15,11 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.run import Run
+from recipes.run.folder import Run
 
 # Everything that has a state: augmentation, dropout, momenta, moving averages of the weights, a schedule.
 SETTINGS = ["augment=digits", "model.dropout=0.3", "optimizer.ema=0.99", "schedule.warmup_epochs=1"]
-EVERY_EPOCH = "import sys, recipes.loop, cli\nrecipes.loop.CHECKPOINT_SECONDS = 0\nsys.exit(cli.main(sys.argv[1:]))"
+EVERY_EPOCH = (
+    "import sys, recipes.training.loop, cli\nrecipes.training.loop.CHECKPOINT_SECONDS = 0\n"
+    "sys.exit(cli.main(sys.argv[1:]))"
+)
 
 
 def start(*arguments):

@@ -122,8 +122,8 @@ def run(workers, models, batches, rounds):
 def measure(models, batches, rounds):
     """In a worker: seconds a step of every model at every batch size, and the network by itself."""
     import recipes.data
+    from recipes.distributed.team import join
     from recipes.fit import resolve
-    from recipes.workers import join
 
     team, steps = join(), {}
     network = measured_network(team) if team.strategy else None
@@ -136,8 +136,8 @@ def measure(models, batches, rounds):
 
 
 def step_of(recipe, data, team, rounds):
-    from recipes import replicas
-    from recipes.training import compiled_model, training_batches
+    from recipes.training import replicas
+    from recipes.training.model import compiled_model, training_batches
 
     at_once = 4
     model = compiled_model(recipe, data)

@@ -26,10 +26,10 @@ EXPECTED = (0, 2)  # a mistyped name is answered, too
 PROGRAM = """
 import sys
 from PIL import Image
-from recipes.convert import convert
+from recipes.export.conversion import convert
 from recipes.data import Split
-from recipes.data.digits import read_digits
-from recipes.data.picture import to_array
+from recipes.data.readers.digits import read_digits
+from recipes.data.decoding import to_array
 import zoo
 
 images, labels = read_digits()

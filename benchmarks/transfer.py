@@ -97,7 +97,7 @@ def tuned(table: Path, seed: int, recipe: str, settings: list[str], folder: Path
 
 def int8_agreement(run: Path) -> float:
     """Share of the test pictures that the run's int8 file puts into the class that its model puts them into."""
-    from recipes.export import export
+    from recipes.export.handover import export
 
     return export(run, to="int8", budget={"drop": 1}).agreement
 
@@ -170,7 +170,7 @@ def warm(table: Path, shape: tuple) -> None:
     """Pictures and weights into the cache, and TensorFlow loaded, so that no way pays for the others."""
     import zoo
     from recipes.data import load
-    from recipes.quiet import import_keras
+    from recipes.support.quiet import import_keras
 
     import_keras()
     data = load(str(table), image_shape=shape, skip_bad=True, quiet=True)

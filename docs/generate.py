@@ -80,7 +80,13 @@ def _overview(cards: list) -> str:
 
 
 def _recipes() -> str:
-    from recipes.preset import list_augmentations, list_finetunings, list_recipes, load_augmentation, load_recipe
+    from recipes.config.presets import (
+        list_augmentations,
+        list_finetunings,
+        list_recipes,
+        load_augmentation,
+        load_recipe,
+    )
 
     lines = [
         "# Recipes",
@@ -105,8 +111,8 @@ def _recipes() -> str:
 
 
 def _settings() -> str:
-    from recipes.augment import PARTS, Augment
-    from recipes.settings import FineTune, Model, Optimizer, Recipe, Schedule
+    from recipes.augment.pipeline import PARTS, Augment
+    from recipes.config.settings import FineTune, Model, Optimizer, Recipe, Schedule
 
     lines = [
         "# Settings of a recipe",

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.run import Run, write_whole
+from recipes.run.folder import Run
+from recipes.support.files import write_whole
 from zoo.anatomy import dissect
 from zoo.errors import RequestError
 

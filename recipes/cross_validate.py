@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.picture import Resize
-from recipes.fit import load_pictures, model_and_recipe, resolve
-from recipes.folds import fold_data, held_out, learnable, train_fold
-from recipes.run import write_whole
-from recipes.settings import Recipe
-from recipes.tasks import TASKS
+from recipes.config.settings import Recipe
+from recipes.data.decoding import Resize
+from recipes.fit import model_and_recipe, resolve
+from recipes.search.folds import fold_data, held_out, learnable, train_fold
+from recipes.support.files import write_whole
+from recipes.tasks.tasks import TASKS
+from recipes.training.session import load_pictures
 from zoo.errors import RequestError
 
 

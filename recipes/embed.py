@@ -8,10 +8,10 @@ import numpy as np
 
 import recipes.data
 from recipes.data.dataset import PARTS
-from recipes.data.picture import Resize
-from recipes.quiet import import_keras
-from recipes.run import write_whole
-from recipes.source import build, open_source
+from recipes.data.decoding import Resize
+from recipes.support.files import write_whole
+from recipes.support.quiet import import_keras
+from recipes.transfer.backbone import build, open_source
 from zoo.errors import RequestError
 
 
@@ -77,7 +77,7 @@ def embed(
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 
     network = _embedding(build(opened, model.model_copy(update={"pooling": "average", "hidden": ()}), classes=1))
-    from recipes.features import Frozen
+    from recipes.transfer.features import Frozen
 
     frozen = Frozen(network, np.dtype(np.uint8))
     features = np.concatenate([frozen(split).images for split in splits])

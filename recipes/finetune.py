@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import recipes.data
+from recipes.config.presets import load_recipe
+from recipes.config.settings import DataSettings, FineTune, Recipe, Schedule, from_any_folder
 from recipes.data import Data
-from recipes.data.picture import Resize
-from recipes.fit import Fitted, hand_over, load_pictures, versions
-from recipes.preset import load_recipe
-from recipes.quiet import import_keras
-from recipes.run import Run, check_free, load_keras_file
-from recipes.settings import DataSettings, FineTune, Recipe, Schedule, from_any_folder
-from recipes.source import Source, build, in_parts_of, keep_classes, open_source
-from recipes.tasks import TASKS, check_task, in_units
-from recipes.tensorboard import require_tensorboard
-from recipes.workers import check_alone
+from recipes.data.decoding import Resize
+from recipes.distributed.team import check_alone
+from recipes.run.folder import Run, check_free
+from recipes.run.keras_file import load_keras_file
+from recipes.support.quiet import import_keras
+from recipes.tasks.tasks import TASKS, check_task, in_units
+from recipes.training.session import Fitted, hand_over, load_pictures, versions
+from recipes.training.tensorboard import require_tensorboard
+from recipes.transfer.backbone import Source, build, in_parts_of, keep_classes, open_source
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _resolve(
 
 def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
     import_keras()
-    from recipes.training import seed_all
+    from recipes.training.model import seed_all
     from zoo.stages import take_apart
 
     seed_all(settings)
@@ -166,7 +167,7 @@ def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
 def _train(
     run: Run, settings: Recipe, network: "keras.Model", pictures: Data, notes: tuple[str, ...], *, quiet: bool
 ) -> Fitted:
-    from recipes.features import Frozen
+    from recipes.transfer.features import Frozen
     from zoo.stages import chained, take_apart
 
     tuning, parts = settings.finetune, take_apart(network)
@@ -213,7 +214,7 @@ def _through(
 
     The test pictures are left as they are unless `test`.
     """
-    from recipes.features import Frozen
+    from recipes.transfer.features import Frozen
 
     frozen, folder = Frozen(part, pictures.train.images.dtype, settings.augment), run.path / "checkpoints"
     return replace(
@@ -228,9 +229,9 @@ def _train_head(
     run: Run, settings: Recipe, parts: "Parts", features: Data, *, quiet: bool
 ) -> tuple[list[dict[str, float]], int]:
     """The first phase: history and best epoch, whose weights are in the head."""
-    from recipes.augment import Augment
-    from recipes.loop import train
-    from recipes.training import compile_model
+    from recipes.augment.pipeline import Augment
+    from recipes.training.loop import train
+    from recipes.training.model import compile_model
     from zoo.stages import chained
 
     settings = settings.model_copy(update={"augment": Augment()})  # it is in the views already
@@ -251,9 +252,9 @@ def _train_top(
     quiet: bool,
 ) -> tuple[list[dict[str, float]], int]:
     """The second phase, from the boundary up: its history and best epoch, whose weights are in the model."""
-    from recipes.augment import Augment
-    from recipes.loop import train
-    from recipes.training import compile_model
+    from recipes.augment.pipeline import Augment
+    from recipes.training.loop import train
+    from recipes.training.model import compile_model
     from zoo.stages import chained
 
     tuning = settings.finetune

@@ -2,54 +2,32 @@
 
 import contextlib
 import json
-import platform
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import recipes.data
-from recipes import workers
+from recipes.config.presets import list_recipes, load_recipe
+from recipes.config.settings import DataSettings, Model, Recipe
 from recipes.data import Data
 from recipes.data.dataset import EVALUATION_BATCH
-from recipes.data.picture import Resize
-from recipes.preset import list_recipes, load_recipe
-from recipes.quiet import import_keras
-from recipes.run import Run, check_free
-from recipes.settings import DataSettings, Model, Recipe
-from recipes.tasks import check_task, figures
-from recipes.tensorboard import require_tensorboard
-from recipes.workers import LostWorkerError, Team
+from recipes.data.decoding import Resize
+from recipes.distributed import team as workers
+from recipes.distributed.team import LostWorkerError, Team
+from recipes.run.folder import Run, check_free
+from recipes.tasks.tasks import figures
+from recipes.training.session import Fitted, hand_over, load_pictures, versions
+from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
 from zoo.errors import FailureError, RequestError
 from zoo.registry import check_options
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a training came to.
-
-    Attributes:
-        run: the folder.
-        metrics: of the test pictures, see `recipes.tasks.figures`.
-        best_epoch: the epoch, from 1, whose weights were kept, see `recipes.tasks.Task.merit`.
-        warnings: what the user should look at, a sentence each.
-        notes: what was decided on the way, a sentence each.
-    """
-
-    run: Run
-    metrics: dict[str, Any]
-    best_epoch: int
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -74,10 +52,10 @@ def fit(
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
-        resize: how pictures of another size are brought to the model's, see `recipes.data.picture.to_array`.
+        resize: how pictures of another size are brought to the model's, see `recipes.data.decoding.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
-            workers, all of them share it, see `recipes.workers`; only the chief's other arguments count then.
+            workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
         tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
@@ -174,21 +152,9 @@ def _digest(pictures: Data) -> int:
     return digest >> 1
 
 
-def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
-    """The pictures that a resolved recipe names.
-
-    Raises:
-        RequestError: as `recipes.data.load`, or settings that have no meaning for such labels.
-    """
-    import_keras()
-    data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
-    check_task(settings, data)
-    return data
-
-
 def _build(settings: Recipe, pictures: Data, team: Team) -> "keras.Model":
-    from recipes.replicas import check_shares
-    from recipes.training import compiled_model, seed_all
+    from recipes.training.model import compiled_model, seed_all
+    from recipes.training.replicas import check_shares
 
     check_shares(settings, pictures, team)
     seed_all(settings)
@@ -196,7 +162,7 @@ def _build(settings: Recipe, pictures: Data, team: Team) -> "keras.Model":
 
 
 def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, team: Team, *, quiet: bool) -> Fitted:
-    from recipes.loop import train
+    from recipes.training.loop import train
 
     try:
         state = train(network, pictures, settings, run if team.is_chief else None, quiet=quiet, team=team)
@@ -208,15 +174,6 @@ def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, t
     else:
         metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
     return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
-
-
-def hand_over(network: "keras.Model", scores: np.ndarray, pictures: Data, run: Run) -> dict[str, Any]:
-    """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
-    run.save_model(network)
-    metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
-    run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
-    run.remove_checkpoints()
-    return metrics
 
 
 def resolve(
@@ -271,12 +228,6 @@ def model_and_recipe(
     if recipe is not None:
         raise RequestError(f"{model} is a recipe, and so is {recipe}: name one of them.")
     return None, model
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what a training comes to."""
-    packages = ("convzoo", "tensorflow", "keras", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def _warnings(best: dict[str, float], data: Data) -> list[str]:

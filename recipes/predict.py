@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.data.picture import read, to_array
-from recipes.run import Run
-from recipes.tflite import TFLiteFile
+from recipes.data.decoding import read, to_array
+from recipes.run.folder import Run
+from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
 
 

@@ -5,47 +5,26 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 from filelock import FileLock
 
-from recipes.data.picture import Resize
+from recipes.config.settings import About, Recipe
+from recipes.data.decoding import Resize
+from recipes.distributed.launch import call_on_ray
 from recipes.fit import fit, resolve, resume
-from recipes.launch import call_on_ray
-from recipes.run import Run, write_whole
-from recipes.settings import About, Recipe
-from recipes.space import Space, load_space, space_for
-from recipes.study import COSTS, Search, Study, import_optuna, rows_of
-from recipes.study_progress import shown_live
-from recipes.trials import check_folds, check_space, trial_recipe, work, work_apart
+from recipes.run.folder import Run
+from recipes.search.progress import shown_live
+from recipes.search.results import COSTS, Tuned, rows_of
+from recipes.search.space import Space, load_space, space_for
+from recipes.search.study import Search, Study, import_optuna
+from recipes.search.trials import check_folds, check_space, trial_recipe, work, work_apart
+from recipes.support.files import write_whole
 from zoo.errors import FailureError, RequestError, unknown
 
 LEAST_EPOCHS = 10  # of a trial, unless the recipe has fewer
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a search came to.
-
-    Attributes:
-        study: its folder, with `best.toml`, the run `best` and `report.html`.
-        trials: rows, see `recipes.study.rows_of`.
-        best: the winner's row; by cross-validation, of all on the front.
-        front: numbers of the trials that none beats in both score and cost; the best one's if there is no cost.
-        metrics: of the winner, trained again on all training pictures, on the test pictures.
-    """
-
-    study: str
-    trials: list[dict[str, Any]]
-    best: dict[str, Any]
-    front: list[int]
-    metrics: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def tune(
@@ -90,7 +69,7 @@ def tune(
         launch: `ray` to have a Ray cluster start the workers, one CPU each; all reach `out` by the same path.
         sampler: tpe, random or grid.
         pruner: median, hyperband or none: ends trials that are behind.
-        cost: of `recipes.study.COSTS`, to be small, as a second objective.
+        cost: of `recipes.search.study.COSTS`, to be small, as a second objective.
         limits: the most of each cost; what costs more is skipped before it is trained.
         seed: another seed draws other trials and folds.
         storage: a journal that several machines can reach, each with the same command and a folder of its own; a file
@@ -203,7 +182,7 @@ def _work_together(study: Study, workers: int, trials: int | None, until: float 
 
 def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
     """The winner as a recipe, trained again and scored on the test pictures, and the report."""
-    from recipes.study_report import write_report
+    from recipes.search.study_page import write_report
 
     trials = study.trials()
     rows = rows_of(trials.get_trials(deepcopy=False))
@@ -240,5 +219,5 @@ def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> d
 
 
 def show(path: Path) -> list[dict[str, Any]]:
-    """The rows of a study's trials, see `recipes.study.rows_of`; nothing is computed."""
+    """The rows of a study's trials, see `recipes.search.study.rows_of`; nothing is computed."""
     return rows_of(Study.open(path).trials().get_trials(deepcopy=False))

@@ -41,7 +41,7 @@ def digit_picture(tmp_path_factory):
     """A PNG of a handwritten 6 that is in the embedded set, 28x28, grey."""
     from PIL import Image
 
-    from recipes.data.digits import read_digits
+    from recipes.data.readers.digits import read_digits
 
     images, labels = read_digits()
     file = tmp_path_factory.mktemp("pictures") / "six.png"

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes.augment import Augment
-from recipes.augment_layer import Augmentation
+from recipes.augment.layer import Augmentation
+from recipes.augment.pipeline import Augment
+from recipes.augment.preview import preview
+from recipes.config.presets import list_augmentations, load_augmentation, load_recipe
+from recipes.config.settings import Recipe
 from recipes.data import Split
-from recipes.preset import list_augmentations, load_augmentation, load_recipe
-from recipes.preview import preview
-from recipes.settings import Recipe
-from recipes.training import training_batches
+from recipes.training.model import training_batches
 from zoo.errors import RequestError
 
 SEED = tf.constant([3, 4], tf.int32)
@@ -95,7 +95,7 @@ def test_a_recipe_names_an_augmentation_and_changes_it():
 
 def test_settings_are_validated_without_tensorflow():
     code = (
-        "import sys; from recipes.preset import *; load_recipe('default');"
+        "import sys; from recipes.config.presets import *; load_recipe('default');"
         "assert 'tensorflow.python' not in sys.modules and 'keras.src' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

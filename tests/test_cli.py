@@ -151,7 +151,7 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
 
 
 def test_naming_inspecting_and_timing_with_a_file_do_not_load_tensorflow(digits_run, digit_picture, tmp_path):
-    from recipes.export import export
+    from recipes.export.handover import export
 
     file = tmp_path / "digits.tflite"
     export(digits_run, to="float32", out=file)

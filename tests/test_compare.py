@@ -7,7 +7,7 @@ import pytest
 
 from recipes import text
 from recipes.compare import compare
-from recipes.run import Run
+from recipes.run.folder import Run
 from zoo.errors import RequestError
 
 

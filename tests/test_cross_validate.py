@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 from cli import main
 from recipes.cross_validate import cross_validate, paired_test
 from recipes.data import Split, load
-from recipes.folds import fold_data, held_out, learnable
+from recipes.search.folds import fold_data, held_out, learnable
 from zoo.errors import RequestError
 
 SHORT = ["epochs=1", "batch_size=256"]

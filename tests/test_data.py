@@ -17,7 +17,7 @@ from PIL import Image
 
 from recipes.data import check_source, class_weights, load, pixels, splits
 from recipes.data.dataset import PARTS
-from recipes.data.picture import read, to_array
+from recipes.data.decoding import read, to_array
 from zoo.errors import FailureError, RequestError
 
 SHAPE = (8, 10, 3)
@@ -362,7 +362,7 @@ def test_digits_are_as_they_were_and_come_at_once_the_second_time(monkeypatch):
     assert data.picture_shape == (28, 28, 1)
     assert (data.train.images.sum(), data.validation.images.sum()) == (91731109, 13317145)
     assert data.split_table() == []
-    from recipes.data import tfds_source
+    from recipes.data.readers import tfds as tfds_source
 
     monkeypatch.setattr(tfds_source.Prepared, "examples", lambda self, part: pytest.fail("read again"))
     assert same(load("digits"), data)

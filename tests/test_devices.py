@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recipes.workers import join
+from recipes.distributed.team import join
 from zoo.errors import RequestError
 
 TWO_CPUS = """

@@ -15,9 +15,10 @@ from pictures import bomb, class_folders, noise, save, table
 from PIL import Image, ImageEnhance
 
 import cli
-from recipes.data import duplicates, examine, load
-from recipes.data.doctor import check
-from recipes.data.findings import BAD_FILE, BAD_SET, REMARKS
+from recipes.data import load
+from recipes.data.checks import duplicates, examine
+from recipes.data.checks.doctor import check
+from recipes.data.checks.findings import BAD_FILE, BAD_SET, REMARKS
 from zoo.errors import RequestError
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.equivariance import equivariance_errors, shifted
+from recipes.evaluate.equivariance import equivariance_errors, shifted
 from zoo import create_model
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from recipes.evaluate import evaluate, other_pictures
-from recipes.metrics import classification_metrics
-from recipes.run import Run
+from recipes.evaluate.scoring import evaluate, other_pictures
+from recipes.run.folder import Run
+from recipes.tasks.metrics import classification_metrics
 from zoo.errors import RequestError
 
 NAMES = ("cat", "dog", "eel")
@@ -48,7 +48,7 @@ def other_digits(tmp_path, monkeypatch):
     """A folder with other pictures of the classes 3 and 7, large and coloured: 12 of each, the 7s upside down."""
     from PIL import Image
 
-    from recipes.data.digits import read_digits
+    from recipes.data.readers.digits import read_digits
 
     monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path / "cache"))
     images, labels = read_digits()

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from recipes.convert import TFLITE
-from recipes.export import export
+from recipes.export.conversion import TFLITE
+from recipes.export.handover import export
+from recipes.export.parity import refuse_chance
 from recipes.predict import predict
-from recipes.proof import refuse_chance
-from recipes.run import Run
-from recipes.tflite import TFLiteFile
+from recipes.run.folder import Run
+from recipes.tflite.file import TFLiteFile
 from zoo.errors import FailureError, RequestError
 
 
@@ -70,7 +70,7 @@ def test_beyond_the_budget_there_is_no_file_not_even_an_older_one(digits_run, tm
         def predict(self, images):
             return np.roll(super().predict(images), 1, axis=1)
 
-    monkeypatch.setattr("recipes.formats.TFLiteFile", Wrong)
+    monkeypatch.setattr("recipes.export.kinds.TFLiteFile", Wrong)
     with pytest.raises(FailureError, match="was not written"):
         export(digits_run, to="float32", out=out)
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +81,7 @@ def test_scores_that_are_not_numbers_are_beyond_any_budget(digits_run, tmp_path,
         def predict(self, images):
             return np.full_like(super().predict(images), np.nan)
 
-    monkeypatch.setattr("recipes.formats.TFLiteFile", Broken)
+    monkeypatch.setattr("recipes.export.kinds.TFLiteFile", Broken)
     with pytest.raises(FailureError):
         export(digits_run, out=tmp_path / "digits.tflite", budget={"agreement": 0, "drop": 1})
 

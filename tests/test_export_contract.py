@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import zoo
-from recipes.convert import convert
 from recipes.data import Split
-from recipes.data.digits import read_digits
-from recipes.data.picture import to_array
-from recipes.tflite import TFLiteFile
+from recipes.data.decoding import to_array
+from recipes.data.readers.digits import read_digits
+from recipes.export.conversion import convert
+from recipes.tflite.file import TFLiteFile
 from zoo import create_model
 
 QUICK = ("lenet5", "resnet8")

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.c_array import resolver_calls
-from recipes.convert import in_float32, of_any_size
-from recipes.export import export, export_all
-from recipes.run import Run, load_keras_file
-from recipes.tflite import TFLiteFile
+from recipes.export.c_array import resolver_calls
+from recipes.export.conversion import in_float32, of_any_size
+from recipes.export.handover import export, export_all
+from recipes.run.folder import Run
+from recipes.run.keras_file import load_keras_file
+from recipes.tflite.file import TFLiteFile
 from zoo import create_model
 from zoo.errors import FailureError, RequestError
 
@@ -140,7 +141,7 @@ def test_beyond_the_budget_the_layers_at_fault_are_named(digits_run, tmp_path):
 
 
 def test_onnx_names_what_to_install(digits_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("recipes.convert.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("recipes.export.conversion.importlib.util.find_spec", lambda name: None)
     with pytest.raises(RequestError, match=r"pip install 'convzoo\[onnx\]'"):
         export(digits_run, to="onnx", out=tmp_path / "digits.onnx")
 
@@ -164,7 +165,7 @@ def test_a_full_disk_leaves_nothing(digits_run, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recipes.formats.Path.write_bytes", full)
+    monkeypatch.setattr("recipes.export.kinds.Path.write_bytes", full)
     with pytest.raises(FailureError, match="No space left"):
         export(digits_run, to="float32", out=tmp_path / "digits.tflite")
     assert list(tmp_path.iterdir()) == []

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from pictures import digit_folders
 
-import recipes.loop
+import recipes.training.loop
 import zoo
+from recipes.config.presets import list_finetunings, load_recipe
 from recipes.data import Data, load
-from recipes.features import Frozen
 from recipes.finetune import _statistics, choose, finetune, layer_rates, set_batch_norm
 from recipes.fit import resume
-from recipes.loop import train
-from recipes.preset import list_finetunings, load_recipe
-from recipes.run import Run
-from recipes.source import build, open_source
-from recipes.training import compile_model
+from recipes.run.folder import Run
+from recipes.training.loop import train
+from recipes.training.model import compile_model
+from recipes.transfer.backbone import build, open_source
+from recipes.transfer.features import Frozen
 from zoo.errors import FailureError, RequestError
 from zoo.stages import below_layers, boundaries, chained, cut, take_apart
 
@@ -185,8 +185,8 @@ def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command
     assert epochs == list(range(1, len(epochs) + 1))
     assert len(run.load_data().train) == 66
 
-    from recipes.evaluate import evaluate
-    from recipes.export import export
+    from recipes.evaluate.scoring import evaluate
+    from recipes.export.handover import export
 
     assert evaluate(run)["accuracy"] == json.loads(out)["accuracy"] > 0.7
     assert export(run, to="float32").agreement == 1
@@ -203,10 +203,10 @@ def test_a_keras_file_gets_the_head_of_its_paper_as_a_run_does(digits_run):
 
 def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
     folder, settings = digit_folders(tmp_path / "pictures", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
-    monkeypatch.setattr(recipes.loop, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(recipes.training.loop, "CHECKPOINT_SECONDS", 0)
     how = {"data": str(folder), "recipe": "last-stage", "overrides": settings[:2] + settings[3:], "quiet": True}
     whole = finetune(digits_run.path, out=tmp_path / "whole", **how).run
-    reseed, calls = recipes.loop.reseed, []
+    reseed, calls = recipes.training.loop.reseed, []
 
     def stop(*arguments):
         calls.append(arguments)
@@ -215,7 +215,7 @@ def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp
         reseed(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipes.loop, "reseed", stop)
+        patch.setattr(recipes.training.loop, "reseed", stop)
         with pytest.raises(FailureError, match="interrupted"):
             finetune(digits_run.path, out=tmp_path / "stopped", **how)
     stopped = resume(tmp_path / "stopped", quiet=True).run
@@ -241,7 +241,7 @@ def test_features_that_do_not_fit_into_memory_are_the_same_from_the_disk(digits,
     below = chained(parts.scaling, parts.backbone)
     frozen = Frozen(below, digits.train.images.dtype)
     held = frozen(digits.train, file=tmp_path / "f.npy")
-    monkeypatch.setattr("recipes.features.memory_limit", lambda: 1000)
+    monkeypatch.setattr("recipes.transfer.features.memory_limit", lambda: 1000)
     mapped = frozen(digits.train, file=tmp_path / "f.npy")
     assert isinstance(mapped.images, np.memmap)
     np.testing.assert_array_equal(held.images, mapped.images)

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 
+from recipes.config.presets import load_recipe
 from recipes.data import Data, Split
 from recipes.fit import _warnings, fit, resolve
-from recipes.preset import load_recipe
-from recipes.run import Run
-from recipes.training import training_batches
+from recipes.run.folder import Run
+from recipes.training.model import training_batches
 from zoo.errors import RequestError
 
 
@@ -130,7 +130,7 @@ def test_training_at_its_best_with_validation_at_chance_is_called_out():
 
 
 def test_an_optimizer_decays_weights_but_not_biases_and_warms_up():
-    from recipes.training import compiled_model
+    from recipes.training.model import compiled_model
 
     labels = np.arange(40) % 10
     split = Split(np.zeros((40, 32, 32, 1), np.uint8), labels)

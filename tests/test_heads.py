@@ -8,9 +8,9 @@ from reference import nearly, positive
 
 import zoo
 from recipes.data import Split
-from recipes.export import convert
-from recipes.run import load_keras_file
-from recipes.tflite import TFLiteFile
+from recipes.export.handover import convert
+from recipes.run.keras_file import load_keras_file
+from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recipes.data import Split
-from recipes.invariance import measure_invariance
+from recipes.evaluate.invariance import measure_invariance
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import tensorflow as tf
 from reference import nearly, positive, with_weights
 
 from recipes.data import Split
-from recipes.export import convert
-from recipes.tflite import TFLiteFile
+from recipes.export.handover import convert
+from recipes.tflite.file import TFLiteFile
 from zoo import layers
 
 # Every layer with settings that are not its defaults, and what they do to a map of 6 x 6 x 4.

@@ -6,12 +6,12 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from recipes import metadata
-from recipes.benchmark import benchmark
-from recipes.export import export
-from recipes.inspection import inspect
-from recipes.quiet import native_output_hidden
-from recipes.tflite import TFLiteFile, read_content
+from recipes.export.handover import export
+from recipes.support.quiet import native_output_hidden
+from recipes.tflite import metadata
+from recipes.tflite.file import TFLiteFile, read_content
+from recipes.tflite.inspection import inspect
+from recipes.tflite.latency import benchmark
 from zoo.errors import RequestError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from recipes.metrics import (
+from recipes.tasks.metrics import (
     accuracy_interval,
     calibration_error,
     classification_metrics,

@@ -17,8 +17,8 @@ from sklearn.datasets import load_digits
 
 import zoo
 from recipes.data import Split
-from recipes.export import convert
-from recipes.tflite import TFLiteFile
+from recipes.export.handover import convert
+from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
 
 # TensorFlow's variables do not know NumPy 2's `copy` yet; Keras meets that whenever it saves.

@@ -40,7 +40,7 @@ def test_an_installed_wheel_works_away_from_the_tree(wheel, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     program = (
         f"import sys; sys.path.insert(0, {str(installed)!r})\n"
-        "import cli, zoo, recipes.preset as preset\n"
+        "import cli, zoo, recipes.config.presets as preset\n"
         f"assert all(m.__file__.startswith({str(installed)!r}) for m in (cli, zoo, preset))\n"
         "assert cli.main(['list']) == 0 and cli.main(['recipes', 'digits']) == 0\n"
         "assert zoo.create_model('lenet5').count_params() == 61706"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pictures import bomb, noise, save
 from PIL import Image
 
-from recipes.data.picture import (
+from recipes.data.decoding import (
     PictureError,
     decode,
     from_array,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from browser import Page, open_page
 
-from recipes.charts import data_uri, heat, line_chart, matrix
-from recipes.inside import feature_maps, first_kernels, grad_cam
-from recipes.report import report
-from recipes.run import Run
-from recipes.sections import command_to_reproduce
+from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam
+from recipes.report.charts import data_uri, heat, line_chart, matrix
+from recipes.report.run_page import report
+from recipes.report.sections import command_to_reproduce
+from recipes.run.folder import Run
 from zoo import create_model
 
 ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "invariance")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pictures import class_folders
 
-from recipes import checkpoint
-from recipes.checkpoint import State
 from recipes.finetune import finetune
 from recipes.fit import fit, resume
-from recipes.run import Run
+from recipes.run.folder import Run
+from recipes.training import checkpoint
+from recipes.training.checkpoint import State
 from zoo.errors import FailureError, RequestError
 
 # Everything that has a state: augmentation, dropout, momenta, moving averages of the weights, a schedule.
@@ -24,7 +24,8 @@ RECIPE = ["--recipe", "quick", *(part for setting in SETTINGS for part in ("--se
 def start(*arguments):
     """The command line as a process that checkpoints after every epoch."""
     program = (
-        f"import recipes.loop, cli\nrecipes.loop.CHECKPOINT_SECONDS = 0\nexit(cli.main({list(map(str, arguments))}))"
+        "import recipes.training.loop, cli\nrecipes.training.loop.CHECKPOINT_SECONDS = 0\n"
+        f"exit(cli.main({list(map(str, arguments))}))"
     )
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -102,7 +103,7 @@ def test_interrupted_from_the_keyboard_it_says_how_to_go_on(uninterrupted, tmp_p
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("recipes.loop.ProgressBar", lambda *_: _with_stop(Impatient()))
+    monkeypatch.setattr("recipes.training.loop.ProgressBar", lambda *_: _with_stop(Impatient()))
     with pytest.raises(FailureError, match=r"interrupted after 3 of 6 epochs; `zoo resume .*run` goes on"):
         fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=SETTINGS)
     monkeypatch.undo()

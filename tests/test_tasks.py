@@ -10,12 +10,12 @@ from sklearn.metrics import average_precision_score, f1_score, mean_absolute_err
 
 from cli import main
 from recipes.compare import compare
-from recipes.evaluate import evaluate
-from recipes.export import export
+from recipes.evaluate.scoring import evaluate
+from recipes.export.handover import export
 from recipes.fit import fit
-from recipes.inspection import inspect
 from recipes.predict import predict
-from recipes.report import report
+from recipes.report.run_page import report
+from recipes.tflite.inspection import inspect
 from zoo.errors import RequestError
 
 PROPERTIES = {"even": (0, 2, 4, 6, 8), "large": (5, 6, 7, 8, 9), "round": (0, 6, 8, 9)}

@@ -9,12 +9,12 @@ import pytest
 
 import recipes.tune
 from cli import main
+from recipes.config.presets import list_spaces, load_recipe
 from recipes.fit import resolve
-from recipes.preset import list_spaces, load_recipe
-from recipes.run import Run
-from recipes.space import Space, load_space, space_for
-from recipes.study import Search, Study
-from recipes.trials import _next, check_space
+from recipes.run.folder import Run
+from recipes.search.space import Space, load_space, space_for
+from recipes.search.study import Search, Study
+from recipes.search.trials import _next, check_space
 from recipes.tune import _with_defaults, epochs_of_trials
 
 SPACE = """

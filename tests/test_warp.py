@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import affine_transform
 
-from recipes.affine import affine_matrices
-from recipes.warp import warp
+from recipes.augment.affine import affine_matrices
+from recipes.augment.warp import warp
 
 SCIPY_MODES = {"constant": "grid-constant", "edge": "nearest", "reflect": "reflect", "wrap": "grid-wrap"}
 # A few shapes, because each is compiled: a square, both kinds of oblong, one and many channels.

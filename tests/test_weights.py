@@ -66,10 +66,14 @@ def test_a_truncated_file_is_refused(tmp_path):
         read_tensors(tmp_path / "half.pth")
 
 
+def published_file():
+    (file,) = Path(find_spec(LITE).origin).parent.rglob("*.pth")
+    return file
+
+
 def published_logits(picture):
     """EfficientNet-Lite0 in NumPy, straight from the published arrays: (1, H, W, 3), 0-255, to (1, 1000)."""
-    (file,) = Path(find_spec(LITE).origin).parent.rglob("*.pth")
-    w = read_tensors(file)
+    w = read_tensors(published_file())
 
     def windows(x, kernel, stride):
         missing = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[1:3]]
@@ -117,7 +121,7 @@ def test_photographs_are_named():
     model = zoo.create_model("efficientnet_lite0", weights="imagenet")
     from PIL import Image
 
-    from recipes.data.picture import to_array
+    from recipes.data.decoding import to_array
 
     pictures = [Image.fromarray(getattr(photographs, name)()) for name in ("chelsea", "coffee")]
     scores = model.predict(np.stack([to_array(p, (224, 224, 3), "fill") for p in pictures]), verbose=0)
@@ -133,7 +137,7 @@ def test_the_larger_ones_name_the_coffee_too(name):
     photographs = pytest.importorskip("skimage.data")
     from PIL import Image
 
-    from recipes.data.picture import to_array
+    from recipes.data.decoding import to_array
 
     model = zoo.create_model(name, weights="imagenet")
     picture = to_array(Image.fromarray(photographs.coffee()), model.input_shape[1:], "fill")
@@ -141,18 +145,26 @@ def test_the_larger_ones_name_the_coffee_too(name):
 
 
 @needs_package
-def test_the_cached_file_is_made_again_when_it_was_changed(tmp_path, monkeypatch):
+def test_published_weights_are_read_from_the_package_and_written_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path))
+    model = zoo.create_model("efficientnet_lite0", input_shape=(32, 32, 3), weights="imagenet")
+    kernel = read_tensors(published_file())["_fc.weight"]
+    np.testing.assert_array_equal(model.get_layer("logits").kernel, kernel.T)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_package
+def test_published_weights_of_another_backbone_are_refused_and_a_head_of_other_classes_stays_new():
     card = zoo.get_card("efficientnet_lite0")
-    file = weights_room._converted(card, card.weights[0])
-    made = file.stat().st_mtime_ns
-    assert weights_room._converted(card, card.weights[0]) == file
-    assert file.stat().st_mtime_ns == made
-    with open(file, "r+b") as content:
-        content.seek(100_000)
-        content.write(b"changed")
-    weights_room._converted(card, card.weights[0])
-    assert file.stat().st_mtime_ns > made
+    arrays = card.weights[0].arrange(read_tensors(published_file()))
+    other = zoo.create_model("efficientnet_lite1", input_shape=(32, 32, 3), classes=3)
+    with pytest.raises(RequestError, match="does not fit the backbone of efficientnet_lite1"):
+        weights_room._assign(other, arrays, "package", head=True)
+    model = zoo.create_model("efficientnet_lite0", input_shape=(32, 32, 3), classes=3)
+    before = np.array(model.get_layer("logits").kernel)
+    weights_room._assign(model, arrays, "package", head=True)
+    np.testing.assert_array_equal(model.get_layer("logits").kernel, before)
+    np.testing.assert_array_equal(model.get_layer("backbone").get_layer("stem").kernel, arrays["stem", 0])
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch, tmp_path):

@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from recipes.run import Run
-from recipes.workers import Team, read_place
+from recipes.distributed.team import Team, read_place
+from recipes.run.folder import Run
 from zoo.errors import FailureError, RequestError
 
 # Everything that a step is made of: augmentation, clipping, averages of the weights, a batch that BatchNorm looks at
@@ -47,8 +47,8 @@ def free_addresses(count):
 def start(workers, *arguments):
     """The same command line as so many processes on this machine, which checkpoint after every epoch."""
     program = (
-        "import sys, cli\nfrom recipes.quiet import import_keras\nimport_keras()\nimport recipes.loop\n"
-        "recipes.loop.CHECKPOINT_SECONDS = 0\nsys.exit(cli.main(sys.argv[1:]))"
+        "import sys, cli\nfrom recipes.support.quiet import import_keras\nimport_keras()\n"
+        "import recipes.training.loop\nrecipes.training.loop.CHECKPOINT_SECONDS = 0\nsys.exit(cli.main(sys.argv[1:]))"
     )
     command, addresses = [sys.executable, "-c", program, *map(str, arguments)], free_addresses(workers)
     one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -190,9 +190,9 @@ def test_fine_tuning_is_refused_on_several_machines(monkeypatch, tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest(monkeypatch):
+    from recipes.config.presets import load_recipe
     from recipes.data import load
-    from recipes.preset import load_recipe
-    from recipes.replicas import check_shares
+    from recipes.training.replicas import check_shares
 
     recipe, data = load_recipe("quick", ["model.name=lenet5", "batch_size=64"]), load("digits", quiet=True)
     monkeypatch.setattr(Team, "replicas", 3)
@@ -204,9 +204,9 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest(monkeypatch):
 
 @pytest.mark.parametrize("mixing", [[], ["augment.mixup.alpha=0.4"]])
 def test_the_shares_of_a_batch_are_the_batch(mixing):
+    from recipes.config.presets import load_recipe
     from recipes.data import load
-    from recipes.preset import load_recipe
-    from recipes.training import Share, training_batches
+    from recipes.training.model import Share, training_batches
 
     recipe = load_recipe("quick", ["model.name=lenet5", "batch_size=60", "augment=digits", "epochs=2", *mixing])
     train = load("digits", quiet=True).train[:230]
@@ -221,7 +221,7 @@ def test_the_shares_of_a_batch_are_the_batch(mixing):
 def test_workers_draw_other_dropout_than_each_other_and_the_same_again():
     import keras
 
-    from recipes.loop import reseed
+    from recipes.training.loop import reseed
 
     model = keras.Sequential([keras.Input((50,)), keras.layers.Dropout(0.5)])
 
@@ -249,7 +249,7 @@ def test_launching_needs_its_two_options_and_ray(monkeypatch, zoo_command, tmp_p
     code, _, errors = zoo_command("fit", "lenet5", "--data", "digits", "--out", tmp_path / "run", "--launch", "ray")
     assert (code, errors) == (2, "Error: --launch and --workers go together: --launch ray --workers 4.\n")
     monkeypatch.setitem(sys.modules, "ray", None)
-    from recipes.launch import on_ray
+    from recipes.distributed.launch import on_ray
 
     with pytest.raises(RequestError, match=r"--launch ray needs ray: pip install 'convzoo\[ray\]'"):
         on_ray(["fit"], 2)

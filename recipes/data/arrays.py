@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recipes.data import cache, idx, pixels
+from recipes.data import cache, pixels
+from recipes.data.checks.classes import about_classes
 from recipes.data.dataset import PARTS, Data, Split
-from recipes.data.doctor import about_classes
-from recipes.data.picture import Resize, decode, from_array, pillow_warnings, size_of, to_array
-from recipes.data.sources import kind_of
+from recipes.data.decoding import Resize, decode, from_array, pillow_warnings, size_of, to_array
+from recipes.data.readers import idx
+from recipes.data.readers.sources import kind_of
 from recipes.data.splits import cut
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
-    from recipes.data.tfds_source import Prepared
+    from recipes.data.readers.tfds import Prepared
 
 Shape = tuple[int, int, int]
 
@@ -64,7 +65,7 @@ def open_arrays(source: str, shape: Shape | None, resize: Resize, *, quiet: bool
     """
     if kind_of(source) == "idx":
         return _open_idx(source, shape, resize)
-    from recipes.data.tfds_source import open_source
+    from recipes.data.readers.tfds import open_source
 
     prepared = open_source(source)
     surveys = {part: _survey(prepared, part) for part in prepared.parts}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from recipes.data.findings import Finding
+from recipes.data.checks.findings import Finding
 
 if TYPE_CHECKING:
     import tensorflow as tf

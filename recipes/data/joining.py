@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.data.checks.findings import listed
 from recipes.data.dataset import PARTS, Data, Split
-from recipes.data.findings import listed
 from zoo.errors import RequestError
 
 
@@ -73,8 +73,8 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
     Raises:
         RequestError: there are such copies; the message names them.
     """
-    from recipes.data.doctor import Pictures, find_copies
-    from recipes.data.examine import examine
+    from recipes.data.checks.doctor import Pictures, find_copies
+    from recipes.data.checks.examine import examine
 
     files, labels, parts = _rows(data)
     _, findings, leaked = find_copies(Pictures.of_files(files, examine(files, quiet=True), labels, parts))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.data.checks.findings import Finding
 from recipes.data.dataset import PARTS, Task
-from recipes.data.findings import Finding
 
 
 @dataclass(frozen=True, eq=False)

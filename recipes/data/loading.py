@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.data.checks.findings import BAD_FILE, listed, shown
 from recipes.data.dataset import Data, Split, Task, relative
-from recipes.data.findings import BAD_FILE, listed, shown
+from recipes.data.decoding import Resize, channels, check_shape
 from recipes.data.listing import Listing
-from recipes.data.picture import Resize, channels, check_shape
-from recipes.data.sources import check_source, kind_of, list_source
-from recipes.quiet import import_keras
+from recipes.data.readers.sources import check_source, kind_of, list_source
+from recipes.support.quiet import import_keras
 from zoo.errors import RequestError
 
 
@@ -35,11 +35,11 @@ def load(
     Args:
         source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
-            or TSV table, see `recipes.data.table.list_table`.
+            or TSV table, see `recipes.data.readers.table.list_table`.
         also: further sources, whose pictures are added part by part; see `recipes.data.joining.joined`.
         image_shape: (H, W, C) of the arrays; as the pictures are if None, where they are all of one size by their
             source; files need it.
-        resize: what is done to pictures of another size, see `recipes.data.picture.to_array`.
+        resize: what is done to pictures of another size, see `recipes.data.decoding.to_array`.
         split_seed: draws test (a fifth) and validation (a tenth of the rest), stratified, where the source does not
             bring its own. Copies of one picture and files of one group come into one part.
         skip_bad: leaves files out that cannot be used, instead of stopping; `Data.skipped` lists them.
@@ -105,7 +105,8 @@ def _load_files(
     skip_bad: bool,
     quiet: bool,
 ) -> Data:
-    from recipes.data import doctor, pixels, splits
+    from recipes.data import pixels, splits
+    from recipes.data.checks import doctor
 
     diagnosis = doctor.diagnose(listing, quiet=quiet)
     skipped = tuple(finding for finding in diagnosis.findings if finding.kind in BAD_FILE)

@@ -11,8 +11,8 @@ import numpy as np
 import PIL
 
 from recipes.data import cache
-from recipes.data.examine import in_threads, progress
-from recipes.data.picture import Resize, decode, pillow_warnings, to_array
+from recipes.data.decoding import Resize, decode, pillow_warnings, to_array
+from recipes.support.threads import in_threads, progress
 from zoo.errors import FailureError
 
 MEMORY = 2 * 2**30  # bytes of pictures that are held in memory, if that is at most a quarter of what is free
@@ -47,7 +47,7 @@ def load_files(
     Args:
         parts: row numbers of each part.
         paths, digests: of all files.
-        shape, resize: see `recipes.data.picture.to_array`.
+        shape, resize: see `recipes.data.decoding.to_array`.
         quiet: no progress bar, no remarks.
 
     Raises:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.data.checks.findings import shown
 from recipes.data.dataset import PARTS, Task
-from recipes.data.findings import shown
 from zoo.errors import RequestError
 
 SHARES = (("test", 0.2), ("validation", 0.1))  # of what is left when it is cut off

@@ -2,11 +2,10 @@
 
 from recipes.text.files import all_exported, exported, inspected, predictions, timings
 from recipes.text.models import model, models, recipes
-from recipes.text.studies import TRIAL_COLUMNS, cross_validated, trial_cells, trial_line, trials, tuned
-from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted, invariance, summary
+from recipes.text.studies import cross_validated, trials, tuned
+from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted, invariance
 
 __all__ = [
-    "TRIAL_COLUMNS",
     "all_exported",
     "comparison",
     "cross_validated",
@@ -21,10 +20,7 @@ __all__ = [
     "models",
     "predictions",
     "recipes",
-    "summary",
     "timings",
-    "trial_cells",
-    "trial_line",
     "trials",
     "tuned",
 ]

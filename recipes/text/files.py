@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recipes.text.layout import table
+from recipes.support.tables import table
 
 if TYPE_CHECKING:
-    from recipes.benchmark import Timing
-    from recipes.inspection import Inspected
+    from recipes.export.parity import Exported
     from recipes.predict import Prediction
-    from recipes.proof import Exported
+    from recipes.tflite.inspection import Inspected
+    from recipes.tflite.latency import Timing
 
 _NAMED = ("name", "description", "version", "author", "license")  # of a .tflite file's metadata
 

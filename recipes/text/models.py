@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from recipes.text.layout import short, size, table
+from recipes.support.tables import short, size, table
 from zoo import Anatomy, Card
 from zoo.catalogue import macs
 
 if TYPE_CHECKING:
-    from recipes.augment import Augment
-    from recipes.settings import Recipe
+    from recipes.augment.pipeline import Augment
+    from recipes.config.settings import Recipe
 
 
 def models(cards: Iterable[Card]) -> str:

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recipes.text.layout import short, table
-from recipes.text.training import summary
+from recipes.search.table import TRIAL_COLUMNS, trial_cells
+from recipes.support.tables import table
+from recipes.tasks.words import summary
 
 if TYPE_CHECKING:
     from recipes.cross_validate import CrossValidated
     from recipes.tune import Tuned
-
-TRIAL_COLUMNS = ["trial", "state", "score", "spread", "parameters", "MACs", "seconds", "settings"]
 
 
 def cross_validated(result: "CrossValidated") -> str:
@@ -30,38 +29,6 @@ def cross_validated(result: "CrossValidated") -> str:
             f"(corrected resampled t {other['t']:.2f})"
         )
     return "\n\n".join(parts)
-
-
-def trial_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The cells of a trial of a study, by `TRIAL_COLUMNS`."""
-
-    def number(key: str, form: str) -> str:
-        return "-" if row[key] is None else form.format(row[key])
-
-    return (
-        str(row["number"]),
-        row["state"],
-        number("score", "{:.4f}"),
-        number("spread", "{:.4f}"),
-        number("parameters", "{:,.0f}"),
-        "-" if row["macs"] is None else short(row["macs"]),
-        number("seconds", "{:.1f}"),
-        row["why"] if row["state"] in ("skipped", "failed") else "  ".join(map(_brief, row["settings"])),
-    )
-
-
-def _brief(setting: str) -> str:
-    """A setting with three figures of its number."""
-    key, _, value = setting.partition("=")
-    return f"{key}={float(value):.3g}" if "." in value and value.replace(".", "").isdecimal() else setting
-
-
-def trial_line(row: Mapping[str, Any], done: int, wanted: int | None) -> str:
-    """One line for a trial that has ended: how many have, of how many, and how this one did."""
-    cells = dict(zip(TRIAL_COLUMNS, trial_cells(row), strict=True))
-    of = f"/{wanted}" if wanted else ""
-    score = f" {cells['score']} +- {cells['spread']}" if row["score"] is not None else ""
-    return f"{done}{of}  trial {cells['trial']} {cells['state']}{score}  {cells['settings']}"
 
 
 def trials(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recipes.text.layout import SHOWN, short, table
+from recipes.support.tables import SHOWN, short, table
+from recipes.tasks.words import summary
 
 if TYPE_CHECKING:
-    from recipes.data.doctor import Report
+    from recipes.data.checks.doctor import Report
     from recipes.embed import Embedded
     from recipes.fit import Fitted
 
@@ -17,17 +18,6 @@ def fitted(result: "Fitted") -> str:
         f"{run}: {summary(metrics)} on {metrics['examples']:,} test pictures, weights of epoch {result.best_epoch}.\n"
         f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
     )
-
-
-def summary(metrics: Mapping[str, Any]) -> str:
-    """The figures that matter most, in a few words."""
-    match metrics.get("task", "classification"):
-        case "multilabel":
-            return f"mAP {metrics['map']:.2%}, F1 {metrics['f1']:.2%}, all classes right {metrics['exact']:.2%}"
-        case "regression":
-            known = "" if metrics["r2"] is None else f", R² {metrics['r2']:.4f}"
-            return f"mean error {metrics['mae']:.4g}, squared {metrics['mse']:.4g}{known}"
-    return f"accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}"
 
 
 def embedded(result: "Embedded") -> str:

@@ -1,0 +1,180 @@
+"""Random scaling, translation, rotation, shear and flips, composed into one matrix a picture and resampled once.
+
+Read to validate settings, so TensorFlow is imported at first use.
+"""
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
+
+import lazy_loader
+from pydantic import Field, ValidationInfo, field_validator
+
+from recipes.augment.ranges import Settings, Share
+from zoo.errors import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
+
+Factor = Annotated[float, Field(ge=0.1, le=10)]
+FILLS = ("constant", "edge", "reflect", "wrap")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+DRAWS = 9  # uniform numbers a picture: scale, two shifts, angle, two flips, two factors of one axis, shear
+
+
+class Affine(Settings):
+    """Ranges that geometric augmentation draws from, for each picture anew.
+
+    Attributes:
+        scale: smallest and largest factor, 0.1 to 10; above 1 the picture's content grows.
+        scale_x, scale_y: a further factor of the width alone, of the height alone.
+        translation: largest shift, as a share of height and of width, 0 to 1.
+        rotation: largest angle in degrees, to either side, 0 to 180.
+        shear: largest slant in degrees, to either side, 0 to 60: the top moves sideways against the bottom.
+        horizontal_flip: mirror left and right in half of the draws.
+        vertical_flip: mirror top and bottom in half of the draws.
+        fill: what appears outside the picture: `constant`, `edge`, `reflect` or `wrap`.
+        value: the constant, 0-255.
+        interpolation: `nearest`, `bilinear` or `bicubic`.
+    """
+
+    scale: tuple[Factor, Factor] = (1.0, 1.0)
+    scale_x: tuple[Factor, Factor] = (1.0, 1.0)
+    scale_y: tuple[Factor, Factor] = (1.0, 1.0)
+    translation: Share = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear: Annotated[float, Field(ge=0, le=60)] = 0.0
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    fill: str = "constant"
+    value: Annotated[float, Field(ge=0, le=255)] = 0.0
+    interpolation: str = "bilinear"
+
+    @field_validator("fill", "interpolation")
+    @classmethod
+    def _is_known(cls, value: str, info: ValidationInfo) -> str:
+        allowed = {"fill": FILLS, "interpolation": INTERPOLATIONS}[info.field_name]
+        if value not in allowed:
+            raise unknown(info.field_name, value, allowed)
+        return value
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether no draw changes anything."""
+        factors = (self.scale, self.scale_x, self.scale_y)
+        others = (self.translation, self.rotation, self.shear, self.horizontal_flip, self.vertical_flip)
+        return not any(others) and all(factor == (1.0, 1.0) for factor in factors)
+
+    def draw(self, examples: int, seed: "tf.Tensor") -> "tf.Tensor":
+        """Uniform numbers in [0, 1), float32 (examples, DRAWS); row i belongs to example i.
+
+        They are a function of `seed`, an integer tensor (2,), alone: whatever the batch size, the number of
+        workers or a restart, an example is changed in the same way.
+        """
+        return tf.random.stateless_uniform((examples, DRAWS), seed)
+
+    def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
+        """The pictures (B, H, W, C), each changed by its row of `draws` (B, DRAWS); same dtype and shape."""
+        if self.is_identity:
+            return images
+        from recipes.augment.warp import warp
+
+        matrices = compiled_matrices(self, *images.shape[1:3])(draws)
+        return warp(images, matrices, fill=self.fill, value=self.value, interpolation=self.interpolation)
+
+    def parameters(self, draws: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        """What `draws` (B, DRAWS) stand for, each (B,), by the names that `affine_matrices` gives them.
+
+        Shifts are shares of the width and of the height, not yet pixels.
+        """
+
+        def between(column: int, low: float, high: float) -> tf.Tensor:
+            return low + (high - low) * draws[:, column]
+
+        def factor(column: int, limits: tuple[float, float]) -> tf.Tensor:
+            # The logarithm of the factor is uniform: halving is as likely as doubling.
+            return tf.exp(between(column, math.log(limits[0]), math.log(limits[1])))
+
+        def sign(column: int, wanted: bool) -> tf.Tensor:
+            return tf.where(draws[:, column] < 0.5, -1.0, 1.0) if wanted else tf.ones_like(draws[:, column])
+
+        scale = factor(0, self.scale)
+        return {
+            "scale_x": scale * factor(6, self.scale_x),
+            "scale_y": scale * factor(7, self.scale_y),
+            "shift_x": between(1, -self.translation, self.translation),
+            "shift_y": between(2, -self.translation, self.translation),
+            "angle": between(3, -self.rotation, self.rotation),
+            "shear_x": tf.tan(between(8, -self.shear, self.shear) * (math.pi / 180)),
+            "flip_x": sign(4, self.horizontal_flip),
+            "flip_y": sign(5, self.vertical_flip),
+        }
+
+    def matrices(self, draws: "tf.Tensor", height: int, width: int) -> "tf.Tensor":
+        """The matrices (B, 2, 3), as `recipes.augment.warp.warp` takes them, that `draws` (B, DRAWS) stand for."""
+        drawn = self.parameters(draws)
+        drawn["shift_x"] *= width
+        drawn["shift_y"] *= height
+        return affine_matrices(**drawn, height=height, width=width)
+
+
+@cache
+def compiled_matrices(affine: Affine, height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+    """`affine.matrices` as one kernel: sixty small operations cost as much as warping 128 small pictures."""
+    return tf.function(
+        lambda draws: affine.matrices(draws, height, width),
+        jit_compile=True,
+        autograph=False,
+        input_signature=[tf.TensorSpec((None, None), tf.float32)],
+    )
+
+
+def affine_matrices(
+    *,
+    scale: "tf.Tensor | float" = 1.0,
+    scale_x: "tf.Tensor | float" = 1.0,
+    scale_y: "tf.Tensor | float" = 1.0,
+    angle: "tf.Tensor | float" = 0.0,
+    shear_x: "tf.Tensor | float" = 0.0,
+    shear_y: "tf.Tensor | float" = 0.0,
+    shift_x: "tf.Tensor | float" = 0.0,
+    shift_y: "tf.Tensor | float" = 0.0,
+    flip_x: "tf.Tensor | float" = 1.0,
+    flip_y: "tf.Tensor | float" = 1.0,
+    height: int,
+    width: int,
+) -> "tf.Tensor":
+    """Matrices (B, 2, 3) from pixels of the result to pixels of the picture.
+
+    The picture is flipped (-1 flips), then scaled, sheared, and turned, all about its centre, then shifted. So, with
+    c = ((width - 1) / 2, (height - 1) / 2), flips F, factors S, shear H and turn R:
+    p_in = c + F S^-1 H^-1 R^-1 (p_out - c - shift).
+
+    Args:
+        scale, scale_x, scale_y: factors of the content, of both axes, of its width and of its height.
+        angle: degrees, counter-clockwise as one sees it (as `np.rot90`).
+        shear_x, shear_y: pixels to the right for each pixel down, and down for each to the right; their product is
+            not 1.
+        shift_x, shift_y: pixels to the right and down.
+        flip_x, flip_y: -1 mirrors left and right, top and bottom; 1 does not.
+    """
+    radians = tf.convert_to_tensor(angle, tf.float32) * (math.pi / 180)
+    cos, sin = tf.cos(radians), tf.sin(radians)
+    row_x = flip_x / (scale * scale_x * (1 - shear_x * shear_y))
+    row_y = flip_y / (scale * scale_y * (1 - shear_x * shear_y))
+    linear = (
+        (row_x * (cos - shear_x * sin), row_x * (-sin - shear_x * cos)),
+        (row_y * (sin - shear_y * cos), row_y * (cos + shear_y * sin)),
+    )
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    rows = [
+        (a, b, centre - a * (centre_x + shift_x) - b * (centre_y + shift_y))
+        for (a, b), centre in zip(linear, (centre_x, centre_y), strict=True)
+    ]
+    flat = [tf.reshape(tf.cast(entry, tf.float32), [-1]) for row in rows for entry in row]
+    size = tf.reduce_max([tf.size(entry) for entry in flat])
+    return tf.reshape(tf.stack([tf.broadcast_to(entry, [size]) for entry in flat], axis=1), [-1, 2, 3])

@@ -1,0 +1,166 @@
+"""Recipes: settings of a training in TOML, validated, with a name for every default."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from recipes.augment.pipeline import Augment
+from recipes.config.settings import Recipe
+from zoo.errors import RequestError, unknown
+
+PRESETS = files("recipes") / "presets"
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that `zoo fit --recipe` takes."""
+    return _names("fit")
+
+
+def list_finetunings() -> list[str]:
+    """Names of the recipes that `zoo finetune --recipe` takes."""
+    return _names("finetune")
+
+
+def list_augmentations() -> list[str]:
+    """Names that `augment` in a recipe takes."""
+    return _names("augment")
+
+
+def list_spaces() -> list[str]:
+    """Names that `zoo tune --space` takes."""
+    return _names("space")
+
+
+def read_preset(kind: str, name_or_file: str) -> dict[str, Any]:
+    """What a preset or a TOML file holds, not validated.
+
+    Raises:
+        RequestError: no such preset or file, or one that is not TOML.
+    """
+    return _parse(_text(kind, name_or_file), name_or_file)
+
+
+def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augment:
+    """An augmentation by name or from a TOML file, with `key=value` overrides such as `rotation=20`.
+
+    Raises:
+        RequestError: no such augmentation, or settings that are not possible; the message names the key.
+    """
+    settings = _parse(_text("augment", name_or_file), name_or_file)
+    for override in overrides:
+        _override(settings, override)
+    try:
+        return Augment.model_validate(settings)
+    except ValidationError as error:
+        raise RequestError(f"augmentation {name_or_file}: {_first_problem(error, Augment)}") from None
+
+
+def load_recipe(
+    name_or_file: str | Path, overrides: Sequence[str] = (), *, kind: Literal["fit", "finetune"] = "fit"
+) -> Recipe:
+    """A recipe by name or from a TOML file, with `key=value` overrides such as `optimizer.learning_rate=3e-4`.
+
+    `augment` in a recipe is a table of ranges or the name of one of the presets in `presets/augment/`. `kind` is the
+    folder of `presets/` that a name is looked for in.
+
+    Raises:
+        RequestError: no such recipe, or settings that are not possible; the message names the key.
+    """
+    text = _text(kind, str(name_or_file))
+    settings = _parse(text, str(name_or_file))
+    for override in overrides:
+        _override(settings, override)
+    return _validated(settings, str(name_or_file))
+
+
+def _validated(settings: dict[str, Any], name: str) -> Recipe:
+    if isinstance(settings.get("augment"), str):
+        settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise RequestError(f"recipe {name}: {_first_problem(error)}") from None
+
+
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with some `key=value` settings replaced.
+
+    Raises:
+        RequestError: settings that are not possible; the message names the key.
+    """
+    settings = recipe.model_dump(mode="json", exclude_none=True)
+    for override in overrides:
+        _override(settings, override)
+    return _validated(settings, "with these settings")
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in (PRESETS / kind).iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def _text(kind: str, name: str) -> str:
+    if name.endswith(".toml"):
+        try:
+            return Path(name).read_text("utf-8")
+        except FileNotFoundError:
+            raise RequestError(f"{name} does not exist.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"{name} cannot be read: {error}") from None
+    if name not in _names(kind):
+        called = {"augment": "augmentation", "space": "space"}.get(kind, "recipe")
+        raise unknown(called, name, [*_names(kind), "FILE.toml"])
+    return (PRESETS / kind / f"{name}.toml").read_text("utf-8")
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{name} is not valid TOML: {error}") from None
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise RequestError(
+            f"--set {override!r} is not possible; allowed: KEY=VALUE, as in optimizer.learning_rate=3e-4."
+        )
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        if isinstance(settings.get(table), str):  # a named preset becomes the table that it names
+            settings[table] = _parse(_text(table, settings[table]), settings[table])
+        settings = settings.setdefault(table, {})
+        if not isinstance(settings, dict):
+            raise RequestError(f"{key.strip()} is not possible: {table} is a value, it has no settings of its own.")
+    try:
+        settings[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        settings[last] = value.strip()  # a bare word is a string
+
+
+def _first_problem(error: ValidationError, settings: type[BaseModel] = Recipe) -> str:
+    """One line for the first thing that is wrong: what was received, what is allowed, the nearest match."""
+    problem = error.errors()[0]
+    *tables, key = (str(part) for part in problem["loc"]) if problem["loc"] else ("",)
+    where = ".".join([*tables, key]).strip(".")
+    if problem["type"] == "extra_forbidden":
+        return str(unknown("setting", where, [".".join([*tables, name]) for name in _keys(settings, tables)]))
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if not where:
+        return f"{message}."
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        return f"{where}: {message}."  # about several of its settings, which the message names
+    return f"{where}={problem['input']!r} is not possible: {message[0].lower()}{message[1:]}."
+
+
+def _keys(settings: Any, tables: Iterable[str]) -> Iterable[str]:
+    for table in tables:
+        annotation = settings.model_fields[table].annotation
+        settings = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)
+    return settings.model_fields

@@ -1,0 +1,219 @@
+"""Settings of a training, validated and frozen; `recipes.config.presets` reads them from TOML."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from recipes.augment.pipeline import Augment
+from recipes.data.decoding import Resize
+from recipes.data.readers.sources import NAMED
+from zoo.errors import unknown
+from zoo.heads import HEADS
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class About(_Settings):
+    """What a recipe is for and what it was measured to reach."""
+
+    summary: str = ""
+    source: str = ""
+    reaches: str = ""
+    command: str = ""
+
+
+class Model(_Settings):
+    """Which model is built; what is None is as on the model's card.
+
+    Attributes:
+        name: of `zoo list`.
+        input_shape: height, width and channels of the pictures.
+        pooling: the head: from feature maps to features.
+        hidden: units of the head's hidden layers.
+        dropout: share of the features that is dropped in training.
+        weights: what is begun with, as `zoo.create_model` takes it: `imagenet`, a run, or a file.
+        options: the architecture's own, see `zoo show NAME`.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int] | None = None
+    pooling: str | None = None
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weights: str | None = None
+    options: dict[str, Any] = {}
+
+    @field_validator("pooling")
+    @classmethod
+    def _is_a_head(cls, pooling: str | None) -> str | None:
+        if pooling is not None and pooling not in HEADS:
+            raise unknown("pooling", pooling, HEADS)
+        return pooling
+
+    @field_validator("weights")
+    @classmethod
+    def _hold_from_any_folder(cls, weights: str | None) -> str | None:
+        """A file or a run is kept by its whole path: the training may be gone on with from elsewhere."""
+        return str(Path(weights).absolute()) if weights and Path(weights).exists() else weights
+
+
+class DataSettings(_Settings):
+    """Which pictures a run was trained on, and how they were brought to the model's size.
+
+    `also` are further sources; classes of one name are one class, and those of the first source come first.
+    """
+
+    source: str
+    also: tuple[str, ...] | None = None
+    image_shape: tuple[int, int, int]
+    resize: Resize = "fill"
+    split_seed: int = 0
+    skip_bad: bool = False
+
+    @field_validator("source")
+    @classmethod
+    def _holds_from_any_folder(cls, source: str) -> str:
+        return from_any_folder(source)
+
+    @field_validator("also")
+    @classmethod
+    def _hold_from_any_folder(cls, also: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if also is None else tuple(from_any_folder(source) for source in also)
+
+
+def from_any_folder(source: str) -> str:
+    """A source of pictures with its path whole: later commands may be typed elsewhere."""
+    return source if source in NAMED or source.startswith("tfds:") else str(Path(source).expanduser().absolute())
+
+
+class Optimizer(_Settings):
+    """One of Keras' optimizers.
+
+    Attributes:
+        learning_rate: at its highest.
+        weight_decay: decoupled; leaves biases and normalisation alone.
+        momentum: of `sgd`, in Nesterov's form.
+        clipnorm: largest norm of all gradients together.
+        ema: momentum of a moving average of the weights, which is what is validated and kept; 0 for none.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    clipnorm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Schedule(_Settings):
+    """The learning rate over a training.
+
+    Attributes:
+        name: `constant`; `cosine` down to zero; `step`, times `factor` at each of `drops`; `one-cycle`, up from a
+            25th in the first 30 % and down to nothing in the rest, both along a cosine (Smith 2018).
+        warmup_epochs: linear from zero, for `cosine`.
+        drops: shares of the training, for `step`.
+        factor: of each drop.
+    """
+
+    name: Literal["constant", "cosine", "step", "one-cycle"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class FineTune(_Settings):
+    """How a model that was trained before is trained on. The recipe's other settings are those of the first phase.
+
+    In the first phase the new head learns, on what the frozen backbone makes of the pictures; in the second the last
+    stages or layers of the backbone learn too.
+
+    Attributes:
+        source: where the backbone comes from: a model with published weights, a run, or a `.keras` file.
+        keep_classes: classes of the source keep what its head knows of them.
+        views: how often the frozen part looks at each training picture: at the picture itself, and views - 1 times at
+            what `augment` makes of it.
+        stages: of the backbone, how many of the last learn in the second phase; "all", or 0.
+        layers: in place of stages, how many of the last layers with weights, BatchNorm not counted; what a skip
+            connection goes past learns as a whole.
+        epochs, learning_rate, warmup_epochs, early_stopping: of the second phase, as the recipe's own of the first.
+        layer_decay: the learning rate falls by this factor from each layer with weights to the one below it.
+        batch_norm: whether normalisation of what learns goes on learning too; "frozen" uses and keeps its statistics.
+    """
+
+    source: str | None = None
+    keep_classes: bool = False
+    views: Annotated[int, Field(ge=1, le=100)] = 1
+    stages: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    layers: Annotated[int, Field(ge=0)] = 0
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    early_stopping: Annotated[int, Field(ge=0)] = 0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    batch_norm: Literal["frozen", "trained"] = "frozen"
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> Self:
+        if self.stages and self.layers:
+            raise ValueError(f"stages={self.stages} and layers={self.layers}; allowed: one of them, the other 0")
+        return self
+
+
+class Recipe(_Settings):
+    """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved.
+
+    Attributes:
+        epochs: how often every training picture is seen.
+        steps: batches to learn from, in place of `epochs`: as many whole epochs as it takes.
+        batch_size: pictures a step.
+        seed: of the first weights, the order of the pictures, their augmentation and dropout.
+        label_smoothing: share of every label that is spread over all classes.
+        class_weight: `balanced` counts the pictures of rare classes more, so that all classes count the same.
+        precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
+        early_stopping: epochs without improvement to wait for; 0 to train to the end.
+        deterministic: operations that give the same bits on a GPU too, more slowly; on a CPU all do. It holds for the
+            rest of the process.
+    """
+
+    about: About = About()
+    model: Model | None = None
+    data: DataSettings | None = None
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    steps: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weight: Literal["none", "balanced"] = "none"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    early_stopping: Annotated[int, Field(ge=0)] = 0
+    deterministic: bool = False
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    finetune: FineTune | None = None
+    versions: dict[str, str] = {}
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether a label is a share of every class, not a number."""
+        return self.augment.mixes or self.label_smoothing > 0
+
+    def in_epochs(self, pictures: int) -> "Recipe":
+        """This recipe for so many training pictures, with `epochs` in place of `steps`."""
+        if self.steps is None:
+            return self
+        epochs = math.ceil(self.steps / self.steps_per_epoch(pictures))
+        return self.model_copy(update={"epochs": epochs, "steps": None})
+
+    def batch_of(self, pictures: int) -> int:
+        """Pictures a batch, of so many in all; a batch never has a picture twice."""
+        return min(self.batch_size, pictures)
+
+    def steps_per_epoch(self, pictures: int) -> int:
+        """Batches that it takes to see so many pictures once."""
+        return math.ceil(pictures / self.batch_of(pictures))

@@ -1,0 +1,61 @@
+"""How many images each class has, and what that is worth."""
+
+import numpy as np
+
+from recipes.data.checks.findings import Finding
+from recipes.data.dataset import Task
+
+FEW = 20  # pictures of a class; with fewer, neither training nor its score is worth much
+NEEDED = 3  # pictures of a class, where all parts are cut from one: each part gets one
+IMBALANCE = 10.0  # times as many pictures in the largest class as in the smallest
+
+
+def about_classes(
+    labels: np.ndarray,
+    parts: np.ndarray,
+    class_names: tuple[str, ...],
+    task: Task,
+    source: str,
+    where: dict[str, str] | None = None,
+) -> list[Finding]:
+    """Findings about how many pictures each class has.
+
+    Args:
+        labels, parts: of the pictures that can be used.
+        class_names, task: as in `Data`.
+        source: what findings about all of it are told of.
+        where: the folder of each class.
+    """
+    if not len(labels):
+        return [Finding(source, "empty_class", "has no picture that can be used.")]
+    if task == "regression":
+        return []
+    given = {part for part in ("train", "validation", "test") if (parts == part).any()}
+    training = np.isin(parts, ["", "train"])
+    hot = labels[:, None] == np.arange(len(class_names)) if task == "classification" else labels > 0
+    counts = hot[training].sum(0)
+    needed = NEEDED - len(given & {"validation", "test"})
+    found = []
+    for name, count in zip(class_names, counts, strict=True):
+        path = (where or {}).get(name) or f"{source}: {name}"
+        if count == 0:
+            found.append(Finding(path, "empty_class", "is a class without any picture to train with."))
+        elif count < needed and task == "classification":
+            detail = f"has {count} picture(s); at least {needed} are needed, one for each part that is cut from them."
+            found.append(Finding(path, "too_few", detail))
+        elif count < FEW:
+            found.append(
+                Finding(path, "few", f"is a class of {count} pictures; with fewer than {FEW} little is learned.")
+            )
+    for part in sorted(given - {"train"}):
+        for name, count in zip(class_names, hot[parts == part].sum(0), strict=True):
+            if not count:
+                found.append(Finding(source, "few", f"has no picture of class {name} in its part {part}."))
+    if task == "classification" and counts.min() and counts.max() > IMBALANCE * counts.min():
+        most, least = int(counts.argmax()), int(counts.argmin())
+        detail = (
+            f"has {counts[most] / counts[least]:.0f} times as many pictures of {class_names[most]} ({counts[most]:,}) "
+            f"as of {class_names[least]} ({counts[least]:,})."
+        )
+        found.append(Finding(source, "imbalance", detail))
+    return found

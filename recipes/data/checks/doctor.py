@@ -1,0 +1,228 @@
+"""What is wrong, or worth knowing, about a set of pictures, before anything is trained on it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recipes.data.checks import duplicates
+from recipes.data.checks.classes import about_classes
+from recipes.data.checks.examine import Examined, examine
+from recipes.data.checks.findings import Finding, errors_first, shown
+from recipes.data.dataset import Task
+from recipes.data.decoding import THUMBNAIL, from_array, thumbnail
+from recipes.data.listing import Listing
+from recipes.data.readers.sources import kind_of, list_source
+from recipes.data.splits import joined
+from zoo.errors import RequestError
+
+SPREAD = 4.0  # times as long a side in the largest picture as in the smallest
+_MODES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "LAB", "HSV": "HSV", "1": "black and white only"}
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What `diagnose` found.
+
+    Attributes:
+        listing: the files that can be used; without the bad ones.
+        looks: `Examined` of each of them.
+        together: int64 (N,), equal for copies of one picture, exact or near.
+        findings: errors first.
+    """
+
+    listing: Listing
+    looks: tuple[Examined, ...]
+    together: np.ndarray
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What duplicates are looked for in: N pictures with a name, a digest, a thumbnail, a label and a part each."""
+
+    paths: Sequence[str]
+    digests: np.ndarray
+    thumbnails: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+
+    @classmethod
+    def of_files(
+        cls, paths: Sequence[str], looks: Sequence[Examined], labels: np.ndarray, parts: np.ndarray
+    ) -> "Pictures":
+        """Of files that can be used, as `examine` saw them."""
+        digests = np.asarray([found.look.digest for found in looks], "V20")
+        return cls(paths, digests, _thumbnails([found.look.thumbnail for found in looks]), labels, parts)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `zoo data check` tells.
+
+    Attributes:
+        findings: errors first.
+        pictures: how many can be used.
+        task: what the labels are.
+        class_names: position is the label.
+    """
+
+    findings: tuple[Finding, ...]
+    pictures: int
+    task: Task
+    class_names: tuple[str, ...]
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.is_error for finding in self.findings)
+
+
+def check(source: str, *, task: Task | None = None, quiet: bool = False) -> Report:
+    """Looks at every picture of a source; TensorFlow is not imported for folders and tables.
+
+    Args:
+        source: as for `recipes.data.load`.
+        task: how a table's labels are meant, if not as they look.
+        quiet: no progress bar on stderr.
+
+    Raises:
+        RequestError: there is no such source, or nothing in it that could be looked at.
+        FailureError: it could not be prepared.
+    """
+    if kind_of(source) in ("folder", "table"):
+        diagnosis = diagnose(list_source(source, task), quiet=quiet)
+        listing = diagnosis.listing
+        return Report(diagnosis.findings, len(listing), listing.task, listing.class_names)
+    from recipes.data.arrays import open_arrays
+
+    try:
+        arrays = open_arrays(source, None, "fill", quiet=quiet)
+    except RequestError:  # of different sizes: any one will do to compare them at
+        arrays = open_arrays(source, (64, 64, 3), "fill", quiet=quiet)
+    splits = arrays.splits
+    images = [image for split in splits.values() for image in split.images]
+    pictures = Pictures(
+        paths=[f"{shown(source)}: {part} {row}" for part, split in splits.items() for row in range(len(split))],
+        digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
+        thumbnails=_thumbnails([thumbnail(from_array(image)) for image in images]),
+        labels=np.concatenate([split.labels for split in splits.values()]),
+        parts=np.repeat(np.asarray(list(splits), "U10"), [len(split) for split in splits.values()]),
+    )
+    findings = find_copies(pictures)[1]
+    findings += about_classes(pictures.labels, pictures.parts, arrays.class_names, "classification", shown(source))
+    return Report(tuple(errors_first(findings)), len(images), "classification", arrays.class_names)
+
+
+def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
+    """Looks at every file of a listing.
+
+    Args:
+        listing: the files.
+        quiet: no progress bar.
+    """
+    findings = list(listing.findings)
+    paths = listing.paths
+    looks = examine(paths, quiet=quiet)
+    for path, meant, found in zip(paths, listing.meant, looks, strict=True):
+        findings += _about(path, found, bool(meant))
+    usable = np.asarray([found.look is not None for found in looks], bool)
+    kept = listing.only(usable)
+    looks = [found for found in looks if found.look is not None]
+    together, copies, leaked = find_copies(Pictures.of_files(kept.paths, looks, kept.labels, kept.parts))
+    findings += copies
+    clean = ~leaked
+    kept, together = kept.only(clean), together[clean]
+    looks = [found for found, good in zip(looks, clean, strict=True) if good]
+    where = {name: _class_folder(listing, name) for name in listing.class_names}
+    findings += about_classes(kept.labels, kept.parts, kept.class_names, kept.task, shown(listing.source), where)
+    findings += _about_sizes(kept, looks)
+    return Diagnosis(kept, tuple(looks), together, tuple(errors_first(findings)))
+
+
+def _thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray:
+    width, height = THUMBNAIL
+    return np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, height, width)
+
+
+def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
+    """Findings of one file by itself."""
+    path = shown(path)
+    if found.look is None:
+        if not meant and found.kind in ("undecodable", "empty"):
+            yield Finding(path, "ignored", "is not a picture.")
+        else:
+            yield Finding(path, found.kind, found.detail)
+        return
+    picture = found.look
+    if picture.mode.startswith("I;16"):
+        yield Finding(path, "mode", "has 16 bits a pixel: scaled to 8.")
+    elif picture.mode.startswith("I") or picture.mode == "F":
+        yield Finding(path, "mode", "has 32 bits a pixel: read as 0 to 65,535 and scaled to 8 bits.")
+    elif picture.mode in _MODES:
+        yield Finding(path, "mode", f"is {_MODES[picture.mode]}: converted.")
+    elif picture.transparent:
+        yield Finding(path, "mode", "has transparency (alpha): laid over white.")
+    elif picture.mode in ("P", "PA"):
+        yield Finding(path, "mode", "has a palette: converted.")
+    if picture.animated:
+        yield Finding(path, "animated", "has more than one frame: the first is used.")
+
+
+def find_copies(pictures: Pictures) -> tuple[np.ndarray, list[Finding], np.ndarray]:
+    """Which pictures are copies of another, what that means, and which of them leak.
+
+    Returns:
+        int64 (N,), equal for copies; the findings; bool (N,): training pictures (or validation pictures) that are
+        also among those that the training is judged by.
+    """
+    exact = duplicates.equal(pictures.digests)
+    alike = duplicates.near(pictures.thumbnails)
+    leaked = np.zeros(len(exact), bool)
+    told = np.zeros(len(exact), bool)
+    findings = []
+    for numbers, prefix in ((exact, ""), (alike, "near_")):
+        for members in _groups(numbers):
+            first = _most_held_out(members, pictures.parts)
+            for row in members:
+                if row == first or told[row] or (prefix and exact[row] == exact[first]):
+                    continue
+                told[row] = True
+                kind, detail = _copy(pictures, row, first, prefix)
+                leaked[row] |= kind == "leak"
+                findings.append(Finding(shown(pictures.paths[row]), kind, detail))
+    return joined(exact, alike), findings, leaked
+
+
+def _groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
+    order = np.argsort(numbers, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+        if len(members) > 1:
+            yield members
+
+
+def _most_held_out(members: np.ndarray, parts: np.ndarray) -> int:
+    return max(members, key=lambda row: (("", "train", "validation", "test").index(str(parts[row])), -row))
+
+
+def _copy(pictures: Pictures, row: int, first: int, prefix: str) -> tuple[str, str]:
+    other, near = shown(pictures.paths[first]), "looks like" if prefix else "is the same file as"
+    if pictures.parts[row] != pictures.parts[first]:
+        return f"{prefix}leak", f"{near} {other}, which is in another part ({pictures.parts[first]})."
+    if not np.array_equal(pictures.labels[row], pictures.labels[first]):
+        return ("near_duplicate" if prefix else "conflict"), f"{near} {other}, which has another label."
+    return f"{prefix}duplicate", f"{near} {other}."
+
+
+def _about_sizes(listing: Listing, looks: Sequence[Examined]) -> Iterator[Finding]:
+    sides = np.asarray([(found.look.width, found.look.height) for found in looks]).reshape(-1, 2)
+    if len(sides) and sides.max(1).max() > SPREAD * sides.max(1).min():
+        small, large = (sides[pick(sides.prod(1))] for pick in (np.argmin, np.argmax))
+        detail = f"has pictures from {small[0]}x{small[1]} to {large[0]}x{large[1]} pixels."
+        yield Finding(shown(listing.source), "sizes", detail)
+
+
+def _class_folder(listing: Listing, name: str) -> str:
+    """Where a class lies, for people: its folder, if it has one."""
+    folders = [listing.root / name, listing.root / "train" / name]
+    return shown(next((folder for folder in folders if folder.is_dir()), f"{listing.source}: {name}"))

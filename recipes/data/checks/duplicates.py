@@ -1,0 +1,78 @@
+"""Equal and nearly equal pictures, found by digests and by a 64-bit difference hash of grey thumbnails."""
+
+import numpy as np
+
+from recipes.data.decoding import THUMBNAIL
+
+MOST_BITS = 3  # hashes that differ in more bits are of different pictures; four bands of 16 bits find all others
+LEAST_CORRELATION = 0.99  # of two thumbnails: pictures may differ in brightness and contrast, not in content
+LEAST_CONTRAST = 4.0  # grey levels, standard deviation; a flatter picture has no content to compare
+_BLOCK = 1_000
+
+
+def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
+    """uint64 (N,) of uint8 (N, 16, 18): one bit for each of 8 x 8 neighbours, whether the right one is darker."""
+    width, height = THUMBNAIL
+    small = thumbnails.reshape(-1, height // 2, 2, width // 2, 2).mean((2, 4))
+    bits = np.packbits((small[:, :, :-1] > small[:, :, 1:]).reshape(len(small), 64), axis=1)
+    return np.ascontiguousarray(bits).view(np.uint64).reshape(-1)
+
+
+def equal(digests: np.ndarray) -> np.ndarray:
+    """int64 (N,): the same number where digests (N,) are the same."""
+    return np.unique(digests, return_inverse=True)[1].reshape(-1)
+
+
+def near(thumbnails: np.ndarray) -> np.ndarray:
+    """int64 (N,): the same number where pictures look the same, directly or through others between them.
+
+    Two pictures look the same if their hashes differ in at most three bits and their thumbnails correlate.
+
+    Args:
+        thumbnails: uint8 (N, 16, 18).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    kinds, kind = np.unique(thumbnails.reshape(len(thumbnails), -1), axis=0, return_inverse=True)
+    kind = kind.reshape(-1)
+    thumbnails = kinds.reshape(-1, *thumbnails.shape[1:])  # a thousand copies of one picture are one to compare
+    count = len(thumbnails)
+    pixels = thumbnails.reshape(count, -1).astype(np.float32)
+    pixels -= pixels.mean(1, keepdims=True)
+    contrast = np.sqrt((pixels**2).sum(1, keepdims=True))
+    pixels /= np.maximum(contrast, 1e-6)  # the product of two rows is now their correlation
+    textured = np.flatnonzero(contrast[:, 0] / pixels.shape[1] ** 0.5 >= LEAST_CONTRAST)
+    hashes = difference_hashes(thumbnails)
+    links = []
+    bands = hashes.view(np.uint16).reshape(count, 4)
+    for band in range(4):
+        order = textured[np.argsort(bands[textured, band], kind="stable")]
+        borders = np.flatnonzero(np.diff(bands[order, band])) + 1
+        for bucket in np.split(order, borders):
+            if len(bucket) > 1:
+                links += _pairs(bucket, hashes, pixels)
+    pairs = np.concatenate(links) if links else np.empty((0, 2), np.int64)
+    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    together = connected_components(graph, directed=False)[1].astype(np.int64)[kind]
+    flat = ~np.isin(kind, textured)
+    together[flat] = count + np.arange(flat.sum())  # nothing can be said about these
+    return np.unique(together, return_inverse=True)[1].reshape(-1)
+
+
+def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
+    """Row numbers (M, 2) of those of a bucket that look the same, a block of the bucket at a time."""
+    found = []
+    for start in range(0, len(bucket), _BLOCK):
+        block = bucket[start : start + _BLOCK]
+        for other in range(start, len(bucket), _BLOCK):
+            against = bucket[other : other + _BLOCK]
+            differ = np.bitwise_count(hashes[block][:, None] ^ hashes[against][None])
+            one, two = np.nonzero(differ <= MOST_BITS)
+            one, two = block[one], against[two]
+            one, two = one[one != two], two[one != two]
+            for some in range(0, len(one), 100 * _BLOCK):  # bounded, however many look alike
+                rows = slice(some, some + 100 * _BLOCK)
+                alike = np.einsum("ij,ij->i", pixels[one[rows]], pixels[two[rows]]) >= LEAST_CORRELATION
+                found.append(np.stack([one[rows][alike], two[rows][alike]], axis=1))
+    return found

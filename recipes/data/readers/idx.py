@@ -1,0 +1,87 @@
+"""IDX files, the format that MNIST came in: a folder of train-images-idx3-ubyte and its three companions."""
+
+import gzip
+import math
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from recipes.data.checks.findings import shown
+from zoo.errors import RequestError
+
+_NAME = re.compile(r"(?:.*-)?(train|t10k|test)-(images|labels)[-.]idx[134]-ubyte(?:\.gz)?", re.IGNORECASE)
+MAX_BYTES = 8 * 2**30  # of one file's content; a header that says more is taken for damage
+
+
+def find(folder: Path) -> dict[tuple[str, str], Path]:
+    """The IDX files of a folder by (`train` or `test`, `images` or `labels`); empty if it has none to train with."""
+    found: dict[tuple[str, str], Path] = {}
+    for entry in sorted(folder.iterdir()):
+        if match := _NAME.fullmatch(entry.name):
+            part, what = match[1].lower().replace("t10k", "test"), match[2].lower()
+            found.setdefault((part, what), entry)
+    return found if ("train", "images") in found else {}
+
+
+def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
+    """Images uint8 (N, H, W, C) and labels int64 (N,) of each part, and the class names: the labels that occur.
+
+    Raises:
+        RequestError: a file is missing, damaged, or does not fit the others.
+    """
+    files = find(folder)
+    parts = {}
+    for part in ("train", "test"):
+        if (part, "images") not in files:
+            continue
+        if (part, "labels") not in files:
+            raise RequestError(f"{shown(files[part, 'images'])} has no labels beside it ({part}-labels-idx1-ubyte).")
+        images, labels = read(files[part, "images"]), read(files[part, "labels"])
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.ndim != 4 or images.shape[3] not in (1, 3) or labels.ndim != 1:
+            raise RequestError(f"{shown(files[part, 'images'])} does not hold pictures with one label each.")
+        if len(images) != len(labels):
+            raise RequestError(
+                f"{shown(files[part, 'images'])} has {len(images):,} pictures, {shown(files[part, 'labels'])} "
+                f"{len(labels):,} labels."
+            )
+        parts[part] = images, labels
+    if len({images.shape[1:] for images, _ in parts.values()}) > 1:
+        raise RequestError(f"{shown(folder)}: the pictures of train and test have different sizes.")
+    known = np.unique(parts["train"][1])  # EMNIST's letters begin at 1: there is no class 0 then
+    for part, (images, labels) in parts.items():
+        if len(foreign := np.setdiff1d(labels, known)):
+            raise RequestError(
+                f"{shown(files[part, 'labels'])} has the label {foreign[0]}, which training does not have."
+            )
+        parts[part] = images, np.searchsorted(known, labels).astype(np.int64)
+    return parts, tuple(str(label) for label in known)
+
+
+def read(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes, as it is or in gzip, as an array of the shape that its header states.
+
+    Raises:
+        RequestError: it cannot be read, or is shorter or longer than its header says.
+    """
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
+            magic = file.read(4)
+            if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 4:
+                raise RequestError(f"{shown(path)} is not an IDX file of unsigned bytes.")
+            shape = tuple(int(n) for n in np.frombuffer(file.read(4 * magic[3]), ">u4"))
+            count = math.prod(shape)
+            if len(shape) < magic[3] or count > MAX_BYTES:
+                raise RequestError(f"{shown(path)} is damaged: its header says {shape}.")
+            content = file.read(count + 1)
+    except RequestError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise RequestError(f"{shown(path)} cannot be read: {error}.") from None
+    if len(content) != count:
+        than = "fewer" if len(content) < count else "more"
+        raise RequestError(f"{shown(path)} is damaged: it has {than} bytes than its header says ({shape}).")
+    return np.frombuffer(content, np.uint8).reshape(shape)

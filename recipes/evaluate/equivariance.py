@@ -1,0 +1,87 @@
+"""Where in a network a shift of the picture stops being the same shift of the feature maps."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from recipes.evaluate.inside import backbone_layers, has_map, tap
+from zoo.anatomy import dissect
+
+PICTURES = 48
+BATCH = 8  # small: all maps of a batch are held at once
+SHIFTS = 4  # of different lengths along each axis, up to an eighth of the picture
+
+
+def equivariance_errors(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
+    """How far the feature maps of a shifted picture are from the shifted feature maps.
+
+    The picture is moved by whole pixels, right or down, up to an eighth of its size; its edge fills the gap. A map
+    with a stride of s pixels should then move by 1/s units a pixel; parts of a unit are interpolated linearly. Units
+    whose centre moved in from outside are left out.
+
+    Args:
+        model: of `zoo.create_model`.
+        images: uint8 (N, H, W, C); 48 of them, evenly chosen, are used.
+
+    Returns:
+        For each convolution and each layer that changes the stride, in order, `layer` (its name), `stride` ([rows,
+        columns], in pixels) and `error`: root mean square difference over the spread of both maps about their means,
+        0 where a shift is followed exactly, about 1 where the two maps have nothing in common. Layers whose units
+        see the whole picture, or that have less than two rows and columns, are left out.
+    """
+    chosen = images[np.linspace(0, len(images) - 1, min(PICTURES, len(images))).round().astype(int)]
+    layers, strides = _followed(model)
+    if not layers:
+        return []
+    maps_of, sums = tap(model, layers), np.zeros((len(layers), 2))
+    for start in range(0, len(chosen), BATCH):
+        pictures = chosen[start : start + BATCH]
+        plain = maps_of(pictures)
+        for axis in (0, 1):
+            size = pictures.shape[1 + axis]
+            for pixels in np.unique(np.linspace(1, max(size // 8, 1), SHIFTS).astype(int)):
+                moved = maps_of(shifted(pictures, int(pixels), axis))
+                for row, (before, after, stride) in enumerate(zip(plain, moved, strides, strict=True)):
+                    sums[row] += _difference(before, after, pixels / stride[axis], axis)
+    return [
+        {"layer": layer.name, "stride": list(stride), "error": math.sqrt(different / spread) if spread else 0.0}
+        for layer, stride, (different, spread) in zip(layers, strides, sums, strict=True)
+    ]
+
+
+def shifted(images: np.ndarray, pixels: int, axis: int) -> np.ndarray:
+    """Pictures (N, H, W, C) moved down (`axis` 0) or right (1) by whole pixels; the edge fills the gap."""
+    before = [(0, 0)] * 4
+    before[1 + axis] = (pixels, 0)
+    return np.pad(images, before, "edge")[:, : images.shape[1], : images.shape[2]]
+
+
+def _followed(model: keras.Model) -> tuple[list[keras.layers.Layer], list[tuple[int, int]]]:
+    """Layers of the backbone that can lose a shift, and their strides."""
+    layers = {layer.name: layer for layer in backbone_layers(model) if has_map(layer, 2)}
+    if not layers:
+        return [], []
+    found, strides, before = [], [], (1, 1)
+    for facts in dissect(model.get_layer("backbone")).layers:
+        if facts.name in layers and facts.stride and (facts.macs or facts.stride != before):
+            found.append(layers[facts.name])
+            strides.append(facts.stride)
+        before = facts.stride or before
+    return found, strides
+
+
+def _difference(plain: np.ndarray, moved: np.ndarray, units: float, axis: int) -> Sequence[float]:
+    """Squared difference of maps (B, h, w, c) after a shift by so many units, and the squared spread of both."""
+    plain, moved = (np.moveaxis(maps.astype(np.float64), 1 + axis, 1) for maps in (plain, moved))
+    size, gone = plain.shape[1], math.ceil(units)
+    if gone >= size:
+        return 0.0, 0.0
+    share = gone - units  # of the nearer of the two units between which a moved one lies
+    nearer, farther = plain[:, 1 : size - gone + 1], plain[:, : size - gone]
+    expected = farther if share == 0 else share * nearer + (1 - share) * farther
+    received = moved[:, gone:]
+    spread = sum(((maps - maps.mean((1, 2), keepdims=True)) ** 2).sum() for maps in (expected, received))
+    return float(((expected - received) ** 2).sum()), float(spread)

@@ -1,0 +1,125 @@
+"""How good a run's model is on pictures that its training never saw."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.data import Data, Split, load
+from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.readers.sources import kind_of, list_source
+from recipes.run.folder import Run
+from recipes.support.files import write_whole
+from recipes.tasks.tasks import figures
+from zoo.errors import RequestError, unknown
+
+MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
+
+
+def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool = False) -> dict[str, Any]:
+    """Scores a run on its test pictures and writes `metrics.json` and `confusion_matrix.png` into it.
+
+    Args:
+        run: the run or its folder.
+        data: other pictures to score it on, see `other_pictures`; nothing is written into the run then.
+        invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring, and
+            layer by layer how well the feature maps follow a shift.
+
+    Returns:
+        The figures of `recipes.tasks.tasks.figures`; `data`, if it was given; if asked for, `invariance`,
+        those of `recipes.evaluate.invariance.measure_invariance`, and `equivariance`, those of
+        `recipes.evaluate.equivariance.equivariance_errors`.
+
+    Raises:
+        RequestError: no run there, one without a model, or other data with classes that the run does not know.
+    """
+    run = Run.open(run)
+    model = run.load_model()
+    task, test = _test_pictures(run, data)
+    if invariance and task != "classification":
+        raise RequestError(f"invariance is measured of one class a picture; {run.path} is a run for {task}.")
+    scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
+    metrics = figures(task, test, scores, run.class_names)
+    if invariance:
+        from recipes.evaluate.equivariance import equivariance_errors
+        from recipes.evaluate.invariance import measure_invariance
+
+        metrics["invariance"] = measure_invariance(model, test, fill=run.recipe.augment.fill)
+        metrics["equivariance"] = equivariance_errors(model, test.images)
+    if data is not None:
+        return metrics | {"data": data}
+    metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
+    run.write_json("metrics.json", metrics)
+    if task == "classification":
+        write_whole(
+            run.path / "confusion_matrix.png",
+            lambda aside: draw_confusion_matrix(metrics["confusion_matrix"], run.class_names, aside),
+        )
+    return metrics
+
+
+def _test_pictures(run: Run, source: str | None) -> tuple[str, Split]:
+    """What kind of labels there are, and the pictures to score."""
+    if source is None:
+        data = run.load_data()
+        return data.task, data.test
+    return run.task, other_pictures(run, source)
+
+
+def other_pictures(run: Run, source: str) -> Split:
+    """The pictures of another source at the run's size, by its resize rule, with labels by the run's class names.
+
+    They are the test pictures where the source brings such a part or is not made of files, and all of them where it
+    is a folder or a table without parts. Classes of the run that the source lacks are allowed.
+
+    Raises:
+        RequestError: a class that the run does not have, other labels than classes, or what the run itself was
+            trained on.
+    """
+    settings = run.recipe.data
+    if kind_of(source) in ("folder", "table") and Path(source).resolve() == Path(settings.source).resolve():
+        raise RequestError(f"{source} is what {run.path} was trained on; without --data its test pictures are scored.")
+    data = load(
+        source, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
+    )
+    if data.task != run.task:
+        raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
+    chosen = data.test if _brings_test(source) else _all_of(data)
+    if data.task == "regression":
+        return chosen
+    names = run.class_names
+    for name in data.class_names:
+        if name not in names:
+            raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
+    label_of = np.array([names.index(name) for name in data.class_names])
+    if data.task == "classification":
+        return Split(chosen.images, label_of[chosen.labels], chosen.files)
+    labels = np.zeros((len(chosen), len(names)), np.float32)
+    labels[:, label_of] = chosen.labels
+    return Split(chosen.images, labels, chosen.files)
+
+
+def _brings_test(source: str) -> bool:
+    return kind_of(source) not in ("folder", "table") or "test" in list_source(source).given_parts
+
+
+def _all_of(data: Data) -> Split:
+    parts = [data.train, data.validation, data.test]
+    files = tuple(file for part in parts for file in part.files or ())
+    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return Split(images, labels, files or None)
+
+
+def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], file: Path) -> None:
+    """Draws counts as a PNG: rows are true classes, columns are guesses, shade is the share of the row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    size = max(4.0, 0.5 * len(class_names) + 1.5)
+    figure = Figure(figsize=(size, size), layout="constrained")  # no pyplot: no window system, no global state
+    FigureCanvasAgg(figure)
+    display = ConfusionMatrixDisplay(np.asarray(matrix), display_labels=class_names)
+    display.plot(ax=figure.add_subplot(), colorbar=False, cmap="Blues", xticks_rotation="vertical")
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,26 @@
+"""The page that a run and a study are shown on: one file that needs no network and nothing beside it."""
+
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
+
+
+def render(title: str, subtitle: str, sections: Mapping[str, str]) -> str:
+    """A whole HTML page.
+
+    Args:
+        title, subtitle: plain text.
+        sections: HTML by heading, in their order; headings are plain text without special characters.
+    """
+    anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
+    return Template((files("recipes.report") / "page.html").read_text("utf-8")).substitute(
+        title=escape(title),
+        subtitle=escape(subtitle),
+        contents="".join(f'<li><a href="#{anchors[heading]}">{heading}</a></li>' for heading in sections),
+        body="\n".join(
+            f'<section id="{anchors[heading]}" aria-labelledby="{anchors[heading]}-heading">'
+            f'<h2 id="{anchors[heading]}-heading">{heading}</h2>\n{content}\n</section>'
+            for heading, content in sections.items()
+        ),
+    )

@@ -1,0 +1,48 @@
+"""A run as one page: `report.html`, which needs no network and nothing beside it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.report.page import render
+from recipes.report.sections import SECTIONS, Page
+from recipes.run.folder import Run
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
+
+    Attributes:
+        file: where it is.
+        sections: their headings.
+    """
+
+    file: Path
+    sections: tuple[str, ...]
+
+
+def report(run: str | Path | Run) -> Report:
+    """Writes `report.html` into a run; what was not measured is left out, or the page says how to measure it.
+
+    Raises:
+        RequestError: no run there, one without a model, or one whose pictures are not where they were.
+        FailureError: the file cannot be written.
+    """
+    run = Run.open(run)
+    page = Page(run, run.recipe, run.load_model(), run.load_data(), _metrics(run))
+    sections = {title: content for title, section in SECTIONS.items() if (content := section(page))}
+    trained = ", ".join(f"{name} {version}" for name, version in page.recipe.versions.items())
+    text = render(
+        f"{page.recipe.model.name} on {page.recipe.data.source}",
+        f"Run {run.path.resolve().name}, trained with {trained}",
+        sections,
+    )
+    run.write_text("report.html", text)
+    return Report(run.path / "report.html", tuple(sections))
+
+
+def _metrics(run: Run) -> dict[str, Any]:
+    from recipes.evaluate.scoring import evaluate
+
+    return run.metrics or evaluate(run)

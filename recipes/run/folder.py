@@ -1,0 +1,205 @@
+"""A run: the folder that holds one training and explains itself. Every later command takes it."""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from recipes.config.presets import load_recipe
+from recipes.config.settings import Recipe
+from recipes.run.keras_file import load_keras_file
+from recipes.support.files import check_writable, is_half_written, write_whole
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import keras
+
+    from recipes.data import Data
+
+_BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "skipped.json"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Its files are written whole or not at all."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path, *, overwrite: bool = False, tensorboard: bool = False) -> "Run":
+        """An empty folder for a new run, with one in it for TensorBoard if asked.
+
+        Raises:
+            RequestError: the folder holds a run (unless `overwrite`, which removes it), holds something else
+                (always), is being written by another process, or cannot be made.
+        """
+        run = cls(Path(path))
+        check_free(run.path, overwrite=overwrite)
+        try:
+            if run.is_run or (run.path / ".lock").exists():
+                with run.lock():  # not while another process is beginning, or going on with, the run there
+                    shutil.rmtree(run.path)
+            (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if tensorboard:
+                (run.path / "tensorboard").mkdir(exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"{run.path} cannot be written: {error.strerror}.") from None
+        return run
+
+    @classmethod
+    def open(cls, path: "str | Path | Run") -> "Run":
+        """An existing run, by its folder; one that is open already is given back.
+
+        Raises:
+            RequestError: there is no run at `path`.
+        """
+        if isinstance(path, cls):
+            return path
+        run = cls(Path(path))
+        if not run.path.exists():
+            raise RequestError(f"{run.path} does not exist.")
+        if not run.is_run:
+            raise RequestError(f"{run.path} is not a run: it has no recipe.toml.")
+        return run
+
+    @property
+    def is_run(self) -> bool:
+        return (self.path / "recipe.toml").is_file()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings that the run was trained with."""
+        return load_recipe(self.path / "recipe.toml")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple((self.path / "labels.txt").read_text("utf-8").splitlines())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from writing the run; the system lifts it when this process ends, however it ends.
+
+        Raises:
+            RequestError: another process is writing.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RequestError(f"{self.path} is being written by another process.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def exports(self) -> dict[str, dict[str, Any]]:
+        """What each kind of export came to when it was last made, see `recipes.export.parity.Exported`."""
+        try:
+            rows = json.loads((self.path / "export.json").read_text("utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return {kind: row for kind, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        self.write_text("recipe.toml", tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        self.write_text(name, json.dumps(value, indent=1) + "\n")
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A CSV table; the first row's keys are its columns."""
+        rows = list(rows)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text(name, table.getvalue())
+
+    def write_text(self, name: str, text: str) -> None:
+        write_whole(self.path / name, lambda aside: aside.write_text(text, "utf-8"))
+
+    def save_model(self, model: "keras.Model") -> None:
+        """Keeps the model without its optimizer: with it the file would be three times as large, and plain Keras could
+        not load it where the schedule is one of this package."""
+        bare = type(model)(model.input, model.output, name=model.name)
+        write_whole(self.path / "model.keras", lambda aside: bare.save(aside))
+
+    def remove_half_written(self) -> None:
+        """What a killed process left aside; for the holder of the lock."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for file in folder.iterdir():
+                if is_half_written(file):
+                    file.unlink()
+
+    def remove_checkpoints(self) -> None:
+        """What only an unfinished training needs."""
+        for file in (self.path / "checkpoints").iterdir():
+            file.unlink()
+
+    def load_model(self) -> "keras.Model":
+        """The trained model.
+
+        Raises:
+            RequestError: the training did not get as far as a model, or the file is damaged.
+        """
+        if not (self.path / "model.keras").is_file():
+            raise RequestError(f"{self.path} has no model.keras: its training did not finish.")
+        return load_keras_file(self.path / "model.keras")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures that were written last, empty while the training is not finished."""
+        file = self.path / "metrics.json"
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+    @property
+    def task(self) -> str:
+        """What the labels are, see `recipes.data.dataset.Data.task`; runs say so with their figures."""
+        return self.metrics.get("task", "classification")
+
+    def load_data(self) -> "Data":
+        """The pictures of the run, in the parts that it was trained with."""
+        from recipes.data import load
+
+        return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
+
+    def write_data(self, data: "Data") -> None:
+        """What later commands must know: class names, which file is in which part, which files were left out."""
+        self.write_text("labels.txt", "\n".join(data.class_names) + "\n")
+        if rows := data.split_table():
+            self.write_rows("split.csv", rows)
+        if data.skipped:
+            self.write_text("skipped.json", json.dumps([asdict(finding) for finding in data.skipped], indent=1) + "\n")
+
+    @property
+    def split_table(self) -> Path | None:
+        """The file that says which picture is in which part; None where pictures are not files."""
+        return self.path / "split.csv" if (self.path / "split.csv").is_file() else None
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raises the `RequestError` of `Run.create`, without touching anything: called before the long work."""
+    if (path / "recipe.toml").is_file():
+        if not overwrite:
+            raise RequestError(f"{path} already holds a run; choose another folder, or --overwrite to replace it.")
+    elif path.is_dir() and any(path.iterdir()) and not _never_began(path):
+        raise RequestError(f"{path} holds something that is not a run; choose another folder.")
+    elif path.exists() and not path.is_dir():
+        raise RequestError(f"{path} is a file; choose a folder.")
+    standing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    check_writable(path, standing)
+
+
+def _never_began(path: Path) -> bool:
+    """Whether a folder is that of a run which was killed before its recipe, the last of its first files, was there."""
+    names = {entry.name for entry in path.iterdir() if not is_half_written(entry)}
+    return ".lock" in names and names <= _BEGINNING

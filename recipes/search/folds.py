@@ -1,0 +1,88 @@
+"""Folds: every picture that may be learnt from is held out once, and the test pictures are left alone."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recipes.config.settings import Recipe
+from recipes.data import Data, Split
+from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.splits import cut, strata
+from recipes.tasks.tasks import TASKS
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import keras
+
+
+def learnable(data: Data) -> Split:
+    """The training and the validation pictures as one split; the folds are cut from it."""
+    parts = (data.train, data.validation)
+    files = [file for part in parts for file in part.files or ()]
+    groups = None if data.train.groups is None else np.concatenate([part.groups for part in parts])
+    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return Split(images, labels, tuple(files) or None, groups)
+
+
+def held_out(pool: Split, task: str, folds: int, seed: int) -> list[np.ndarray]:
+    """Row numbers that each fold holds out: by class, and never a part of a group.
+
+    Raises:
+        RequestError: fewer than two folds, or more than there are pictures, or groups, of a class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    kinds = strata(pool.labels, task)
+    units = np.arange(len(pool)) if pool.groups is None else pool.groups
+    fewest = min(len(np.unique(units[kinds == kind])) for kind in np.unique(kinds))
+    if not 2 <= folds <= fewest:
+        raise RequestError(f"{folds} folds are not possible; allowed: 2 to {fewest}, the pictures of the rarest class.")
+    alone = len(np.unique(units)) == len(units)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings(action="ignore"):  # of small classes, which were looked at above
+        return [held for _, held in splitter.split(kinds, kinds, units)]
+
+
+def fold_data(data: Data, pool: Split, held: np.ndarray, seed: int) -> Data:
+    """A fold as a set of its own: what it holds out is its test part, and a tenth of the rest chooses the epoch."""
+    rows = np.setdiff1d(np.arange(len(pool)), held)
+    kinds = strata(pool.labels, data.task)
+    _, together = np.unique(pool.groups, return_inverse=True) if pool.groups is not None else (None, None)
+    parts = cut({"train": rows, "test": held}, kinds, seed=seed, together=together)
+    return replace(data, **{part: pool[of_part] for part, of_part in parts.items()})
+
+
+def train_fold(
+    recipe: Recipe, data: Data, *, watchers: Sequence["keras.callbacks.Callback"] = ()
+) -> tuple[float, np.ndarray]:
+    """Trains from scratch on a fold and scores what it holds out.
+
+    Args:
+        recipe: fully resolved.
+        data: a fold.
+        watchers: see `recipes.training.loop.train`.
+
+    Returns:
+        The task's score (accuracy; mAP; R²) and the scores of the held-out pictures (N, classes).
+    """
+    import keras
+
+    from recipes.training.loop import train
+    from recipes.training.model import compiled_model, seed_all
+
+    keras.backend.clear_session()
+    seed_all(recipe)
+    recipe = recipe.in_epochs(len(data.train))
+    model = compiled_model(recipe, data)
+    train(model, data, recipe, None, quiet=True, watchers=watchers)
+    scores = model.predict(data.test.batches(EVALUATION_BATCH), verbose=0)
+    return score_of(data, scores), scores
+
+
+def score_of(data: Data, scores: np.ndarray) -> float:
+    """The one figure of the test part that the task chooses by."""
+    task = TASKS[data.task]
+    return float(task.measure(data.test, scores, data.class_names)[task.score])

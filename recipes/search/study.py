@@ -1,0 +1,225 @@
+"""A study: the folder of a search, its trials in Optuna's journal, and who is working on them."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tomli_w
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
+
+from recipes.config.presets import read_preset
+from recipes.config.settings import Recipe
+from recipes.search.space import Space
+from recipes.support.extras import require
+from recipes.support.files import write_whole
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Search(BaseModel):
+    """What a study searches, and how; kept in its `study.toml`.
+
+    Attributes:
+        recipe: what the settings of a trial are put into, fully resolved.
+        space: what is searched.
+        folds: of the cross-validation; 1 for the set's own validation part.
+        epochs: that a trial is trained for, to try more of them in the same time; the recipe's own if None.
+        sampler, pruner: Optuna's.
+        cost: a second objective to be small, for a front; None to search for the score alone.
+        limits: the most that a model may cost, by the names of `COSTS`.
+        seed: of the folds and of the sampler.
+        storage: the journal; a file in the study's folder if None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    space: Space
+    folds: int
+    epochs: int | None = None
+    sampler: Literal["tpe", "random", "grid"]
+    pruner: Literal["median", "hyperband", "none"]
+    cost: str | None = None
+    limits: dict[str, float] = {}
+    seed: int = 0
+    storage: str | None = None
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What all who work on one study must agree on; where they keep the pictures and the journal is their own."""
+        asked = self.model_dump(mode="json", exclude={"storage"})
+        asked["recipe"]["data"].pop("source")
+        return asked
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, search: Search) -> "Study":
+        """The study in `path`, which is made unless it is there already.
+
+        Raises:
+            RequestError: there is something else, or a study that searches something else.
+        """
+        study = cls(path)
+        if study.is_there:
+            kept = study.search
+            if kept != search:
+                different = [name for name in Search.model_fields if getattr(kept, name) != getattr(search, name)]
+                raise RequestError(
+                    f"{path} holds a study with another {', '.join(different)}; choose another folder, or go on with "
+                    "the settings that it was begun with."
+                )
+            return study
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RequestError(f"{path} holds something that is not a study; choose another folder.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"{path} cannot be written: {error.strerror}.") from None
+        text = tomli_w.dumps(search.model_dump(mode="json", exclude_none=True))
+        write_whole(path / "study.toml", lambda aside: aside.write_text(text, "utf-8"))
+        return study
+
+    @classmethod
+    def open(cls, path: Path) -> "Study":
+        """Raises a `RequestError` where there is no study."""
+        study = cls(path)
+        if not study.is_there:
+            raise RequestError(f"{path} is not a study: it has no study.toml.")
+        return study
+
+    @property
+    def is_there(self) -> bool:
+        return (self.path / "study.toml").is_file()
+
+    @property
+    def search(self) -> Search:
+        return Search.model_validate(read_preset("study", str(self.path / "study.toml")))
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.search.storage or self.path / "journal.log")
+
+    @property
+    def _locks(self) -> Path:
+        """Beside the journal: whoever can reach it sees who else is working on it."""
+        folder = self.journal.with_suffix(".locks")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def join(self) -> None:
+        """Makes the journal ready to be read and written.
+
+        Raises:
+            RequestError: it cannot be written, or is of a search for something else.
+        """
+        try:
+            with self.one_at_a_time():
+                trials, search = self.trials(), self.search
+                if (asked := trials.user_attrs.get("question")) is None:
+                    trials.set_user_attr("question", json.dumps(search.question, sort_keys=True))
+                elif asked != json.dumps(search.question, sort_keys=True):
+                    raise RequestError(f"{self.journal} is the journal of another search; name another file.")
+        except OSError as error:
+            raise RequestError(f"{self.journal} cannot be written: {error.strerror}.") from None
+
+    def trials(self) -> "optuna.Study":
+        """Optuna's study, with a pruner."""
+        optuna = import_optuna()
+        from optuna.storages.journal import JournalFileBackend
+
+        search, file = self.search, self.journal
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file), _JournalLock(file)))
+        named = {"storage": storage, "study_name": "zoo", "pruner": _pruner(search)}
+        try:
+            return optuna.load_study(**named)
+        except KeyError:  # made once; asking to make it would write into the journal every time
+            directions = ["maximize"] + ["minimize"] * bool(search.cost)
+            return optuna.create_study(**named, directions=directions, load_if_exists=True)
+
+    @contextlib.contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Workers count and draw trials in turn."""
+        with FileLock(self._locks / "draw.lock"):
+            yield
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[str]:
+        """A name for this process; that it lives is seen by a lock, which the system lifts however it ends."""
+        name = uuid.uuid4().hex
+        file = self._locks / f"{name}.lock"
+        with FileLock(file):
+            yield name
+        file.unlink(missing_ok=True)
+
+    def is_alive(self, worker: str) -> bool:
+        file = self._locks / f"{worker}.lock"
+        if not file.exists():
+            return False
+        try:
+            FileLock(file, timeout=0).acquire().lock.release()
+        except Timeout:
+            return True
+        return False
+
+
+class _JournalLock:
+    """Keeps writers of a journal apart. Unlike Optuna's own locks it does not outlive a process that is killed."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal, self._lock = journal, FileLock(journal.with_name(f"{journal.name}.lock"))
+
+    def acquire(self) -> bool:
+        """Cuts off a line that its writer did not live to end, too: nothing could be read behind it."""
+        self._lock.acquire()
+        with open(self._journal, "rb+") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            if file.read() not in (b"", b"\n"):
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def import_optuna() -> Any:
+    """Optuna, without its remarks on every trial.
+
+    Raises:
+        RequestError: it is not installed.
+    """
+    require("zoo tune", "tune", "optuna")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def sampler_of(search: Search, place: int) -> "optuna.samplers.BaseSampler":
+    """What draws the candidate of a place: the same for one place, whichever process asks; of a grid nothing is."""
+    samplers, seed = import_optuna().samplers, (1_000_003 * search.seed + place) % 2**31
+    return samplers.TPESampler(seed=seed) if search.sampler == "tpe" else samplers.RandomSampler(seed=seed)
+
+
+def _pruner(search: Search) -> "optuna.pruners.BasePruner":
+    optuna, epochs = import_optuna(), search.epochs or search.recipe.epochs
+    if search.pruner == "none" or search.cost:  # Optuna prunes by one objective only
+        return optuna.pruners.NopPruner()
+    if search.pruner == "hyperband":
+        steps = epochs * search.folds
+        return optuna.pruners.HyperbandPruner(min_resource=max(1, steps // 27), max_resource=steps)
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4)

@@ -1,0 +1,226 @@
+"""A `.tflite` file as it is used: opened, run and read without TensorFlow."""
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.support.quiet import native_output_hidden
+from recipes.tflite import metadata
+from recipes.tflite.graph import Graph, read_graph
+from zoo.errors import RequestError
+
+LABELS, FACTS = "labels.txt", "convzoo.json"
+MAX_ARENA = 2**32  # bytes for a picture's way through the graph; a file that asks for more is nonsense, or means harm
+# How what is attached begins: whole, or cut off before its first name.
+_ATTACHED = re.compile(rb"PK\x03\x04(.{26}" + re.escape(LABELS.encode()) + rb"|.{0,40}\Z)", re.DOTALL)
+
+
+class TFLiteFile:
+    """An image classifier in a file, ready to run.
+
+    Attributes:
+        input_shape: (H, W, C) of one picture.
+        graph: tensors and operations.
+        metadata: TFLite's metadata as a tree, empty if the file has none.
+        labels: class names, empty if the file carries none.
+        facts: what export wrote about the file: `resize`, `model`, and so on; empty if it is not ours.
+
+    Raises:
+        RequestError: the file is missing, empty, truncated, not TFLite, or not from one picture to scores.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int = 1, keep_all: bool = False) -> None:
+        """
+        Args:
+            path: the file.
+            threads: of the interpreter.
+            keep_all: keeps every tensor between the operations to look at it, which is slow.
+        """
+        self.path = Path(path)
+        content = read_content(self.path)
+        try:
+            self.graph: Graph = read_graph(content)
+            self.metadata = metadata.find(content)
+        except Exception as error:  # the parser meets nonsense offsets in many ways
+            raise self._damaged() from error
+        self.labels, self.facts = self._read_attached(content)
+        self._check_graph()
+        try:
+            with native_output_hidden():
+                self._interpreter = _interpreter(content, threads, keep_all)
+                self._input = dict(self._interpreter.get_input_details()[0])
+                self.input_shape = self._settle_shape()
+                self._interpreter.allocate_tensors()
+                self._output = dict(self._interpreter.get_output_details()[0])
+        except RequestError:
+            raise
+        except Exception as error:  # whatever is left to be nonsense
+            raise self._damaged() from error
+
+    @property
+    def operators(self) -> dict[str, int]:
+        """How often each kind of operation occurs."""
+        return self.graph.counts
+
+    @property
+    def input_dtype(self) -> str:
+        return np.dtype(self._input["dtype"]).name
+
+    @cached_property
+    def _normalization(self) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = metadata.normalization(self.metadata)
+        return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Scores float32 (N, classes) of pictures uint8 (N, H, W, C), one at a time as an app would."""
+        with native_output_hidden():
+            return np.stack([self._predict_one(image) for image in images])
+
+    def resize(self, height: int, width: int) -> None:
+        """Sets the picture's size, of a file that takes any.
+
+        Raises:
+            RequestError: this file does not.
+        """
+        try:
+            with native_output_hidden():
+                self._interpreter.resize_tensor_input(
+                    self._input["index"], (1, height, width, self._input["shape"][3]), strict=True
+                )
+                self._interpreter.allocate_tensors()
+        except Exception as error:
+            raise RequestError(f"{self.path} does not take pictures of {height}x{width}.") from error
+
+    def set_input(self, image: np.ndarray) -> None:
+        """Puts a picture uint8 (H, W, C) where `invoke` takes it from."""
+        self._interpreter.set_tensor(self._input["index"], self._as_input(image[None]))
+
+    def invoke(self) -> None:
+        """One run of the graph, nothing else: what is timed."""
+        self._interpreter.invoke()
+
+    def tensor(self, index: int) -> np.ndarray:
+        """The real values of a tensor after `invoke`; of inner ones only with `keep_all`."""
+        tensor = self.graph.tensors[index]
+        values = self._interpreter.get_tensor(index)
+        if not tensor.scales:
+            return values
+        return (values.astype(np.float32) - tensor.zero_points[0]) * tensor.scales[0]
+
+    def _predict_one(self, image: np.ndarray) -> np.ndarray:
+        self.set_input(image)
+        self.invoke()
+        return _real(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+
+    def _as_input(self, images: np.ndarray) -> np.ndarray:
+        if self._input["dtype"] == np.uint8:
+            return images  # in TFLite uint8 means the pixels as they are, whatever their scale
+        mean, std = self._normalization
+        values = (images.astype(np.float32) - mean) / std
+        return values if self._input["dtype"] == np.float32 else _quantised(values, self._input)
+
+    def _read_attached(self, content: bytes) -> tuple[tuple[str, ...], dict[str, Any]]:
+        named = metadata.label_file(self.metadata)
+        try:
+            texts, end = metadata.attached_files(content, self.path)
+        except zipfile.BadZipFile:
+            if _ATTACHED.search(content):
+                raise RequestError(f"{self.path} is truncated: what is attached to it is cut off.") from None
+            return (), {}
+        try:
+            facts = json.loads(texts.get(FACTS, "{}"))
+        except (ValueError, RecursionError) as error:
+            raise self._damaged() from error
+        if not isinstance(facts, dict):
+            raise self._damaged()
+        if "sha256" in facts and facts["sha256"] != sha256(content[:end]).hexdigest():
+            raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
+        return tuple(texts.get(named or LABELS, "").splitlines()), facts
+
+    def _check_graph(self) -> None:
+        """Raises a `RequestError` for what is not an image classifier of builtin operations."""
+        if foreign := self.graph.custom:
+            raise RequestError(
+                f"{self.path} needs operations that TFLite does not have built in: {', '.join(foreign)}."
+            )
+        for tensors, what in ((self.graph.inputs, "inputs"), (self.graph.outputs, "outputs")):
+            if len(tensors) != 1:
+                raise RequestError(
+                    f"{self.path} has {len(tensors)} {what}; allowed: a model from one picture to scores."
+                )
+        given, made = (self.graph.tensors[i].signature for i in (*self.graph.inputs, *self.graph.outputs))
+        if len(given) != 4 or given[0] not in (1, -1) or given[3] < 1:
+            raise RequestError(f"{self.path} takes {list(given)}; allowed: one picture (1, H, W, C).")
+        if len(made) != 2:
+            raise RequestError(f"{self.path} gives {list(made)}; allowed: scores (1, classes).")
+        if self.graph.arena > MAX_ARENA:
+            raise RequestError(f"{self.path} asks for {self.graph.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
+        if self.labels and made[1] != -1 and len(self.labels) != made[1]:
+            raise RequestError(f"{self.path} has {len(self.labels)} labels for {made[1]} scores.")
+
+    def _settle_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the input; of a file that takes any size the one that it knows, set before anything is run."""
+        shape = self.graph.tensors[self.graph.inputs[0]].signature
+        if -1 not in shape[1:3]:
+            return shape[1:]
+        height, width, channels = self.facts.get("image_shape", (224, 224, shape[3]))
+        self._interpreter.resize_tensor_input(self._input["index"], (1, height, width, channels))
+        return height, width, channels
+
+    def _damaged(self) -> RequestError:
+        return RequestError(f"{self.path} is truncated or damaged.")
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a TFLite file.
+
+    Raises:
+        RequestError: it is missing, empty, or not TFLite.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}.")
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise RequestError(f"{path} {'is not a TFLite file' if content else 'is empty'}.")
+    return content
+
+
+def attach(content: bytes, labels: Sequence[str], facts: Mapping[str, Any]) -> bytes:
+    """The file with labels, facts and its digest behind it; `content` may have metadata inside it by then."""
+    facts = {**facts, "sha256": sha256(content).hexdigest()}
+    return metadata.append_files(
+        content, {LABELS: "\n".join(labels) + "\n", FACTS: json.dumps(facts, separators=(",", ":"), ensure_ascii=False)}
+    )
+
+
+def _interpreter(content: bytes, threads: int, keep_all: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    if not keep_all:
+        return Interpreter(model_content=content, num_threads=threads)
+    return Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        # The default delegate swallows whole stretches of the graph, and shows nothing of what is between.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+
+
+def _quantised(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    return (values / (scale or 1) + zero_point).round().clip(limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _real(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
+    if tensor["dtype"] == np.float32:
+        return values
+    scale, zero_point = tensor["quantization"]
+    return (values.astype(np.float32) - zero_point) * scale

@@ -1,0 +1,81 @@
+"""What is inside a `.tflite` file: read from the file alone, without TensorFlow."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.tflite.file import TFLiteFile
+from recipes.tflite.graph import Graph
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A file's facts, as JSON types.
+
+    Attributes:
+        file, bytes: where it is and how large.
+        inputs, outputs: of each tensor `name`, `shape` (-1 is open), `dtype`, `scale` and `zero_point` (None if not
+            quantised).
+        labels: class names, empty if the file carries none.
+        quantised_weights: how many constants have scales, and how many of those one a channel.
+        operators: kinds and how often each occurs.
+        macs: multiply-adds for one picture.
+        arena_bytes: of all values that are alive at the busiest moment.
+        layers: bytes of constants by layer.
+        metadata: TFLite's own, as a tree; empty if there is none.
+        facts: what export wrote about the file, empty if it is not ours.
+    """
+
+    file: str
+    bytes: int
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    labels: list[str]
+    quantised_weights: dict[str, int]
+    operators: dict[str, int]
+    macs: int
+    arena_bytes: int
+    layers: dict[str, int]
+    metadata: dict[str, Any]
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def inspect(path: str | Path) -> Inspected:
+    """Reads a `.tflite` file.
+
+    Raises:
+        RequestError: it cannot be used as a classifier of pictures; the message says why.
+    """
+    file = TFLiteFile(path)
+    graph = file.graph
+    scales = [len(tensor.scales) for tensor in graph.tensors if tensor.bytes and tensor.scales]
+    return Inspected(
+        file=str(path),
+        bytes=file.path.stat().st_size,
+        inputs=_tensors(graph, graph.inputs),
+        outputs=_tensors(graph, graph.outputs),
+        labels=list(file.labels),
+        quantised_weights={"tensors": len(scales), "per_channel": sum(count > 1 for count in scales)},
+        operators=graph.counts,
+        macs=graph.macs,
+        arena_bytes=graph.arena,
+        layers=graph.bytes_by_layer,
+        metadata=file.metadata,
+        facts=file.facts,
+    )
+
+
+def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": tensor.name,
+            "shape": list(tensor.signature),
+            "dtype": tensor.dtype,
+            "scale": tensor.scales[0] if tensor.scales else None,
+            "zero_point": tensor.zero_points[0] if tensor.zero_points else None,
+        }
+        for tensor in (graph.tensors[i] for i in indices)
+    ]

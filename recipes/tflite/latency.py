@@ -1,0 +1,119 @@
+"""How long a file takes for one picture, and how that compares."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.support.quiet import import_keras, native_output_hidden
+from recipes.tflite.file import TFLiteFile
+from zoo.errors import RequestError
+
+WARM_UP = 10  # runs that are not timed
+ROUND = 10  # runs before it is the next one's turn: a slow moment of the machine falls on all alike
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one picture.
+
+    Attributes:
+        file: the `.tflite` file, or the run whose Keras model was timed.
+        kind: `tflite` or `keras`.
+        threads: of the interpreter; 0 for Keras, which takes what it finds.
+        median_ms, p95_ms: milliseconds a picture.
+        ratio: median relative to the first file with as many threads, or, for Keras, to the first file.
+        bytes: of the file.
+        arena_bytes: of all values that are alive at the busiest moment; 0 for Keras.
+    """
+
+    file: str
+    kind: str
+    threads: int
+    median_ms: float
+    p95_ms: float
+    ratio: float
+    bytes: int
+    arena_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def benchmark(
+    files: Sequence[str | Path],
+    *,
+    run: str | Path | None = None,
+    threads: Sequence[int] | None = None,
+    repeats: int = 200,
+) -> list[Timing]:
+    """Times files in turn, a few runs at a time, batch 1. TensorFlow is imported only for a run.
+
+    Args:
+        files: `.tflite` files.
+        run: a run folder whose Keras model takes its turn, too (compiled by `tf.function`).
+        threads: numbers of threads; 1 and as many as there are cores if None.
+        repeats: timed runs of each.
+
+    Raises:
+        RequestError: a file that cannot be used, or a number that is not possible.
+    """
+    threads = sorted({1, os.cpu_count() or 1}) if threads is None else list(threads)
+    if not files:
+        raise RequestError("nothing to time: give at least one .tflite file.")
+    if repeats < 1 or not threads or min(threads) < 1:
+        raise RequestError(f"repeats={repeats}, threads={threads} is not possible; allowed: whole numbers from 1.")
+    opened = [(TFLiteFile(file, threads=count), count) for count in threads for file in files]
+    for file, _ in opened:
+        file.set_input(np.random.default_rng(0).integers(0, 256, file.input_shape, np.uint8))
+    steps: list[Callable[[], object]] = [file.invoke for file, _ in opened]
+    if run is not None:
+        steps.append(_keras_step(run))
+    with native_output_hidden():
+        seconds = _in_turn(steps, repeats)
+    middle = 1000 * np.median(seconds, axis=1)
+    worst = 1000 * np.percentile(seconds, 95, axis=1)
+    timings = []
+    for i, (file, count) in enumerate(opened):
+        base = middle[i - i % len(files)]
+        facts = {"bytes": file.path.stat().st_size, "arena_bytes": file.graph.arena}
+        timings.append(
+            Timing(str(file.path), "tflite", count, float(middle[i]), float(worst[i]), float(middle[i] / base), **facts)
+        )
+    if run is not None:
+        size = Path(run, "model.keras").stat().st_size
+        ratio = float(middle[-1] / middle[0])
+        timings.append(Timing(str(run), "keras", 0, float(middle[-1]), float(worst[-1]), ratio, size, 0))
+    return timings
+
+
+def _in_turn(steps: Sequence[Callable[[], object]], repeats: int) -> np.ndarray:
+    """Seconds (steps, repeats) of each call."""
+    for step in steps:
+        for _ in range(WARM_UP):
+            step()
+    seconds = np.zeros((len(steps), repeats))
+    for start in range(0, repeats, ROUND):
+        for i, step in enumerate(steps):
+            for k in range(start, min(start + ROUND, repeats)):
+                began = time.perf_counter()
+                step()
+                seconds[i, k] = time.perf_counter() - began
+    return seconds
+
+
+def _keras_step(run: str | Path) -> Callable[[], object]:
+    from recipes.run.folder import Run
+
+    opened = Run.open(run)
+    import_keras()
+    import tensorflow as tf
+
+    model = opened.load_model()
+    picture = tf.zeros((1, *opened.recipe.data.image_shape))
+    step = tf.function(lambda image: model(image, training=False))
+    return lambda: step(picture).numpy()

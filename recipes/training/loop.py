@@ -1,0 +1,208 @@
+"""The training loop: what happens around each epoch, and how a stopped training goes on."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recipes.config.settings import Recipe
+from recipes.data import Data, class_weights
+from recipes.distributed.team import ALONE, LostWorkerError, Team
+from recipes.run.folder import Run
+from recipes.tasks.tasks import TASKS, loss_of_guessing
+from recipes.training import checkpoint, replicas, tensorboard
+from recipes.training.checkpoint import State
+from recipes.training.model import evaluation_batches, training_batches
+from recipes.training.progress import ProgressBar
+from zoo.errors import FailureError
+
+CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
+EXPLODED = 1e4  # times the loss of guessing
+
+
+def train(
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    run: Run | None,
+    *,
+    quiet: bool,
+    phase: str = "state",
+    before: Sequence[Mapping[str, float]] = (),
+    watchers: Sequence[keras.callbacks.Callback] = (),
+    team: Team = ALONE,
+) -> State:
+    """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
+
+    Args:
+        model, data, recipe: what is trained, on what, and how.
+        run: where history and checkpoints go; None to keep nothing.
+        quiet: no progress on stderr.
+        phase: what the checkpoint is called, where a run has several trainings.
+        before: rows of the history that stand before this training's.
+        watchers: are told of every epoch, and may end the training by raising.
+        team: what else it is trained on; its chief alone has a run, whose checkpoint is where all go on.
+
+    A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
+    not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
+
+    Raises:
+        FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted; a
+            worker is gone.
+    """
+    classes = len(data.class_names)
+    learner = replicas.twin(model, recipe, data, team) if team.strategy else model
+    keeper = _Keeper(learner, recipe, run, data, phase, before, team)
+    with learner.distribute_strategy.scope():
+        keeper.take_up()
+    if not keeper.is_done:
+        steps = recipe.steps_per_epoch(len(data.train))
+        bar = ProgressBar(recipe.epochs, steps, recipe.batch_of(len(data.train)), TASKS[data.task])
+        averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+        written = tensorboard.writers(run, phase) if run else []
+        callbacks = [*written, *([] if quiet else [bar]), *watchers]
+        weights = _class_weight(data, recipe)
+        try:
+            if team.strategy:
+                replicas.fit(
+                    model,
+                    learner,
+                    data,
+                    recipe,
+                    team,
+                    first_epoch=keeper.state.epoch,
+                    callbacks=[keeper, *callbacks],
+                    weights_now=lambda: _weights_to_hand_over(learner),
+                    class_weight=weights,
+                )
+            else:
+                model.fit(
+                    training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
+                    initial_epoch=keeper.state.epoch,
+                    epochs=recipe.epochs,
+                    steps_per_epoch=steps,
+                    validation_data=evaluation_batches(data.validation, recipe, classes),
+                    callbacks=[keeper, *averages, *callbacks],
+                    class_weight=weights,
+                    shuffle=False,  # the batches are shuffled already
+                    verbose=0,
+                )
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+            keeper.write()
+            raise FailureError(
+                f"interrupted after {keeper.state.epoch} of {recipe.epochs} epochs; `zoo resume {run.path}` goes on."
+            ) from None
+        except LostWorkerError as error:
+            keeper.write()
+            raise LostWorkerError(f"{error} {keeper.state.epoch} of {recipe.epochs} epochs are done.") from None
+        finally:
+            bar.stop()
+    if learner is not model:
+        model.optimizer.build(model.trainable_variables)  # or the file of the model would lack what it announces
+    model.set_weights(keeper.state.best_weights)
+    return keeper.state
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Seeds each epoch, keeps the best weights, and writes history and checkpoints."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        run: Run | None,
+        data: Data,
+        phase: str,
+        before: Sequence[Mapping[str, float]],
+        team: Team,
+    ) -> None:
+        super().__init__()
+        self._team = team
+        self.state = State()
+        self._network, self._recipe, self._run = model, recipe, run
+        self._file, self._before = run and run.path / "checkpoints" / f"{phase}.npz", list(before)
+        self._task = TASKS[data.task]
+        self._highest_loss = EXPLODED * loss_of_guessing(data)
+        self._written = time.monotonic()
+
+    def take_up(self) -> None:
+        """Puts the last checkpoint of the run, if there is one, into the model and its optimizer."""
+        self._network.optimizer.build(self._network.trainable_variables)
+        kept = checkpoint.load(self._file, self._team.from_chief)
+        if kept is None:
+            return
+        self.state = kept
+        self._network.set_weights(kept.weights)
+        for variable, value in zip(self._network.optimizer.variables, kept.optimizer, strict=True):
+            variable.assign(value)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are trained, or validation has not improved for as long as the recipe waits."""
+        patience = self._recipe.early_stopping
+        waited = self.state.epoch - self.state.best_epoch
+        return self.state.epoch >= self._recipe.epochs or bool(patience and waited >= patience)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        reseed(self._network, self._recipe.seed, epoch, self._team.rank)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not logs["loss"] <= self._highest_loss:  # not-a-number compares false
+            self.write()
+            kept = f"; the weights of epoch {self.state.epoch} are kept in {self._file}" if self._file else ""
+            raise FailureError(
+                f"the loss is {logs['loss']:g} at step {batch + 1} of epoch {self.state.epoch + 1}{kept}. "
+                "Try a lower optimizer.learning_rate, or optimizer.clipnorm=1."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        state, rate = self.state, float(self._network.optimizer.learning_rate)
+        state.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate})
+        state.weights = self._network.get_weights()
+        state.optimizer = [np.array(variable) for variable in self._network.optimizer.variables]
+        best = state.history[state.best_epoch - 1] if state.best_epoch else None
+        if best is None or self._task.merit(state.history[-1]) > self._task.merit(best):
+            state.best_epoch, state.best_weights = epoch + 1, _weights_to_hand_over(self._network)
+        if self.is_done or time.monotonic() - self._written >= CHECKPOINT_SECONDS:
+            self.write()
+        self._network.stop_training = self.is_done
+
+    def write(self) -> None:
+        """Writes the state after the last whole epoch."""
+        if self._run and self.state.history:
+            checkpoint.save(self.state, self._file)
+            own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
+            self._run.write_rows("history.csv", [*self._before, *own])
+            self._written = time.monotonic()
+
+
+def _class_weight(data: Data, recipe: Recipe) -> dict[int, float] | None:
+    balanced = recipe.class_weight == "balanced"
+    return class_weights(data.train.labels, len(data.class_names)) if balanced else None
+
+
+def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:
+    """The model's weights, with moving averages in place of those that the optimizer averages."""
+    weights = dict(zip((id(weight) for weight in model.weights), model.get_weights(), strict=True))
+    if model.optimizer.use_ema:
+        averages = model.optimizer._model_variables_moving_average
+        pairs = zip(model.trainable_variables, averages, strict=True)
+        weights |= {id(variable): np.array(average) for variable, average in pairs}
+    return [weights[id(weight)] for weight in model.weights]
+
+
+def reseed(model: keras.Model, seed: int, epoch: int, worker: int = 0) -> None:
+    """Makes what layers draw (dropout, noise) a function of (seed, epoch): their states are not in any file.
+
+    Every worker draws for its own share of the batch, so each has a stream of its own.
+    """
+    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    for number, state in enumerate(states):
+        root = (seed, epoch, number, worker) if worker else (seed, epoch, number)
+        draw: Any = np.random.SeedSequence(root).generate_state(state.shape[0])
+        state.assign(tf.cast(draw, state.dtype))

@@ -1,0 +1,241 @@
+"""What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from recipes.config.settings import Recipe
+from recipes.data import Data, Split
+from recipes.data.batches import gather_rows
+from recipes.data.dataset import EVALUATION_BATCH
+from recipes.tasks.tasks import TASKS, in_units, loss_of, loss_weight, targets
+from zoo import create_model
+
+STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
+MOST_STEPS_AT_ONCE = 12
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of `parts` equal parts of every batch are wanted: `count` from `first` on, each as a batch of its own."""
+
+    first: int = 0
+    count: int = 1
+    parts: int = 1
+
+
+def training_batches(
+    train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0, share: Share = Share()
+) -> tf.data.Dataset:
+    """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
+
+    Labels are what `recipes.tasks.tasks.targets` makes of them.
+
+    Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
+    alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
+    shape is another compilation) and every picture is seen in every epoch.
+
+    With a `share`, only those parts of each batch; together the parts are the batches, picture by picture.
+    """
+    count, batch_size = len(train), recipe.batch_of(len(train))
+    steps = recipe.steps_per_epoch(len(train))
+    pictures, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
+    augment = recipe.augment
+
+    def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), stream("order", recipe.seed, epoch))
+        order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
+        mine = tf.reshape(order, (steps, share.parts, -1))[:, share.first : share.first + share.count]
+        order = tf.reshape(mine, (-1,))
+        draws = augment.draw(count, stream("augment", recipe.seed, epoch))
+        rows = [order]
+        if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
+            rows.append(tf.gather(augment.partners(draws, count), order))
+        slices = tuple((row, tf.gather(draws, row)) for row in rows)
+        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size // share.parts, drop_remainder=True)
+
+    def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return augment(pictures(rows), draws), tf.gather(labels, rows)
+
+    def batch(
+        example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if partner is None:
+            return varied(*example)
+        return augment.mix(*varied(*example), *varied(*partner), example[1])
+
+    batches = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
+    batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # autotuning stalls for seconds when an iterator ends
+    return batches.with_options(options)
+
+
+def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
+    """All pictures once, in order, unchanged."""
+    labels = targets(split.labels, recipe, classes)
+    return replace(split, labels=labels).batches(EVALUATION_BATCH)
+
+
+def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    root = tf.constant([seed, STREAMS[name]], tf.int64)
+    return tf.random.experimental.stateless_fold_in(root, epoch)
+
+
+def seed_all(recipe: Recipe) -> None:
+    """Seeds what draws the first weights, and has operations keep to one order if the recipe asks for it."""
+    keras.utils.set_random_seed(recipe.seed)
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
+    """The recipe's model with new weights, ready to train on `data`."""
+    model = new_model(recipe, data)
+    compile_model(model, recipe, data)
+    return model
+
+
+def new_model(recipe: Recipe, data: Data) -> keras.Model:
+    """The recipe's model for the kind of answers that `data` has."""
+    chosen = recipe.model
+    with _policy(recipe.precision):
+        model = create_model(
+            chosen.name,
+            input_shape=chosen.input_shape,
+            classes=len(data.class_names),
+            pooling=chosen.pooling,
+            hidden=chosen.hidden,
+            dropout=chosen.dropout,
+            weights=chosen.weights,
+            activation=TASKS[data.task].activation,
+            **chosen.options,
+        )
+    if data.task == "regression":
+        model = in_units(model, data)
+    return model
+
+
+def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapping[int, float] | None = None) -> None:
+    """Prepares a model to train on `data` by a recipe.
+
+    Args:
+        model: its scores are probabilities, or for regression a number.
+        recipe: optimizer, schedule and loss.
+        data: how many steps an epoch has.
+        rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
+    """
+    factors = [rates.get(id(variable), 1.0) for variable in model.trainable_variables] if rates else []
+    steps = recipe.steps_per_epoch(len(data.train))
+    model.compile(
+        optimizer=_optimizer(recipe, steps, factors),
+        loss=loss_of(data.task, recipe),
+        loss_weights=loss_weight(data),
+        metrics=[TASKS[data.task].watched],
+        jit_compile=False,  # XLA slows the training step down on a CPU
+        steps_per_execution=_steps_at_once(steps),
+    )
+
+
+@contextlib.contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Layers made in the block compute in this precision; their weights stay float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _steps_at_once(steps: int) -> int:
+    """How many steps are run between two looks at the loss: small nets spend much of their time between steps.
+
+    It must divide the epoch, or Keras would run beyond its end.
+    """
+    return max(count for count in range(1, MOST_STEPS_AT_ONCE + 1) if steps % count == 0)
+
+
+def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.optimizers.Optimizer:
+    settings = recipe.optimizer
+    rate = _learning_rate(recipe, steps)
+    own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
+    shared = {
+        "learning_rate": rate,
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.clipnorm,
+        "use_ema": settings.ema > 0,
+        "ema_momentum": settings.ema or 0.99,
+    }
+    optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if settings.ema:
+        optimizer._update_model_variables_moving_average = lambda variables: _average(optimizer, variables)
+    if factors:
+        step = optimizer.update_step
+
+        def scaled_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
+            # The variable comes as TensorFlow's own, which only the optimizer can tell the number of.
+            step(gradient, variable, learning_rate * factors[optimizer._get_variable_index(variable)])
+
+        optimizer.update_step = scaled_step  # Keras has no learning rates by layer
+    return optimizer
+
+
+def _average(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+    """Keras' moving average, but over no more steps than there have been: it would remember the first weights for
+    thousands of steps, and be of no use in a short training."""
+    steps = keras.ops.cast(optimizer.iterations, "float32")
+    momentum = keras.ops.minimum(optimizer.ema_momentum, steps / (steps + 10))
+    for variable, average in zip(variables, optimizer._model_variables_moving_average, strict=True):
+        average.assign(momentum * average + (1 - momentum) * variable)
+
+
+def _learning_rate(recipe: Recipe, steps: int) -> Any:
+    """The rate as a function of the step; warm-up is linear from zero."""
+    schedules, peak, schedule = keras.optimizers.schedules, recipe.optimizer.learning_rate, recipe.schedule
+    total, warmup = recipe.epochs * steps, round(schedule.warmup_epochs * steps)
+    if schedule.name == "cosine":
+        start, target = (0.0, peak) if warmup else (peak, None)
+        return schedules.CosineDecay(start, max(total - warmup, 1), warmup_target=target, warmup_steps=warmup)
+    if schedule.name == "one-cycle":
+        return OneCycle(peak, total)
+    if schedule.name == "step":
+        ends = [round(share * total) for share in schedule.drops]
+        values = [peak * schedule.factor**number for number in range(len(ends) + 1)]
+        return schedules.PiecewiseConstantDecay(ends, values)
+    return peak
+
+
+@keras.saving.register_keras_serializable(package="recipes")
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Up from a 25th of the peak in the first 30 % of the steps, down to nothing in the rest (Smith 2018, section 4).
+
+    Args:
+        peak: the highest rate.
+        steps: of the whole training.
+    """
+
+    def __init__(self, peak: float, steps: int) -> None:
+        self.peak, self.steps = peak, steps
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        rise = 0.3 * self.steps
+        step = tf.cast(step, tf.float32)
+        up = _half_cosine(self.peak / 25, self.peak, step / rise)
+        down = _half_cosine(self.peak, self.peak / 25e4, (step - rise) / (self.steps - rise))
+        return tf.where(step < rise, up, down)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "steps": self.steps}
+
+
+def _half_cosine(start: float, end: float, share: tf.Tensor) -> tf.Tensor:
+    share = tf.clip_by_value(share, 0.0, 1.0)
+    return end + (start - end) * (1 + tf.cos(math.pi * share)) / 2

@@ -1,0 +1,169 @@
+"""Training on several devices, of one machine or of many: what `keras.Model.fit` is for one.
+
+Every batch is the one that a single device would take, cut into equal shares; gradients are summed before they are
+clipped and used. So the number of devices changes nothing but the order of additions, and what dropout draws.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recipes.config.settings import Recipe
+from recipes.data import Data
+from recipes.distributed.team import Team
+from recipes.tasks.tasks import TASKS
+from recipes.training.model import Share, compile_model, evaluation_batches, training_batches
+from zoo.errors import RequestError
+
+
+def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
+    """Raises a `RequestError` unless a batch can be cut into equal shares."""
+    size, parts = recipe.batch_of(len(data.train)), team.replicas
+    if size % parts:
+        near = max(round(size / parts), 1) * parts
+        raise RequestError(
+            f"batch_size={size} is not possible on {parts} devices, which take equal shares; the nearest is {near}."
+        )
+
+
+def twin(model: keras.Model, recipe: Recipe, data: Data, team: Team) -> keras.Model:
+    """A copy that learns on all devices of the team. Its BatchNorms take their statistics from the whole batch."""
+    with team.strategy.scope():
+        copy = keras.models.clone_model(model)
+        for layer in copy._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True  # not in the model itself: what is handed over is as one device makes it
+        compile_model(copy, recipe, data)
+        copy.set_weights(model.get_weights())
+    optimizer = getattr(copy.optimizer, "inner_optimizer", copy.optimizer)
+    # Keras clips the gradients of each device and then adds them up; here they come added.
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    return copy
+
+
+def fit(
+    model: keras.Model,
+    learner: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    team: Team,
+    *,
+    first_epoch: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    weights_now: Callable[[], list[np.ndarray]],
+    class_weight: Mapping[int, float] | None = None,
+) -> None:
+    """Trains for the epochs from `first_epoch` on, or until a callback stops it.
+
+    Args:
+        model: the model as one device has it; it is what validation runs.
+        learner: its `twin`, which learns.
+        data, recipe, team: on what, how, and where.
+        first_epoch: how many are trained already.
+        callbacks: are called as `keras.Model.fit` calls them, with figures of all devices.
+        weights_now: the weights to validate.
+        class_weight: how much the examples of each class count; all the same if None.
+
+    Raises:
+        FailureError: a worker is gone.
+    """
+    steps, at_once = recipe.steps_per_epoch(len(data.train)), model.steps_per_execution
+    with team.watched():
+        batches = _batches(data, recipe, team, first_epoch, class_weight)
+        train_steps = _train_steps(learner, TASKS[data.task].watched, team, at_once)
+        validate = _validation(model, data, recipe, team)
+    calls = keras.callbacks.CallbackList(list(callbacks), model=learner, epochs=recipe.epochs, steps=steps)
+    learner.stop_training = False
+    calls.on_train_begin()
+    for epoch in range(first_epoch, recipe.epochs):
+        calls.on_epoch_begin(epoch)
+        sums = np.zeros(2)
+        for end in range(at_once, steps + 1, at_once):
+            with team.watched():
+                sums += train_steps(batches).numpy()
+            logs = _named(sums / end, data)
+            calls.on_train_batch_end(end - 1, logs)
+        model.set_weights(weights_now())
+        logs |= {f"val_{name}": value for name, value in validate().items()}
+        calls.on_epoch_end(epoch, logs)
+        if learner.stop_training:
+            break
+    calls.on_train_end()
+
+
+def _named(means: np.ndarray, data: Data) -> dict[str, float]:
+    return {TASKS[data.task].watched: float(means[1]), "loss": float(means[0])}
+
+
+def _batches(data: Data, recipe: Recipe, team: Team, first_epoch: int, class_weight: Mapping[int, float] | None) -> Any:
+    """An iterator over this worker's shares of the batches."""
+    here = team.replicas // team.size
+    share = Share(team.rank * here, here, team.replicas)
+    batches = training_batches(data.train, recipe, len(data.class_names), first_epoch=first_epoch, share=share)
+    if class_weight:
+        factors = tf.constant([class_weight[label] for label in range(len(class_weight))], tf.float32)
+
+        def weighted(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            classes = tf.argmax(labels, axis=-1) if labels.shape.rank > 1 else labels
+            return pictures, labels, tf.gather(factors, classes)
+
+        batches = batches.map(weighted)
+    # Without an end nobody has to ask in every step whether all have one more.
+    return iter(team.strategy.distribute_datasets_from_function(lambda _: batches.repeat()))
+
+
+def _train_steps(learner: keras.Model, watched: str, team: Team, at_once: int) -> Callable[[Any], tf.Tensor]:
+    """A function that takes `at_once` steps and returns the sums over them of loss and metric, of the whole batch."""
+    parts, optimizer = team.replicas, learner.optimizer
+
+    def step(pictures: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        with tf.GradientTape() as tape:
+            scores = learner(pictures, training=True)
+            loss = learner.compute_loss(pictures, labels, scores, weights)  # Keras has divided it by the devices
+            scaled = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, learner.trainable_variables)
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        optimizer.apply_gradients(zip(gradients, learner.trainable_variables, strict=True))
+        return tf.stack([loss, _metric(watched, labels, scores) / parts])
+
+    @tf.function
+    def steps(batches: Any) -> tf.Tensor:
+        sums = tf.zeros(2)
+        for _ in tf.range(at_once):
+            figures = team.strategy.run(step, args=next(batches))
+            sums += team.strategy.reduce(tf.distribute.ReduceOp.SUM, figures, axis=None)
+        return sums
+
+    return steps
+
+
+def _metric(watched: str, labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """The mean over a share of a batch of what Keras calls `watched`."""
+    whole, shares = keras.metrics.sparse_categorical_accuracy, keras.metrics.categorical_accuracy
+    measures = {
+        "accuracy": whole if labels.shape.rank == 1 else shares,
+        "binary_accuracy": keras.metrics.binary_accuracy,
+        "mae": keras.metrics.mean_absolute_error,
+    }
+    return tf.reduce_mean(tf.cast(measures[watched](labels, scores), tf.float32))
+
+
+def _validation(model: keras.Model, data: Data, recipe: Recipe, team: Team) -> Callable[[], dict[str, float]]:
+    """A function that scores the model on the validation pictures, of which every worker takes its part."""
+    rows = np.array_split(np.arange(len(data.validation)), team.size)[team.rank]
+    part = data.validation[rows[0] : rows[-1] + 1] if len(rows) else None
+    batches = evaluation_batches(part, recipe, len(data.class_names)) if part else None
+
+    def validate() -> dict[str, float]:
+        sums = np.zeros(3, np.float32)
+        if batches:
+            figures = model.evaluate(batches, verbose=0, return_dict=True)
+            sums[:] = [figures["loss"] * len(part), figures[TASKS[data.task].watched] * len(part), len(part)]
+        sums = team.sum(sums)
+        return _named(sums[:2] / sums[2], data)
+
+    return validate

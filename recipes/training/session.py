@@ -1,0 +1,65 @@
+"""What every training begins and ends with, from scratch or not."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import recipes.data
+from recipes.config.settings import Recipe
+from recipes.data import Data
+from recipes.run.folder import Run
+from recipes.support.quiet import import_keras
+from recipes.tasks.tasks import check_task, figures
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training came to.
+
+    Attributes:
+        run: the folder.
+        metrics: of the test pictures, see `recipes.tasks.tasks.figures`.
+        best_epoch: the epoch, from 1, whose weights were kept, see `recipes.tasks.tasks.Task.merit`.
+        warnings: what the user should look at, a sentence each.
+        notes: what was decided on the way, a sentence each.
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+    best_epoch: int
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide what a training comes to."""
+    packages = ("convzoo", "tensorflow", "keras", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
+    """The pictures that a resolved recipe names.
+
+    Raises:
+        RequestError: as `recipes.data.load`, or settings that have no meaning for such labels.
+    """
+    import_keras()
+    data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
+    check_task(settings, data)
+    return data
+
+
+def hand_over(network: "keras.Model", scores: np.ndarray, pictures: Data, run: Run) -> dict[str, Any]:
+    """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
+    run.save_model(network)
+    metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
+    run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
+    run.remove_checkpoints()
+    return metrics

@@ -1,0 +1,3 @@
+"""Backbones that know something already, and the features they make."""
+
+__all__: list[str] = []
