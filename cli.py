@@ -70,14 +70,14 @@ class Objective(click.ParamType):
 
 
 class Shape(click.ParamType):
-    """A picture's size, HEIGHTxWIDTHxCHANNELS."""
+    """An image's size, HEIGHTxWIDTHxCHANNELS."""
 
     name = "HxWxC"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
         sizes = str(value).split("x")
         if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
-            self.fail(f"{value!r} is not a picture size such as 64x64x3.", param, ctx)
+            self.fail(f"{value!r} is not an image size such as 64x64x3.", param, ctx)
         return tuple(int(size) for size in sizes)
 
 
@@ -133,22 +133,22 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="convzoo", prog_name="zoo")
 def commands() -> None:
-    """Convolutional image models, from a set of pictures to a proven .tflite file.
+    """Convolutional image models, from a set of images to a proven .tflite file.
 
     \b
     zoo fit lenet5 --data digits --out runs/first
     zoo evaluate runs/first
     zoo export runs/first --to int8
-    zoo predict runs/first/lenet5-int8.tflite picture.png
+    zoo predict runs/first/lenet5-int8.tflite image.png
     """
 
 
 @commands.command("list")
 @click.argument("pattern", default="*")
 @click.option("--family", help="Only this line of models.")
-@click.option("--input", "size", type=int, help="Only models for pictures of this height by default.")
+@click.option("--input", "size", type=int, help="Only models for images of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
-@click.option("--max-macs", type=Amount(), help="At most so many multiply-adds a picture: 10M, 1G.")
+@click.option("--max-macs", type=Amount(), help="At most so many multiply-adds an image: 10M, 1G.")
 @click.option("--weights", is_flag=True, help="Only models with published weights.")
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
 @as_json
@@ -175,13 +175,13 @@ def list_(
 
 @commands.command()
 @click.argument("model")
-@click.option("--input-shape", "shape", type=Shape(), help="Another picture, as in 64x64x3.")
+@click.option("--input-shape", "shape", type=Shape(), help="Another image, as in 64x64x3.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw feature maps and receptive fields (PNG or SVG).")
 @as_json
 def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_json: bool) -> None:
     """Show the facts of MODEL, and what it is made of, layer by layer.
 
-    MACs are multiply-adds for one picture; the receptive field is what one unit sees, in pixels; "unshared" is how
+    MACs are multiply-adds for one image; the receptive field is what one unit sees, in pixels; "unshared" is how
     many weights there would be if every unit had its own.
 
     \b
@@ -238,7 +238,7 @@ def recipes_(name: str | None, as_json: bool) -> None:
 
 @commands.group(cls=Commands)
 def augment() -> None:
-    """What is done to training pictures: look at it before you train with it.
+    """What is done to training images: look at it before you train with it.
 
     \b
     Example: zoo augment preview digits --recipe digits --out grid.png
@@ -252,8 +252,8 @@ def augment() -> None:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The drawing, PNG, SVG or PDF.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, as in rotation=20.")
-@click.option("--input-shape", "shape", type=Shape(), help="Bring pictures to this size first.")
-@click.option("--rows", default=6, show_default=True, type=click.IntRange(1, 40), help="How many pictures.")
+@click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size first.")
+@click.option("--rows", default=6, show_default=True, type=click.IntRange(1, 40), help="How many images.")
 @click.option("--columns", default=6, show_default=True, type=click.IntRange(1, 40), help="How many draws of each.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed draws others.")
 @as_json
@@ -268,7 +268,7 @@ def preview_(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Draw pictures of DATA, each in several draws, with what was drawn under each.
+    """Draw images of DATA, each in several draws, with what was drawn under each.
 
     \b
     Example: zoo augment preview digits --recipe digits --out grid.png
@@ -284,7 +284,7 @@ def preview_(
     _answer(
         as_json,
         {"file": str(drawn.file), "captions": drawn.captions},
-        lambda: f"{drawn.file}: {len(images)} pictures, {columns} draws of each with {recipe}",
+        lambda: f"{drawn.file}: {len(images)} images, {columns} draws of each with {recipe}",
     )
 
 
@@ -334,7 +334,7 @@ def fit(
 @click.argument("source")
 @click.option(
     "--recipe",
-    help="head, last-layers, last-stage, full, full-llrd or a TOML file.  [default: by the number of pictures]",
+    help="head, last-layers, last-stage, full, full-llrd or a TOML file.  [default: by the number of images]",
 )
 @click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
 @click.option(
@@ -353,7 +353,7 @@ def finetune(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train SOURCE on from what it knows, for other pictures: a new head first, then its last stages if asked.
+    """Train SOURCE on from what it knows, for other images: a new head first, then its last stages if asked.
 
     SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file.
 
@@ -413,7 +413,7 @@ def tune(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Search settings for MODEL by cross-validation, train the best and score it on the test pictures, once.
+    """Search settings for MODEL by cross-validation, train the best and score it on the test images, once.
 
     MODEL may also be a recipe that names its model.
 
@@ -444,13 +444,13 @@ def tune(
 @click.option("--against-recipe", help="The other's recipe.  [default: the same]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of both recipes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Cuts other folds.")
-@click.option("--out", type=click.Path(path_type=Path), help="What was said of each held-out picture, as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="What was said of each held-out image, as CSV.")
 @click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @as_json
 def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
-    """Train MODEL once a fold and score every picture by a network that did not see it; test pictures stay unseen.
+    """Train MODEL once a fold and score every image by a network that did not see it; test images stay unseen.
 
     \b
     Example: zoo cross-validate lenet5 --data digits --folds 5 --against mlp
@@ -465,8 +465,8 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 @click.argument("source")
 @click.argument("data")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make, .npz.")
-@click.option("--input-shape", "shape", type=Shape(), help="Bring pictures to this size.  [default: the source's]")
-@click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest pictures of each.")
+@click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size.  [default: the source's]")
+@click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest images of each.")
 @click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -482,7 +482,7 @@ def embed(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Compute what SOURCE sees in the pictures of DATA: features, labels and file names in one NumPy file.
+    """Compute what SOURCE sees in the images of DATA: features, labels and file names in one NumPy file.
 
     SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file.
 
@@ -532,11 +532,11 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other pictures with the run's classes, instead of its test pictures.")
+@click.option("--data", help="Other images with the run's classes, instead of its test images.")
 @click.option("--invariance", is_flag=True, help="Also turned, shifted, scaled and mirrored.")
 @as_json
 def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> None:
-    """Score RUN on its test pictures; leaves metrics.json and confusion_matrix.png in it.
+    """Score RUN on its test images; leaves metrics.json and confusion_matrix.png in it.
 
     \b
     Example: zoo evaluate runs/first --invariance
@@ -609,7 +609,7 @@ def report(run: Path, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="Every precision of TFLite, as one table.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
 @click.option("--budget", multiple=True, metavar="KEY=SHARE", help="agreement=0.98 or drop=0.02: what is let pass.")
-@click.option("--data", help="For a .keras file: the pictures to prove it with.")
+@click.option("--data", help="For a .keras file: the images to prove it with.")
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
 @click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")
@@ -617,7 +617,7 @@ def report(run: Path, as_json: bool) -> None:
 @click.option("--license", default="", help="Written into the file.")
 @as_json
 def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...], as_json: bool, **wishes: Any) -> int:
-    """Export SOURCE, a run or a .keras file, to a file that is proven on the test pictures to behave like the model.
+    """Export SOURCE, a run or a .keras file, to a file that is proven on the test images to behave like the model.
 
     \b
     Example: zoo export runs/first --to int8 --out digits.tflite
@@ -665,7 +665,7 @@ def inspect(file: Path, as_json: bool) -> None:
 @click.option("--repeats", default=200, show_default=True, help="Timed runs of each.")
 @as_json
 def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...], repeats: int, as_json: bool) -> None:
-    """Time FILES in turn, one picture at a time; ratios are to the first.
+    """Time FILES in turn, one image at a time; ratios are to the first.
 
     \b
     Example: zoo benchmark runs/first/lenet5-int8.tflite runs/first/lenet5-float32.tflite --threads 1
@@ -679,7 +679,7 @@ def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...
 @commands.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--top", "top_k", default=3, show_default=True, help="How many guesses a picture.")
+@click.option("--top", "top_k", default=3, show_default=True, help="How many guesses an image.")
 @as_json
 def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -> None:
     """Name what is in IMAGES; SOURCE is a run folder or a .tflite file.
@@ -698,7 +698,7 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
 
 @commands.group("data", cls=Commands)
 def data_() -> None:
-    """Look at a set of pictures before it is trained on.
+    """Look at a set of images before it is trained on.
 
     \b
     zoo data check photos/
@@ -711,7 +711,7 @@ def data_() -> None:
 @click.option("--quiet", is_flag=True, help="No progress.")
 @as_json
 def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
-    """Open every picture of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
+    """Open every image of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
 
     DATA is a folder of class folders, with or without train/, validation/ and test/; a folder of IDX files; a CSV or
     TSV table of file and label; tfds:NAME; or digits. Nothing in it is changed.

@@ -2,7 +2,7 @@
 
     python benchmarks/augmentation.py [--part speed|sharpness|fit]... [--size HxWxC]... [--rounds N] [--json]
 
-Every picture is scaled, shifted, turned and mirrored at random. The tools run in turn in one process, round after
+Every image is scaled, shifted, turned and mirrored at random. The tools run in turn in one process, round after
 round, so that whatever else the machine does falls on all of them; ratios are of the same round. OpenCV,
 Albumentations and Kornia take part if they are installed:
 pip install opencv-python-headless albumentations kornia torch.
@@ -68,8 +68,8 @@ def spread(values):
 
 
 def one_warp(images, interpolation="bilinear"):
-    ranges, pictures = RANGES.model_copy(update={"interpolation": interpolation}), tf.constant(images)
-    return rivals.in_tf_data(lambda number: ranges(pictures, ranges.draw(BATCH, tf.stack([number, number]))))
+    ranges, batch = RANGES.model_copy(update={"interpolation": interpolation}), tf.constant(images)
+    return rivals.in_tf_data(lambda number: ranges(batch, ranges.draw(BATCH, tf.stack([number, number]))))
 
 
 def speed(rounds, sizes):
@@ -116,10 +116,10 @@ def _seconds(run, count):
     return time.perf_counter() - began
 
 
-def sharpness(pictures=8, supersampled=4):
-    """PSNR (dB) against the same motion of the picture at `supersampled` times the resolution, area-averaged down.
+def sharpness(images=8, supersampled=4):
+    """PSNR (dB) against the same motion of the image at `supersampled` times the resolution, area-averaged down.
 
-    Both ways start from the same small picture. Only the inner disc that no draw moves out of sight is
+    Both ways start from the same small image. Only the inner disc that no draw moves out of sight is
     compared, so what appears at the border plays no part.
     """
     from sklearn.datasets import load_sample_images
@@ -134,14 +134,14 @@ def sharpness(pictures=8, supersampled=4):
         for photograph in load_sample_images().images:
             side = min(photograph.shape[:2])
             square = tf.image.resize(photograph[:side, :side][None], (fine, fine), antialias=True).numpy()
-            large = np.repeat(square, pictures, axis=0)
+            large = np.repeat(square, images, axis=0)
             small = tf.cast(tf.round(tf.nn.avg_pool2d(large, supersampled, supersampled, "VALID")), tf.uint8)
             motion = {
-                "scale": generator.uniform(0.9, 1.2, pictures),
-                "angle": generator.uniform(-30, 30, pictures),
-                "shift_x": generator.uniform(-0.1, 0.1, pictures),
-                "shift_y": generator.uniform(-0.1, 0.1, pictures),
-                "flip_x": np.where(generator.random(pictures) < 0.5, -1.0, 1.0),
+                "scale": generator.uniform(0.9, 1.2, images),
+                "angle": generator.uniform(-30, 30, images),
+                "shift_x": generator.uniform(-0.1, 0.1, images),
+                "shift_y": generator.uniform(-0.1, 0.1, images),
+                "flip_x": np.where(generator.random(images) < 0.5, -1.0, 1.0),
             }
             truth = warp(large, _motion(motion, fine), fill="reflect", interpolation="bicubic")
             truth = tf.nn.avg_pool2d(truth, supersampled, supersampled, "VALID").numpy()
@@ -177,12 +177,12 @@ def _four_steps(motion, small):
 
 
 def _keras_steps(motion, small):
-    """The same by Keras' own layers, one picture at a time, their ranges narrowed to the one value."""
+    """The same by Keras' own layers, one image at a time, their ranges narrowed to the one value."""
     results = []
-    for i, picture in enumerate(small):
+    for i, image in enumerate(small):
         zoom, turn = 1 / motion["scale"][i] - 1, motion["angle"][i] / 360
         x, y = motion["shift_x"][i], motion["shift_y"][i]
-        pixels = tf.cast(picture[None], tf.float32)
+        pixels = tf.cast(image[None], tf.float32)
         pixels = pixels[:, :, ::-1] if motion["flip_x"][i] < 0 else pixels
         for layer in (
             keras.layers.RandomZoom((zoom, zoom), (zoom, zoom)),
@@ -198,7 +198,7 @@ def fit_speed(rounds, steps=60):
     """Share of a LeNet's examples/s at 32x32x3 that is left with augmentation, in `fit`."""
     images = np.random.default_rng(0).integers(0, 256, (BATCH * 20, 32, 32, 3), np.uint8)
     labels = tf.constant(np.arange(len(images)) % 10)
-    pictures = tf.constant(images)
+    pixels = tf.constant(images)
     chain = rivals.keras_chain()
     changes = {
         "plain": lambda batch, number: batch,
@@ -209,7 +209,7 @@ def fit_speed(rounds, steps=60):
     def endless(change):
         def batch(number):
             rows = tf.random.stateless_uniform([BATCH], tf.stack([number, 7]), 0, len(images), tf.int32)
-            return change(tf.gather(pictures, rows), number), tf.gather(labels, rows)
+            return change(tf.gather(pixels, rows), number), tf.gather(labels, rows)
 
         options = tf.data.Options()
         options.autotune.enabled = False

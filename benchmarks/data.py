@@ -1,14 +1,14 @@
-"""What is claimed about reading pictures: `python benchmarks/data.py [--json]`, about three minutes on two cores.
+"""What is claimed about reading images: `python benchmarks/data.py [--json]`, about three minutes on two cores.
 
 Both sides of a ratio run in turn, in the same process, so that a noisy machine disturbs both; what is printed are the
-median, the least and the largest of the ratios of each turn. The pictures are JPEGs cut from the two photographs that
+median, the least and the largest of the ratios of each turn. The images are JPEGs cut from the two photographs that
 scikit-learn ships. Nothing is left behind.
 
 doctor: examining files (decoding, digest, thumbnail) against merely decoding them with Pillow, two threads each.
 feeding: the second and later epochs of a folder at its own size, reshuffled each time, against
     `keras.utils.image_dataset_from_directory` uncached, as it comes; once in memory, once mapped from disk.
 memory: the largest resident set of a process that examines the files, and of one that reads them for a training with
-    pictures mapped from disk, less what it takes to import what they need.
+    images mapped from disk, less what it takes to import what they need.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def doctor(folder: Path, turns: int) -> dict[str, float]:
         began = time.perf_counter()
         report = check(str(folder), quiet=True)
         ours.append(len(paths) / (time.perf_counter() - began))
-        assert report.pictures == len(paths)
+        assert report.images == len(paths)
         began = time.perf_counter()
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(decode, paths))
@@ -91,7 +91,7 @@ def doctor(folder: Path, turns: int) -> dict[str, float]:
 
 
 def feeding(folder: Path, turns: int) -> dict[str, dict[str, float]]:
-    """Pictures a second at the folder's own size, batches of 64."""
+    """Images a second at the folder's own size, batches of 64."""
     import keras
 
     from recipes.data import load, pixels
@@ -144,7 +144,7 @@ def memory(folder: Path) -> dict[str, float]:
             )
             peaks.append(float(done.stdout) / 1024)
         found[name] = {"megabytes": round(peaks[1] - peaks[0]), "with_imports": round(peaks[1])}
-    found["pictures_megabytes"] = round(len(list(folder.rglob("*.jpg"))) * SIDE * SIDE * 3 / 2**20)
+    found["images_megabytes"] = round(len(list(folder.rglob("*.jpg"))) * SIDE * SIDE * 3 / 2**20)
     return found
 
 
@@ -165,13 +165,13 @@ def main() -> None:
     for name, result in (("doctor", results["doctor"]), *(("feeding, " + k, v) for k, v in results["feeding"].items())):
         print(
             f"{name}: {result['median']}x (from {result['min']} to {result['max']}), "
-            f"{result['ours_per_second']:,} against {result['theirs_per_second']:,} pictures/s"
+            f"{result['ours_per_second']:,} against {result['theirs_per_second']:,} images/s"
         )
     print(f"second start of the doctor: {results['doctor']['second_start_seconds']} s")
     for name in ("examining", "reading"):
         print(
             f"memory for {name} {arguments.files:,} JPEGs: {results['memory'][name]['megabytes']} MB "
-            f"({results['memory']['pictures_megabytes']:,} MB of pixels)"
+            f"({results['memory']['images_megabytes']:,} MB of pixels)"
         )
 
 

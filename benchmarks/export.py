@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Recipe, height and width, epochs, learning rate. The heads of these nets take pictures of any size: those that need
+# Recipe, height and width, epochs, learning rate. The heads of these nets take images of any size: those that need
 # 200 million multiply-adds and more for 32x32 get smaller ones, and are trained in minutes.
 MODELS = {
     "lenet5": ("digits", 32, 25, 4e-3),

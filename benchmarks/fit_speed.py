@@ -24,10 +24,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--pictures", type=int, default=1408, help="training pictures of an epoch")
+    parser.add_argument("--images", type=int, default=1408, help="training images of an epoch")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    results = {name: measure(name, arguments.pictures, arguments.turns) for name in arguments.models}
+    results = {name: measure(name, arguments.images, arguments.turns) for name in arguments.models}
     if arguments.json:
         print(json.dumps(results, indent=1))
     else:
@@ -37,11 +37,11 @@ def main():
             )
 
 
-def measure(name, pictures, turns):
+def measure(name, images, turns):
     recipe = resolve(name, "digits", "digits", ["augment=none", "epochs=1000", "optimizer.ema=0.0"])
     data = recipes.data.load("digits", image_shape=recipe.data.image_shape, quiet=True)
     # Models are compiled for just this epoch: how many steps run at once must divide its steps.
-    data = replace(data, train=data.train[:pictures])
+    data = replace(data, train=data.train[:images])
     train, steps = data.train, recipe.steps_per_epoch(len(data.train))
 
     def plain(at_once, xla):

@@ -2,7 +2,7 @@
 
     python benchmarks/invariance.py lenet5 all_cnn_c
 
-For each model, in turn: `measure_invariance`, and the same model over as many batches of pictures that are already
+For each model, in turn: `measure_invariance`, and the same model over as many batches of images that are already
 transformed. Both trace the model once. The warp is compiled in a first round that is not counted; what that costs is
 printed too. The ratio is taken by the clock and in processor time, which a busy machine disturbs less.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def passes_needed(measure, model, test):
-    """How often the measurement runs the model over all pictures, counted."""
+    """How often the measurement runs the model over all images, counted."""
     from recipes.evaluate import invariance
 
     counted = []
@@ -44,7 +44,7 @@ def seconds(work):
     return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
-def measured(name, shape, pictures, rounds):
+def measured(name, shape, pixels, rounds):
     import tensorflow as tf
 
     import zoo
@@ -54,10 +54,10 @@ def measured(name, shape, pictures, rounds):
 
     model = zoo.create_model(name, input_shape=shape)
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (pictures, *model.input_shape[1:]), np.uint8)
-    test = Split(images, random.integers(0, model.output_shape[-1], pictures))
+    images = random.integers(0, 256, (pixels, *model.input_shape[1:]), np.uint8)
+    test = Split(images, random.integers(0, model.output_shape[-1], pixels))
     passes = passes_needed(measure_invariance, model, test)
-    batches = [tf.constant(images[start : start + BATCH]) for start in range(0, pictures, BATCH)]
+    batches = [tf.constant(images[start : start + BATCH]) for start in range(0, pixels, BATCH)]
 
     def forward_passes():
         forward = scores_of(model)  # traced anew, as in the measurement
@@ -79,7 +79,7 @@ def measured(name, shape, pictures, rounds):
         "seconds": float(np.median(took[:, 0, 0])),
         "seconds_forward": float(np.median(took[:, 1, 0])),
         "seconds_first": first[0],
-        "pictures": pictures,
+        "images": pixels,
         "input_shape": list(model.input_shape[1:]),
     }
 
@@ -87,12 +87,12 @@ def measured(name, shape, pictures, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["lenet5", "all_cnn_c"])
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape", type=int, nargs=3, help="height width channels; the model's own if left out")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    result = {name: measured(name, arguments.shape, arguments.pictures, arguments.rounds) for name in arguments.models}
+    result = {name: measured(name, arguments.shape, arguments.images, arguments.rounds) for name in arguments.models}
     if arguments.json:
         print(json.dumps(result, indent=1))
         return

@@ -43,12 +43,12 @@ def photographs(shape: tuple, count: int = 16):
     from recipes.data import Split
     from recipes.data.decoding import to_array
 
-    random, pictures = np.random.default_rng(0), load_sample_images().images
+    random, images = np.random.default_rng(0), load_sample_images().images
     crops = []
     for i in range(count):
-        picture = pictures[i % len(pictures)]
-        top, left = random.integers(0, picture.shape[0] - 256), random.integers(0, picture.shape[1] - 256)
-        crops.append(to_array(Image.fromarray(picture[top : top + 256, left : left + 256]), shape))
+        image = images[i % len(images)]
+        top, left = random.integers(0, image.shape[0] - 256), random.integers(0, image.shape[1] - 256)
+        crops.append(to_array(Image.fromarray(image[top : top + 256, left : left + 256]), shape))
     return Split(np.stack(crops), np.arange(count) % 2)
 
 
@@ -58,10 +58,10 @@ def files(max_params: float, turns: int) -> list[dict]:
 
     from recipes.export.handover import convert
 
-    def runner(content: bytes, picture: np.ndarray):
+    def runner(content: bytes, image: np.ndarray):
         interpreter = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None])
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
         return interpreter
 
     def latency(interpreter, seconds: float = 0.15) -> float:
@@ -74,9 +74,9 @@ def files(max_params: float, turns: int) -> list[dict]:
     rows, reference = [], None
     cards = [c for c in select(max_params=max_params, sort="params") if not c.name.startswith("keras_")]
     for card in sorted(cards, key=lambda c: c.name != "lenet5"):
-        pictures = photographs(card.input_shape)
-        content = convert(zoo.create_model(card.name), "int8", pictures)
-        interpreter = runner(content, pictures.images[0])
+        images = photographs(card.input_shape)
+        content = convert(zoo.create_model(card.name), "int8", images)
+        interpreter = runner(content, images.images[0])
         reference = reference or interpreter
         ratios = sorted(latency(interpreter) / latency(reference) for _ in range(turns))
         rows.append(

@@ -3,9 +3,9 @@
     python benchmarks/photographs.py                   # three seeds
     python benchmarks/photographs.py --package /       # the package is installed
 
-The pictures are the cut-out photographs among the stamps of Tux Paint, Debian's `tuxpaint-stamps-default` (GPL-2), got
+The images are the cut-out photographs among the stamps of Tux Paint, Debian's `tuxpaint-stamps-default` (GPL-2), got
 with `apt-get download` and unpacked with `dpkg -x`; some 210 in seven classes. Drawings are left out: they lie in
-folders called `cartoon`, or have few colours. Three of ten pictures of each class are for testing, others for each
+folders called `cartoon`, or have few colours. Three of ten images of each class are for testing, others for each
 seed; mirrored copies stay with their originals.
 """
 
@@ -39,8 +39,8 @@ SCRATCH = {"vgg_small": "64x64x3", "resnet8": "64x64x3"}
 def is_photograph(file):
     if "cartoon" in str(file):
         return False
-    with Image.open(file) as picture:
-        pixels = np.asarray(picture.convert("RGBA"))
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGBA"))
     opaque = pixels[pixels[..., 3] > 250][:, :3]
     return len(np.unique(opaque // 8, axis=0)) >= COLOURS
 
@@ -90,7 +90,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--package", type=Path, help="the unpacked package, if it is there already")
-    parser.add_argument("--recipe", help="of the fine-tuning; by the number of pictures if left out")
+    parser.add_argument("--recipe", help="of the fine-tuning; by the number of images if left out")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     results = {}

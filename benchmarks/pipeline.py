@@ -1,4 +1,4 @@
-"""How much of an epoch is spent inside the training step, and how much waiting for pictures.
+"""How much of an epoch is spent inside the training step, and how much waiting for images.
 
     python benchmarks/pipeline.py lenet5 --data digits --recipe digits
 

@@ -1,4 +1,4 @@
-"""What a recipe reaches: accuracy on the test pictures as they are and changed, the int8 file, and the time.
+"""What a recipe reaches: accuracy on the test images as they are and changed, the int8 file, and the time.
 
     python benchmarks/recipe_results.py lenet5 --data digits --recipe digits --seeds 3
 
@@ -49,7 +49,7 @@ CHANGES = {
 
 
 def accuracies(run):
-    """Of the test pictures under each change, the mean where it has several forms."""
+    """Of the test images under each change, the mean where it has several forms."""
     from recipes.augment.pipeline import affine_matrices
     from recipes.augment.warp import warp
 

@@ -1,4 +1,4 @@
-"""Other tools doing what `augmentation.RANGES` does to a batch of uint8 pictures (B, H, W, C).
+"""Other tools doing what `augmentation.RANGES` does to a batch of uint8 images (B, H, W, C).
 
 Each function builds a tool and returns `run(count)`, which varies the batch `count` times. Tools that are not
 installed raise ImportError.
@@ -41,24 +41,24 @@ def keras_chain():
 def keras_layers(images):
     import tensorflow as tf
 
-    chain, pictures = keras_chain(), tf.constant(images)
-    return in_tf_data(lambda number: chain(pictures, training=True))
+    chain, batch = keras_chain(), tf.constant(images)
+    return in_tf_data(lambda number: chain(batch, training=True))
 
 
 def opencv(images):
-    """cv2.warpAffine, a matrix a picture, the batch halved between two threads."""
+    """cv2.warpAffine, a matrix an image, the batch halved between two threads."""
     import cv2
 
-    cv2.setNumThreads(1)  # the two threads are ours: a small picture is not worth dividing
+    cv2.setNumThreads(1)  # the two threads are ours: a small image is not worth dividing
     seeds, half = np.random.default_rng(0), len(images) // 2
     pool = ThreadPoolExecutor(2)
     _, height, width, _ = images.shape
 
-    def warped(pictures, matrices):
-        out = np.empty_like(pictures)
+    def warped(batch, matrices):
+        out = np.empty_like(batch)
         for i, matrix in enumerate(matrices):
             result = cv2.warpAffine(
-                pictures[i],
+                batch[i],
                 matrix,
                 (width, height),
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -76,7 +76,7 @@ def opencv(images):
 
 
 def matrices(draws, height, width):
-    """The matrices (B, 2, 3), from result to picture, that five uniform numbers a picture stand for."""
+    """The matrices (B, 2, 3), from result to image, that five uniform numbers an image stand for."""
     scale = np.exp(np.log(0.8) + np.log(1.2 / 0.8) * draws[:, 0])
     angle = np.radians(30 * (2 * draws[:, 1] - 1))
     flip = np.where(draws[:, 2] < 0.5, -1, 1)
@@ -114,7 +114,7 @@ def _albumentations(images, mapped):
 
 
 def kornia(images):
-    """RandomAffine and RandomHorizontalFlip on the batch; it wants float pictures with channels first."""
+    """RandomAffine and RandomHorizontalFlip on the batch; it wants float images with channels first."""
     import kornia.augmentation
     import torch
 
@@ -125,10 +125,10 @@ def kornia(images):
         ),
         kornia.augmentation.RandomHorizontalFlip(p=0.5),
     )
-    pictures = torch.from_numpy(images)
+    batch = torch.from_numpy(images)
 
     def run(count):
         for _ in range(count):
-            chain(pictures.permute(0, 3, 1, 2).float())
+            chain(batch.permute(0, 3, 1, 2).float())
 
     return run

@@ -196,8 +196,8 @@ def timed(call, rounds):
 
 def on_paper():
     """ResNet-50 on ImageNet in the setting of Goyal et al. 2017; docs/scaling.md says what is assumed."""
-    pictures, epochs, parameters, batch = 1_281_167, 90, 25_557_032, 256
-    on_host = batch * 29 * 3600 / (epochs * pictures)  # 29 hours on one host of eight GPUs, what they exchange included
+    images, epochs, parameters, batch = 1_281_167, 90, 25_557_032, 256
+    on_host = batch * 29 * 3600 / (epochs * images)  # 29 hours on one host of eight GPUs, what they exchange included
     between = Network(latency=50e-6, bandwidth=50e9 / 8)
     for hosts in (1, 2, 4, 8, 16, 32):
         for overlap in (0.0, 1.0):
@@ -210,7 +210,7 @@ def on_paper():
                 "s/step": step,
                 "images/s": batch * hosts / step,
                 "efficiency": on_host / step,
-                "hours": epochs * pictures / (batch * hosts) * step / 3600,
+                "hours": epochs * images / (batch * hosts) * step / 3600,
             }
 
 

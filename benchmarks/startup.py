@@ -1,6 +1,6 @@
 """How soon the command line answers, against `python -c "import keras"`, as whole processes in turn.
 
-`zoo predict FILE.tflite PICTURE` names a picture with LiteRT alone; asked is at most a third.
+`zoo predict FILE.tflite IMAGE` names an image with LiteRT alone; asked is at most a third.
 
 python benchmarks/startup.py
 """
@@ -22,7 +22,7 @@ COMMANDS = {
 }
 
 EXPECTED = (0, 2)  # a mistyped name is answered, too
-# A file and a picture to name with it; an untrained net takes as long as a trained one.
+# A file and an image to name with it; an untrained net takes as long as a trained one.
 PROGRAM = """
 import sys
 from PIL import Image
@@ -34,9 +34,9 @@ import zoo
 
 images, labels = read_digits()
 Image.fromarray(images[0, :, :, 0]).save(sys.argv[2])
-picture = to_array(Image.open(sys.argv[2]), (32, 32, 1))
+image = to_array(Image.open(sys.argv[2]), (32, 32, 1))
 model = zoo.create_model("lenet5", input_shape=(32, 32, 1), classes=10)
-open(sys.argv[1], "wb").write(convert(model, "int8", Split(picture[None], labels[:1])))
+open(sys.argv[1], "wb").write(convert(model, "int8", Split(image[None], labels[:1])))
 """
 
 

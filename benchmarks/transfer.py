@@ -1,18 +1,18 @@
-"""Fine-tuning against plain Keras, on emoji: accuracy on pictures that were not seen, and seconds.
+"""Fine-tuning against plain Keras, on emoji: accuracy on images that were not seen, and seconds.
 
     python benchmarks/transfer.py --base --int8                         # three seeds, 10 epochs of the plain way
     python benchmarks/transfer.py --base --epochs 100 --ways plain,head --seeds 1
 
-The pictures are those of npm's `emoji-datasource-google` 16.0.0 (Apache-2.0), fetched with `npm pack`: 64x64 PNGs
-in the categories of its `emoji.json`. All pictures whose sequence begins with one code point (skin tones, professions)
-come into one part; code points with 30 % of the pictures are for testing. Test pictures that are drawn exactly like one
-for training are left out. `--base` leaves skin tones out: half the pictures, and a harder task, because people
+The images are those of npm's `emoji-datasource-google` 16.0.0 (Apache-2.0), fetched with `npm pack`: 64x64 PNGs
+in the categories of its `emoji.json`. All images whose sequence begins with one code point (skin tones, professions)
+come into one part; code points with 30 % of the images are for testing. Test images that are drawn exactly like one
+for training are left out. `--base` leaves skin tones out: half the images, and a harder task, because people
 are no longer most of them.
 
 `plain` is what Keras' guide to transfer learning does first: the frozen backbone and a new head in one model, `fit`, 10
-epochs, on training and validation pictures together, as it needs none to validate with. The others are
-`recipes.finetune`, each timed whole: reading the pictures, building the model, both phases, the test pictures. The ways
-take turns. `--int8` exports what was fine-tuned, outside of the time, and says what share of the test pictures the file
+epochs, on training and validation images together, as it needs none to validate with. The others are
+`recipes.finetune`, each timed whole: reading the images, building the model, both phases, the test images. The ways
+take turns. `--int8` exports what was fine-tuned, outside of the time, and says what share of the test images the file
 puts into the same class as the model.
 """
 
@@ -34,23 +34,23 @@ PACKAGE = "emoji-datasource-google@16.0.0"
 
 
 def table_of(package: Path, file: Path, *, base: bool) -> Path:
-    """A table of file, label, split and group: groups drawn for testing until they are 30 % of the pictures."""
+    """A table of file, label, split and group: groups drawn for testing until they are 30 % of the images."""
     emoji = [one for one in json.loads((package / "emoji.json").read_text("utf-8")) if one["category"] != "Component"]
     forms = {one["unified"]: [one, *({} if base else one.get("skin_variations", {})).values()] for one in emoji}
     count = Counter(group_of(one) for one in emoji for _ in forms[one["unified"]])
-    tested, pictures = set(), 0
+    tested, images = set(), 0
     for which in np.random.RandomState(0).permutation(len(count)):
         group = sorted(count)[which]
-        if pictures + count[group] <= 0.3 * count.total():
+        if images + count[group] <= 0.3 * count.total():
             tested.add(group)
-            pictures += count[group]
+            images += count[group]
     rows = []
     for one in emoji:
         for form in forms[one["unified"]]:
-            picture = package / "img" / "google" / "64" / form["image"]
-            if picture.is_file():
+            image = package / "img" / "google" / "64" / form["image"]
+            if image.is_file():
                 split = "test" if group_of(one) in tested else "train"
-                rows.append((picture, one["category"], split, group_of(one)))
+                rows.append((image, one["category"], split, group_of(one)))
     with open(file, "w", encoding="utf-8", newline="") as out:
         csv.writer(out).writerows([("file", "label", "split", "group"), *rows])
     return file
@@ -96,7 +96,7 @@ def tuned(table: Path, seed: int, recipe: str, settings: list[str], folder: Path
 
 
 def int8_agreement(run: Path) -> float:
-    """Share of the test pictures that the run's int8 file puts into the class that its model puts them into."""
+    """Share of the test images that the run's int8 file puts into the class that its model puts them into."""
     from recipes.export.handover import export
 
     return export(run, to="int8", budget={"drop": 1}).agreement
@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--base", action="store_true", help="without skin tones")
-    parser.add_argument("--size", type=int, default=160, help="of the pictures, in pixels")
+    parser.add_argument("--size", type=int, default=160, help="of the images, in pixels")
     parser.add_argument("--epochs", type=int, default=10, help="of the plain way, and of the cached head")
     parser.add_argument("--package", type=Path, help="the unpacked package, if it is there already")
     parser.add_argument("--ways", default="plain,head,last-layers,last-stage")
@@ -167,14 +167,14 @@ def fetched(folder: Path) -> Path:
 
 
 def warm(table: Path, shape: tuple) -> None:
-    """Pictures and weights into the cache, and TensorFlow loaded, so that no way pays for the others."""
+    """Images and weights into the cache, and TensorFlow loaded, so that no way pays for the others."""
     import zoo
     from recipes.data import load
     from recipes.support.quiet import import_keras
 
     import_keras()
     data = load(str(table), image_shape=shape, skip_bad=True, quiet=True)
-    print(f"{data.sizes} pictures of {len(data.class_names)} categories", file=sys.stderr, flush=True)
+    print(f"{data.sizes} images of {len(data.class_names)} categories", file=sys.stderr, flush=True)
     zoo.create_model("efficientnet_lite0", weights="imagenet").predict(np.zeros((1, 224, 224, 3), np.uint8), verbose=0)
 
 

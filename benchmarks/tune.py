@@ -4,7 +4,7 @@
     python benchmarks/tune.py lenet5 --part overhead workers kills
 
 - search: `zoo tune`, then the default recipe and the winner (`best.toml`) trained on several seeds each, for as many
-  epochs; accuracy on the test pictures, which no search has seen.
+  epochs; accuracy on the test images, which no search has seen.
 - overhead: of a search, the share that is not spent training; the winner's own training apart.
 - workers: trials a minute of two workers on two cores beside one that is bound to one core, in turn, the same trials.
 - kills: a search that is killed at random moments, all its workers at once, and gone on with, beside one left alone.

@@ -62,10 +62,10 @@ def _overview(cards: list) -> str:
     lines = [
         "# Models",
         "",
-        f"{COMMAND} Parameters count all weights at the card's own settings; MACs are multiply-adds for one picture; "
+        f"{COMMAND} Parameters count all weights at the card's own settings; MACs are multiply-adds for one image; "
         "the receptive field is that of a unit of the last feature map, in pixels.",
         "",
-        "| model | picture | parameters | MACs | receptive field | paper | weights |",
+        "| model | image | parameters | MACs | receptive field | paper | weights |",
         "|---|---|---:|---:|---|---|---|",
     ]
     for card in cards:
@@ -172,7 +172,7 @@ def _family_page(family: str, cards: list) -> str:
             "",
             card.summary,
             "",
-            f"- picture {_size(card.input_shape)}, {card.classes:,} classes, {card.parameters:,} parameters, "
+            f"- image {_size(card.input_shape)}, {card.classes:,} classes, {card.parameters:,} parameters, "
             f"{figures.get('macs', 0):,} multiply-adds; {figures.get('parameters_unshared', 0):,} parameters if no "
             "weight were shared",
             f"- head: {card.pooling}" + (f", hidden layers {hidden}" if hidden else ""),

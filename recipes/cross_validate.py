@@ -1,4 +1,4 @@
-"""How good a model and a recipe are on these pictures, and how sure one can be of it."""
+"""How good a model and a recipe are on these images, and how sure one can be of it."""
 
 import csv
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from recipes.fit import model_and_recipe, resolve
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.support.files import write_whole
 from recipes.tasks.tasks import TASKS
-from recipes.training.session import load_pictures
+from recipes.training.session import load_images
 from zoo.errors import RequestError
 
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """What held-out pictures say.
+    """What held-out images say.
 
     Attributes:
         model, recipe: their names.
@@ -60,7 +60,7 @@ def cross_validate(
     skip_bad: bool = False,
     quiet: bool = False,
 ) -> CrossValidated:
-    """Trains once a fold and scores each picture by a network that has not seen it. Test pictures are not touched.
+    """Trains once a fold and scores each image by a network that has not seen it. Test images are not touched.
 
     Args:
         model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
@@ -68,11 +68,11 @@ def cross_validate(
         seed: of the cut into folds; trainings take the recipe's.
         against: another model to train on the same folds.
         against_recipe: its recipe; that of `model` if None.
-        out: a CSV file for what was said of each picture: its number or file, fold, label, and a score a class.
+        out: a CSV file for what was said of each image: its number or file, fold, label, and a score a class.
         quiet: no line a fold on stderr.
 
     Raises:
-        RequestError: a name or setting that is not possible, or more folds than the rarest class has pictures.
+        RequestError: a name or setting that is not possible, or more folds than the rarest class has images.
         FailureError: a training that failed, or a file that cannot be written.
     """
     model, recipe = model_and_recipe(model, recipe)
@@ -84,14 +84,14 @@ def cross_validate(
         if rival.model.input_shape != settings.model.input_shape:
             shape = f"model.input_shape={list(settings.model.input_shape)}"
             rival = resolve(against or model, data, chosen, [*overrides, shape], resize=resize, skip_bad=skip_bad)
-    pictures = load_pictures(settings, None, quiet=quiet)
-    pool = learnable(pictures)
-    cuts = held_out(pool, pictures.task, folds, seed)
-    said = np.zeros((len(pool), len(pictures.class_names)), np.float32)
+    images = load_images(settings, None, quiet=quiet)
+    pool = learnable(images)
+    cuts = held_out(pool, images.task, folds, seed)
+    said = np.zeros((len(pool), len(images.class_names)), np.float32)
     fold_of = np.zeros(len(pool), int)
     ours, theirs = [], []
     for number, held in enumerate(cuts):
-        fold = fold_data(pictures, pool, held, seed)
+        fold = fold_data(images, pool, held, seed)
         score, said[held] = train_fold(settings, fold)
         fold_of[held] = number
         ours.append(score)
@@ -100,10 +100,10 @@ def cross_validate(
         if not quiet:
             _say(number, folds, settings, ours, rival, theirs)
     if out:
-        _write_said(out, pictures, pool, fold_of, said)
-    result = _summary(settings, recipe, pictures.task, ours)
+        _write_said(out, images, pool, fold_of, said)
+    result = _summary(settings, recipe, images.task, ours)
     if rival:
-        other = _summary(rival, against_recipe or recipe, pictures.task, theirs).to_dict()
+        other = _summary(rival, against_recipe or recipe, images.task, theirs).to_dict()
         t, p = paired_test(np.subtract(ours, theirs))
         difference = float(np.mean(ours) - np.mean(theirs))
         result = CrossValidated(**vars(result) | {"against": other | {"difference": difference, "t": t, "p": p}})
@@ -153,16 +153,16 @@ def _say(
     print(f"fold {number + 1}/{folds}  {settings.model.name} {ours[-1]:.4f}{other}", file=sys.stderr, flush=True)
 
 
-def _write_said(out: Path, pictures: Any, pool: Any, fold_of: np.ndarray, said: np.ndarray) -> None:
+def _write_said(out: Path, images: Any, pool: Any, fold_of: np.ndarray, said: np.ndarray) -> None:
     from recipes.data.dataset import label_text
 
     def write(aside: Path) -> None:
         with open(aside, "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
-            table.writerow(("picture", "fold", "label", *pictures.class_names))
+            table.writerow(("image", "fold", "label", *images.class_names))
             for i, row in enumerate(said):
                 name = pool.files[i] if pool.files else i
-                label = label_text(pool.labels[i], pictures.class_names, pictures.task)
+                label = label_text(pool.labels[i], images.class_names, images.task)
                 table.writerow((name, fold_of[i] + 1, label, *(f"{score:.6g}" for score in row)))
 
     if not out.absolute().parent.is_dir():

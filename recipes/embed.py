@@ -1,4 +1,4 @@
-"""Features of pictures, for those who go on with scikit-learn, and the pictures nearest to each."""
+"""Features of images, for those who go on with scikit-learn, and the images nearest to each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class Embedded:
         file: where it is kept, by NumPy's `savez`.
         features: float32 (N, D).
         arrays: the names of everything in the file.
-        same_class: share of the nearest pictures that are of the picture's own class, None where none were looked for.
+        same_class: share of the nearest images that are of the image's own class, None where none were looked for.
     """
 
     file: str
@@ -33,7 +33,7 @@ class Embedded:
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as JSON types."""
-        facts = {"file": self.file, "pictures": len(self.features), "features": self.features.shape[1]}
+        facts = {"file": self.file, "images": len(self.features), "features": self.features.shape[1]}
         return facts | {"arrays": list(self.arrays), "same_class": self.same_class}
 
 
@@ -48,18 +48,18 @@ def embed(
     skip_bad: bool = False,
     quiet: bool = False,
 ) -> Embedded:
-    """Computes what a backbone makes of all pictures, and keeps it in one `.npz` file.
+    """Computes what a backbone makes of all images, and keeps it in one `.npz` file.
 
     The file holds `features` float32 (N, D), `labels`, `class_names`, `parts` (train, validation or test), `files`
-    where pictures are files, and for neighbours `neighbours` int64 (N, K), rows of the nearest other pictures by the
+    where images are files, and for neighbours `neighbours` int64 (N, K), rows of the nearest other images by the
     cosine of their features, nearest first, with `similarity` float32 (N, K).
 
     Args:
         source: as `recipes.finetune.finetune`.
-        data: a source of pictures, see `recipes.data.load`.
+        data: a source of images, see `recipes.data.load`.
         out: the file; its name ends in `.npz`.
-        input_shape: the size that pictures are brought to; the source's own if None.
-        neighbours: K, how many nearest pictures of each to find; at most all others.
+        input_shape: the size that images are brought to; the source's own if None.
+        neighbours: K, how many nearest images of each to find; at most all others.
         resize, skip_bad, quiet: as `recipes.fit.fit`.
 
     Raises:

@@ -17,7 +17,7 @@ from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.support.quiet import import_keras
 from recipes.tasks.tasks import TASKS, check_task, in_units
-from recipes.training.session import Fitted, hand_over, load_pictures, versions
+from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import Source, build, in_parts_of, keep_classes, open_source
 from zoo.errors import FailureError, RequestError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.stages import Cut, Parts
 
-FEW, MANY = 20, 20_000  # pictures a class, pictures: what the default recipe goes by
+FEW, MANY = 20, 20_000  # images a class, images: what the default recipe goes by
 
 
 def finetune(
@@ -53,12 +53,12 @@ def finetune(
 
     Args:
         source: a model with published weights, a run folder, or a `.keras` file of a model of this zoo.
-        data: a source of pictures, see `recipes.data.load`.
+        data: a source of images, see `recipes.data.load`.
         out: the run folder to make.
-        recipe: a name, a TOML file or a `Recipe`; by the number of pictures if None.
+        recipe: a name, a TOML file or a `Recipe`; by the number of images if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
-        keep_old_classes: `source` is a run whose classes stay: its pictures are learnt again with those of `data`.
+        keep_old_classes: `source` is a run whose classes stay: its images are learnt again with those of `data`.
         resize, skip_bad, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
 
     Raises:
@@ -72,36 +72,36 @@ def finetune(
     if tensorboard:
         require_tensorboard()
     check_free(Path(out), overwrite=overwrite)
-    pictures = load_pictures(settings, None, quiet=quiet)
+    images = load_images(settings, None, quiet=quiet)
     if keep_old_classes:
-        pictures = in_parts_of(opened.run, pictures, skip_bad=skip_bad)
+        images = in_parts_of(opened.run, images, skip_bad=skip_bad)
     notes: tuple[str, ...] = ()
     if recipe is None:
-        recipe = choose(len(pictures.train), len(pictures.class_names))
-        notes = (f"recipe {recipe}, for {len(pictures.train):,} training pictures; --recipe chooses another.",)
+        recipe = choose(len(images.train), len(images.class_names))
+        notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
         settings = _resolve(opened, data, recipe, overrides, resize, skip_bad=skip_bad, keep=keep_old_classes)
-    settings = settings.in_epochs(len(pictures.train))
-    network = _start(opened, settings, pictures)
+    settings = settings.in_epochs(len(images.train))
+    network = _start(opened, settings, images)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_data(pictures)
+        run.write_data(images)
         network.save(run.path / "checkpoints" / "start.keras")
         run.write_recipe(settings)
-        return _train(run, settings, network, pictures, notes, quiet=quiet)
+        return _train(run, settings, network, images, notes, quiet=quiet)
 
 
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
-    pictures = load_pictures(run.recipe, run.split_table, quiet=quiet)
+    images = load_images(run.recipe, run.split_table, quiet=quiet)
     network = load_keras_file(run.path / "checkpoints" / "start.keras")
-    return _train(run, run.recipe, network, pictures, (), quiet=quiet)
+    return _train(run, run.recipe, network, images, (), quiet=quiet)
 
 
-def choose(pictures: int, classes: int) -> str:
-    """The recipe for so many training pictures: what learns must be less the fewer there are."""
-    if pictures < FEW * classes:
+def choose(images: int, classes: int) -> str:
+    """The recipe for so many training images: what learns must be less the fewer there are."""
+    if images < FEW * classes:
         return "head"
-    return "last-stage" if pictures < MANY else "full-llrd"
+    return "last-stage" if images < MANY else "full-llrd"
 
 
 def _resolve(
@@ -121,11 +121,11 @@ def _resolve(
         raise RequestError("this recipe has no table [finetune]: it trains from scratch; see `zoo fit`.")
     tuning, cached = recipe.finetune, recipe.finetune.stages != "all"
     if recipe.augment.mixes and (cached or tuning.views > 1):
-        raise RequestError("mixup and cutmix need finetune.stages=all and one view: mixed pictures cannot be cached.")
+        raise RequestError("mixup and cutmix need finetune.stages=all and one view: mixed images cannot be cached.")
     if not recipe.augment.is_identity and cached and tuning.views == 1:
         raise RequestError(
             "augment has no effect on features that are computed once; set finetune.views=4 for three varied views of "
-            'each picture, finetune.stages="all" to vary them in every epoch, or augment=none.'
+            'each image, finetune.stages="all" to vary them in every epoch, or augment=none.'
         )
     wanted = recipe.model.model_dump(exclude_unset=True) if recipe.model else {}
     model = source.model.model_copy(update=wanted | {"name": source.model.name})
@@ -148,24 +148,24 @@ def _resolve(
     )
 
 
-def _start(source: Source, settings: Recipe, pictures: Data) -> "keras.Model":
+def _start(source: Source, settings: Recipe, images: Data) -> "keras.Model":
     import_keras()
     from recipes.training.model import seed_all
     from zoo.stages import take_apart
 
     seed_all(settings)
-    check_task(settings, pictures)
-    network = build(source, settings.model, len(pictures.class_names), TASKS[pictures.task].activation)
-    if pictures.task == "regression":
-        network = in_units(network, pictures)
+    check_task(settings, images)
+    network = build(source, settings.model, len(images.class_names), TASKS[images.task].activation)
+    if images.task == "regression":
+        network = in_units(network, images)
     if settings.finetune.keep_classes:
-        keep_classes(network, source.run, pictures.class_names)
+        keep_classes(network, source.run, images.class_names)
     _sections(take_apart(network).backbone, settings.finetune)  # a cut that is not possible is told now
     return network
 
 
 def _train(
-    run: Run, settings: Recipe, network: "keras.Model", pictures: Data, notes: tuple[str, ...], *, quiet: bool
+    run: Run, settings: Recipe, network: "keras.Model", images: Data, notes: tuple[str, ...], *, quiet: bool
 ) -> Fitted:
     from recipes.transfer.features import Frozen
     from zoo.stages import chained, take_apart
@@ -174,7 +174,7 @@ def _train(
     sections = _sections(parts.backbone, tuning)
     # The boundary is what the second phase trains from, and on the way to the features of the first.
     below = chained(parts.scaling, sections.lower) if sections.lower else None
-    boundary = _through(below, pictures, settings, run, "boundary", views=tuning.views) if below else pictures
+    boundary = _through(below, images, settings, run, "boundary", views=tuning.views) if below else images
     above = [None if below else parts.scaling, sections.upper, parts.pooling]
     views = 1 if below else tuning.views
     features = _through(chained(*above), boundary, settings, run, "features", views=views, test=False)
@@ -187,14 +187,14 @@ def _train(
         rows, best = _train_top(run, settings, parts, sections, boundary, history, quiet=quiet)
         if tuning.batch_norm == "frozen" and not _same(statistics, _statistics(parts.backbone)):
             raise FailureError("statistics of BatchNorm moved although they are frozen; the model is not kept.")
-        merit = TASKS[pictures.task].merit
+        merit = TASKS[images.task].merit
         if merit(rows[best - 1]) >= merit(best_row):
             best_epoch = len(history) + best
         else:
             network.set_weights(before)
     network.trainable = True  # as any other model; what was frozen is for this training to know
     scores = Frozen(chained(*above, parts.classifier), boundary.test.images.dtype)(boundary.test).images
-    metrics = hand_over(network, scores, pictures, run)
+    metrics = hand_over(network, scores, images, run)
     return Fitted(run, metrics, best_epoch, (), notes)
 
 
@@ -208,20 +208,20 @@ def _sections(backbone: "keras.Model", tuning: FineTune) -> "Cut":
 
 
 def _through(
-    part: "keras.Model", pictures: Data, settings: Recipe, run: Run, name: str, *, views: int, test: bool = True
+    part: "keras.Model", images: Data, settings: Recipe, run: Run, name: str, *, views: int, test: bool = True
 ) -> Data:
-    """The data with what a frozen part makes of its pictures; several views of the training pictures only.
+    """The data with what a frozen part makes of its images; several views of the training images only.
 
-    The test pictures are left as they are unless `test`.
+    The test images are left as they are unless `test`.
     """
     from recipes.transfer.features import Frozen
 
-    frozen, folder = Frozen(part, pictures.train.images.dtype, settings.augment), run.path / "checkpoints"
+    frozen, folder = Frozen(part, images.train.images.dtype, settings.augment), run.path / "checkpoints"
     return replace(
-        pictures,
-        train=frozen(pictures.train, views=views, seed=settings.seed, file=folder / f"{name}-train.npy"),
-        validation=frozen(pictures.validation, file=folder / f"{name}-validation.npy"),
-        test=frozen(pictures.test, file=folder / f"{name}-test.npy") if test else pictures.test,
+        images,
+        train=frozen(images.train, views=views, seed=settings.seed, file=folder / f"{name}-train.npy"),
+        validation=frozen(images.validation, file=folder / f"{name}-validation.npy"),
+        test=frozen(images.test, file=folder / f"{name}-test.npy") if test else images.test,
     )
 
 

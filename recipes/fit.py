@@ -20,7 +20,7 @@ from recipes.distributed import team as workers
 from recipes.distributed.team import LostWorkerError, Team
 from recipes.run.folder import Run, check_free
 from recipes.tasks.tasks import figures
-from recipes.training.session import Fitted, hand_over, load_pictures, versions
+from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
 from zoo.errors import FailureError, RequestError
@@ -52,7 +52,7 @@ def fit(
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
-        resize: how pictures of another size are brought to the model's, see `recipes.data.decoding.to_array`.
+        resize: how images of another size are brought to the model's, see `recipes.data.decoding.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
             workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
@@ -73,12 +73,12 @@ def fit(
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
     _lead(team, Path(out), settings, None)
-    settings, pictures, network = _prepare(settings, None, team, quiet=quiet)
+    settings, images, network = _prepare(settings, None, team, quiet=quiet)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_data(pictures)
+        run.write_data(images)
         run.write_recipe(settings)
-        return _train(run, settings, network, pictures, team, quiet=quiet)
+        return _train(run, settings, network, images, team, quiet=quiet)
 
 
 def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) -> Fitted:
@@ -106,8 +106,8 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
 
             return go_on(run, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
-        settings, pictures, network = _prepare(settings, run.split_table, team, quiet=quiet)
-        return _train(run, settings, network, pictures, team, quiet=quiet)
+        settings, images, network = _prepare(settings, run.split_table, team, quiet=quiet)
+        return _train(run, settings, network, images, team, quiet=quiet)
 
 
 def _lead(team: Team, run: Path, settings: Recipe, split_table: Path | None) -> None:
@@ -128,52 +128,52 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:
             table.write_text(task["split_table"], "utf-8")
-        settings, pictures, network = _prepare(settings, table, team, quiet=True)
-    return _train(run, settings, network, pictures, team, quiet=quiet)
+        settings, images, network = _prepare(settings, table, team, quiet=True)
+    return _train(run, settings, network, images, team, quiet=quiet)
 
 
 def _prepare(
     settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool
 ) -> tuple[Recipe, Data, "keras.Model"]:
     with team.together():
-        pictures = load_pictures(settings, split_table, quiet=quiet)
-        settings = settings.in_epochs(len(pictures.train))
-        network = _build(settings, pictures, team)
-    team.check_same("set of pictures", _digest(pictures))
-    return settings, pictures, network
+        images = load_images(settings, split_table, quiet=quiet)
+        settings = settings.in_epochs(len(images.train))
+        network = _build(settings, images, team)
+    team.check_same("set of images", _digest(images))
+    return settings, images, network
 
 
-def _digest(pictures: Data) -> int:
-    """A number that differs, as good as always, where names, labels, or the first or last pictures differ."""
-    digest = zlib.crc32("\n".join(pictures.class_names).encode())
-    for split in (pictures.train, pictures.validation):
+def _digest(images: Data) -> int:
+    """A number that differs, as good as always, where names, labels, or the first or last images differ."""
+    digest = zlib.crc32("\n".join(images.class_names).encode())
+    for split in (images.train, images.validation):
         for array in (split.labels, split.images[:8], split.images[-8:]):
             digest = zlib.crc32(np.ascontiguousarray(array), digest)
     return digest >> 1
 
 
-def _build(settings: Recipe, pictures: Data, team: Team) -> "keras.Model":
+def _build(settings: Recipe, images: Data, team: Team) -> "keras.Model":
     from recipes.training.model import compiled_model, seed_all
     from recipes.training.replicas import check_shares
 
-    check_shares(settings, pictures, team)
+    check_shares(settings, images, team)
     seed_all(settings)
-    return compiled_model(settings, pictures)
+    return compiled_model(settings, images)
 
 
-def _train(run: Run, settings: Recipe, network: "keras.Model", pictures: Data, team: Team, *, quiet: bool) -> Fitted:
+def _train(run: Run, settings: Recipe, network: "keras.Model", images: Data, team: Team, *, quiet: bool) -> Fitted:
     from recipes.training.loop import train
 
     try:
-        state = train(network, pictures, settings, run if team.is_chief else None, quiet=quiet, team=team)
+        state = train(network, images, settings, run if team.is_chief else None, quiet=quiet, team=team)
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
-    scores = network.predict(pictures.test.batches(EVALUATION_BATCH), verbose=0)
+    scores = network.predict(images.test.batches(EVALUATION_BATCH), verbose=0)
     if team.is_chief:
-        metrics = hand_over(network, scores, pictures, run)
+        metrics = hand_over(network, scores, images, run)
     else:
-        metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
-    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], pictures)))
+        metrics = figures(images.task, images.test, scores, images.class_names)
+    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], images)))
 
 
 def resolve(

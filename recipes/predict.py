@@ -1,4 +1,4 @@
-"""Names for pictures, from a run or from a `.tflite` file alone."""
+"""Names for images, from a run or from a `.tflite` file alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from zoo.errors import RequestError
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best guesses for one picture: (name, score) pairs, best first.
+    """The best guesses for one image: (name, score) pairs, best first.
 
     Attributes:
         named: whether names are names; numbers if the file carries no labels.
@@ -28,30 +28,30 @@ class Prediction:
 
 
 def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
-    """Classifies picture files of any size and mode.
+    """Classifies image files of any size and mode.
 
     A `.tflite` file is run by LiteRT and needs nothing but itself: labels and the resize rule are inside.
     TensorFlow is imported only for a run folder.
 
     Args:
         source: a run folder, or a `.tflite` file.
-        images: picture files.
-        top_k: how many guesses a picture, at most the number of classes.
+        images: image files.
+        top_k: how many guesses an image, at most the number of classes.
 
     Raises:
-        RequestError: a file that cannot be read, as a model or as a picture; nothing is predicted then.
+        RequestError: a file that cannot be read, as a model or as an image; nothing is predicted then.
     """
     if top_k < 1:
         raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
-    pictures = [read(image) for image in images]
+    decoded = [read(image) for image in images]
     if Path(source).suffix == ".tflite":
         file = TFLiteFile(source)
-        batch = [to_array(picture, file.input_shape, file.facts.get("resize", "fill")) for picture in pictures]
+        batch = [to_array(one, file.input_shape, file.facts.get("resize", "fill")) for one in decoded]
         scores, labels, task = file.predict(np.stack(batch)), file.labels, file.facts.get("task", "classification")
     else:
         run = Run.open(source)
         model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, run.task
-        batch = [to_array(picture, data.image_shape, data.resize) for picture in pictures]
+        batch = [to_array(one, data.image_shape, data.resize) for one in decoded]
         scores = model.predict(np.stack(batch), verbose=0)
     names = labels or [str(number) for number in range(scores.shape[1])]
     return [

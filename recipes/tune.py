@@ -51,7 +51,7 @@ def tune(
     skip_bad: bool = False,
     quiet: bool = False,
 ) -> Tuned:
-    """Searches a space, trains the winner on all training pictures, and scores it on the test pictures, once.
+    """Searches a space, trains the winner on all training images, and scores it on the test images, once.
 
     The first trial is the recipe as it is, where the space allows for it. Killed and called again, the search goes on;
     trials that were running then are done again under their old seed.
@@ -181,7 +181,7 @@ def _work_together(study: Study, workers: int, trials: int | None, until: float 
 
 
 def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
-    """The winner as a recipe, trained again and scored on the test pictures, and the report."""
+    """The winner as a recipe, trained again and scored on the test images, and the report."""
     from recipes.search.study_page import write_report
 
     trials = study.trials()
@@ -209,7 +209,7 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 
 
 def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> dict[str, Any]:
-    """The winner's figures on the test pictures; a training of it that is there is gone on with."""
+    """The winner's figures on the test images; a training of it that is there is gone on with."""
     data = search.recipe.data
     settings = {"data": data.source, "recipe": winner, "resize": data.resize, "skip_bad": data.skip_bad}
     if run.is_run and run.recipe == resolve(None, **settings):

@@ -37,14 +37,14 @@ def digits_run(tmp_path_factory, prepared_data_folder):
 
 
 @pytest.fixture(scope="session")
-def digit_picture(tmp_path_factory):
+def digit_image(tmp_path_factory):
     """A PNG of a handwritten 6 that is in the embedded set, 28x28, grey."""
     from PIL import Image
 
     from recipes.data.readers.digits import read_digits
 
     images, labels = read_digits()
-    file = tmp_path_factory.mktemp("pictures") / "six.png"
+    file = tmp_path_factory.mktemp("images") / "six.png"
     Image.fromarray(images[labels == 6][0, :, :, 0]).save(file)
     return file
 

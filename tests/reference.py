@@ -26,7 +26,7 @@ def margins(size, pool, stride):
 
 
 def windows(x, pool, strides, padding, **pad):
-    """(B, h, w, C, *pool): NumPy's own windows, NaN outside the picture unless `pad` says otherwise."""
+    """(B, h, w, C, *pool): NumPy's own windows, NaN outside the image unless `pad` says otherwise."""
     if padding == "same":
         both = [margins(n, p, s) for n, p, s in zip(x.shape[1:3], pool, strides, strict=True)]
         x = np.pad(x, [(0, 0), *both, (0, 0)], **(pad or {"constant_values": np.nan}))

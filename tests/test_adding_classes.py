@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import digit_folders
+from images import digit_folders
 
 from recipes.data.dataset import PARTS
 from recipes.finetune import finetune
@@ -57,11 +57,11 @@ def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, 
     assert set(after.class_names) == {"1", "3", "4"}
 
     digit_folders(old, "14", per_class=35)
-    assert second.load_data().sizes == after.sizes, "pictures that came after the training are not of the run"
+    assert second.load_data().sizes == after.sizes, "images that came after the training are not of the run"
     np.testing.assert_array_equal(second.load_data().test.images, after.test.images)
 
 
-def test_a_new_picture_that_the_run_is_tested_on_is_told_or_left_out(tmp_path):
+def test_a_new_image_that_the_run_is_tested_on_is_told_or_left_out(tmp_path):
     old, new = digit_folders(tmp_path / "old", "14", per_class=20), digit_folders(tmp_path / "new", "3", per_class=20)
     settings = ["epochs=1", "model.input_shape=[28,28,1]"]
     first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run

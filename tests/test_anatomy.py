@@ -43,11 +43,11 @@ def seen_by(model, layer, row, column):
     probe = keras.Model(inner.inputs, inner.get_layer(layer).output)
     touched = False
     for seed in range(6):
-        picture = tf.constant(np.random.default_rng(seed).normal(size=(1, *probe.input_shape[1:])).astype(np.float32))
+        image = tf.constant(np.random.default_rng(seed).normal(size=(1, *probe.input_shape[1:])).astype(np.float32))
         with tf.GradientTape() as tape:
-            tape.watch(picture)
-            unit = tf.reduce_sum(probe(picture, training=False)[0, row, column])
-        touched |= np.abs(tape.gradient(unit, picture).numpy()[0]).sum(axis=-1) > 0
+            tape.watch(image)
+            unit = tf.reduce_sum(probe(image, training=False)[0, row, column])
+        touched |= np.abs(tape.gradient(unit, image).numpy()[0]).sum(axis=-1) > 0
     rows, columns = np.nonzero(touched)
     return (rows.min(), rows.max()), (columns.min(), columns.max())
 
@@ -98,7 +98,7 @@ def test_grouped_separable_and_depthwise_convolutions_are_counted_once_a_weight(
 
 
 def test_a_model_of_any_size_must_be_given_one():
-    with pytest.raises(RequestError, match="fixed picture size"):
+    with pytest.raises(RequestError, match="fixed image size"):
         zoo.describe("all_cnn_c", input_shape=(None, None, 3))
     assert zoo.describe("all_cnn_c", input_shape=(64, 64, 3)).macs == 4 * zoo.describe("all_cnn_c").macs
 

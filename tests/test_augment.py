@@ -1,4 +1,4 @@
-"""What is drawn for each picture, the presets, the layer, and labels of mixed pictures."""
+"""What is drawn for each image, the presets, the layer, and labels of mixed images."""
 
 import itertools
 import subprocess
@@ -23,7 +23,7 @@ PRESETS = {"none", "digits", "natural", "aerial", "document", "strong", "mnist-c
 GENTLE = {"blur", "colour", "randaugment", "erasing"}
 
 
-def pictures(count=6, size=16, channels=3):
+def batch(count=6, size=16, channels=3):
     return np.random.default_rng(0).integers(0, 256, (count, size, size, channels), np.uint8)
 
 
@@ -36,8 +36,8 @@ def test_the_documented_presets_are_there():
 
 
 @pytest.mark.parametrize("name", list_augmentations())
-def test_every_preset_varies_pictures_repeatably_and_alike_in_tf_data(name):
-    augment, images = load_augmentation(name), pictures(channels=1 if "mnist" in name else 3)
+def test_every_preset_varies_images_repeatably_and_alike_in_tf_data(name):
+    augment, images = load_augmentation(name), batch(channels=1 if "mnist" in name else 3)
     assert augment.about.summary
     once, again = varied(augment, images), varied(augment, images)
     assert once.dtype == np.uint8
@@ -54,7 +54,7 @@ def test_none_and_untouched_settings_are_the_identity():
     assert load_augmentation("none").is_identity
     assert Augment().is_identity
     assert not Augment(colour={}).is_identity
-    assert Augment(mixup={}).is_identity  # of a picture alone
+    assert Augment(mixup={}).is_identity  # of an image alone
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist-classic", "document"])
@@ -122,28 +122,28 @@ def test_adding_an_operation_leaves_the_geometry_as_it_was(name):
 
 
 def epochs(recipe, count=10, classes=5):
-    """The batches of a small training, ten different pictures in an epoch."""
+    """The batches of a small training, ten different images in an epoch."""
     images = np.random.default_rng(1).integers(0, 256, (count, 12, 12, 1), np.uint8)
     labels = np.arange(count) % classes
     return list(training_batches(Split(images, labels), recipe, classes).as_numpy_iterator())
 
 
 def seen(recipe):
-    """The set of (epoch, picture, target) that a training sees, whatever the order."""
+    """The set of (epoch, image, target) that a training sees, whatever the order."""
     batches = epochs(recipe)
     steps = len(batches) // recipe.epochs
     found = set()
     for number, (batch, targets) in enumerate(batches):
-        for picture, target in zip(batch, targets, strict=True):
-            found.add((number // steps, picture.tobytes(), np.asarray(target).tobytes()))
+        for image, target in zip(batch, targets, strict=True):
+            found.add((number // steps, image.tobytes(), np.asarray(target).tobytes()))
     return found
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("digits", (2, 5, 10)), ("strong", (2, 5))])
-def test_a_picture_is_varied_alike_whatever_the_batch_size(name, sizes):
+def test_an_image_is_varied_alike_whatever_the_batch_size(name, sizes):
     settings = ["epochs=2", f"augment={name}"]
     by_size = [seen(load_recipe("quick", [*settings, f"batch_size={size}"])) for size in sizes]
-    assert len(by_size[0]) == 20  # every picture in both epochs, each time another
+    assert len(by_size[0]) == 20  # every image in both epochs, each time another
     assert all(other == by_size[0] for other in by_size[1:])
     assert seen(load_recipe("quick", [*settings, f"batch_size={sizes[0]}"])) == by_size[0]
     assert seen(load_recipe("quick", [*settings, f"batch_size={sizes[0]}", "seed=1"])) != by_size[0]
@@ -165,8 +165,8 @@ def test_labels_are_mixed_by_the_share_of_the_pixels(kinds):
     )
     assert np.allclose(np.sum(shares, axis=1), 1, atol=1e-6)
     assert np.allclose(np.mean(mixed, axis=(1, 2, 3)), 240 * shares[:, 1], atol=1e-3)
-    blended = [len(np.unique(picture)) == 1 and 1 < picture.max() < 239 for picture in mixed.numpy()]
-    cut = [len(np.unique(picture)) == 2 for picture in mixed.numpy()]
+    blended = [len(np.unique(image)) == 1 and 1 < image.max() < 239 for image in mixed.numpy()]
+    cut = [len(np.unique(image)) == 2 for image in mixed.numpy()]
     assert any(blended) == ("mixup" in kinds)
     assert any(cut) == ("cutmix" in kinds)
 
@@ -174,14 +174,14 @@ def test_labels_are_mixed_by_the_share_of_the_pixels(kinds):
 def test_erasing_paints_one_rectangle_of_the_stated_size():
     augment = Augment(erasing={"probability": 1, "area": (0.1, 0.3), "value": 200})
     out = varied(augment, np.zeros((200, 20, 20, 1), np.uint8))[..., 0]
-    for picture in out:
-        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
-        assert (picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
-        assert 0.05 <= (picture > 0).mean() <= 0.37  # sides are whole pixels
+    for image in out:
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        assert (image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
+        assert 0.05 <= (image > 0).mean() <= 0.37  # sides are whole pixels
 
 
 def test_colour_changes_what_it_says_and_nothing_else():
-    images = pictures(40)
+    images = batch(40)
     grey = np.repeat(images[..., :1], 3, axis=3)
     saturated = Augment(colour={"saturation": 1.0})
     assert np.array_equal(varied(saturated, grey), grey)  # grey has no saturation
@@ -198,7 +198,7 @@ def test_colour_changes_what_it_says_and_nothing_else():
 def test_blur_is_scipys_gaussian():
     from scipy.ndimage import gaussian_filter
 
-    images = pictures(3)
+    images = batch(3)
     sharp = varied(Augment(blur={"probability": 0.0}), images)
     assert np.array_equal(sharp, images)
     out = varied(Augment(blur={"sigma": (1.5, 1.5), "probability": 1.0}), images).astype(float)
@@ -206,8 +206,8 @@ def test_blur_is_scipys_gaussian():
     assert np.abs(out - expected).max() <= 0.51
 
 
-def test_randaugment_draws_for_each_picture_and_resamples_once():
-    images = np.repeat(pictures(1), 300, axis=0)
+def test_randaugment_draws_for_each_image_and_resamples_once():
+    images = np.repeat(batch(1), 300, axis=0)
     augment = Augment(randaugment={"operations": 1, "magnitude": 0.5}, fill="reflect")
     out = varied(augment, images)
     kinds = len(np.unique(out.reshape(300, -1), axis=0))
@@ -217,7 +217,7 @@ def test_randaugment_draws_for_each_picture_and_resamples_once():
 
 
 def test_the_layer_is_the_identity_outside_training_and_repeats_under_its_seed(tmp_path):
-    images = pictures()
+    images = batch()
     layer = Augmentation(load_augmentation("natural"), seed=5)
     assert np.array_equal(layer(images), images)
     assert np.array_equal(layer(images, training=False), images)
@@ -241,9 +241,9 @@ def test_the_layer_refuses_to_mix_labels_that_it_does_not_see():
         Augmentation({"mixup": {}})
 
 
-def test_a_preview_has_a_row_a_picture_and_says_what_was_drawn(tmp_path):
+def test_a_preview_has_a_row_an_image_and_says_what_was_drawn(tmp_path):
     for name, columns in (("strong", 2), ("aerial", 1)):
-        drawn = preview(pictures(), load_augmentation(name), tmp_path / f"{name}.png", columns=columns)
+        drawn = preview(batch(), load_augmentation(name), tmp_path / f"{name}.png", columns=columns)
         assert drawn.file.read_bytes().startswith(b"\x89PNG")
         assert [len(row) for row in drawn.captions] == [columns] * 6
         assert all(itertools.chain(*drawn.captions))

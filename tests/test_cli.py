@@ -93,7 +93,7 @@ def every_command(group, prefix=""):
         (["compare", "nowhere"], 2, "nowhere does not exist"),
         (["report", str(Path(__file__).parent)], 2, "is not a run"),
         (["predict", "nowhere.tflite", "nothing.png"], 2, "nothing.png does not exist"),
-        (["predict", "nowhere.tflite", __file__], 2, "is not a picture"),
+        (["predict", "nowhere.tflite", __file__], 2, "is not an image"),
         (["export", str(Path(__file__).parent)], 2, "is not a run"),
     ],
 )
@@ -113,7 +113,7 @@ def test_an_option_out_of_reach_names_the_nearest(zoo_command):
 
 
 @pytest.mark.slow
-def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_picture):
+def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_image):
     run = tmp_path / "run"
     code, out, err = zoo_command("fit", "lenet5", "--data", "digits", "--out", run, "--recipe", "quick", "--epochs", 2)
     assert code == 0, err
@@ -141,7 +141,7 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
     exported = json.loads(out)
     assert exported["bytes"] == Path(exported["file"]).stat().st_size
 
-    code, out, err = zoo_command("predict", exported["file"], digit_picture, "--json")
+    code, out, err = zoo_command("predict", exported["file"], digit_image, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)[0]["guesses"][0]["name"] == "6"
 
@@ -150,14 +150,14 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
     assert err.count("\n") == 1
 
 
-def test_naming_inspecting_and_timing_with_a_file_do_not_load_tensorflow(digits_run, digit_picture, tmp_path):
+def test_naming_inspecting_and_timing_with_a_file_do_not_load_tensorflow(digits_run, digit_image, tmp_path):
     from recipes.export.handover import export
 
     file = tmp_path / "digits.tflite"
     export(digits_run, to="float32", out=file)
     program = (
         "import sys, cli\n"
-        f"assert cli.main(['predict', {str(file)!r}, {str(digit_picture)!r}]) == 0\n"
+        f"assert cli.main(['predict', {str(file)!r}, {str(digit_image)!r}]) == 0\n"
         f"assert cli.main(['inspect', {str(file)!r}]) == 0\n"
         f"assert cli.main(['benchmark', {str(file)!r}, '--repeats', '5', '--threads', '1']) == 0\n"
         "assert 'tensorflow.python' not in sys.modules and 'keras.src' not in sys.modules"

@@ -22,7 +22,7 @@ def digits():
     return load("digits", image_shape=(16, 16, 1), quiet=True)
 
 
-def test_folds_are_those_of_scikit_learn_and_leave_the_test_pictures_alone(digits):
+def test_folds_are_those_of_scikit_learn_and_leave_the_test_images_alone(digits):
     pool = learnable(digits)
     assert len(pool) == len(digits.train) + len(digits.validation)
     expected = StratifiedKFold(4, shuffle=True, random_state=3).split(pool.labels, pool.labels)
@@ -30,7 +30,7 @@ def test_folds_are_those_of_scikit_learn_and_leave_the_test_pictures_alone(digit
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_each_picture_is_held_out_once_and_never_learnt_from_then(digits):
+def test_each_image_is_held_out_once_and_never_learnt_from_then(digits):
     pool = learnable(digits)
     numbered = replace(pool, images=np.arange(len(pool)))
     seen = []
@@ -52,7 +52,7 @@ def test_groups_stay_whole(digits):
         assert not (groups[0] | groups[1]) & groups[2]
 
 
-def test_more_folds_than_pictures_of_a_class_are_refused():
+def test_more_folds_than_images_of_a_class_are_refused():
     few = Split(np.zeros((9, 2, 2, 1), np.uint8), np.array([0] * 6 + [1] * 3))
     with pytest.raises(RequestError, match="4 folds are not possible; allowed: 2 to 3"):
         held_out(few, "classification", 4, 0)

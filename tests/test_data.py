@@ -1,4 +1,4 @@
-"""Every source of pictures gives the same thing, in parts that are drawn once and can be had again."""
+"""Every source of images gives the same thing, in parts that are drawn once and can be had again."""
 
 import csv
 import gzip
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import class_folders, noise, save, table
+from images import class_folders, noise, save, table
 from PIL import Image
 
 from recipes.data import check_source, class_weights, load, pixels, splits
@@ -51,12 +51,12 @@ def keep(data, path):
 
 
 def test_a_folder_of_class_folders(folder):
-    save(noise(500), folder / "blue sky" / "one folder" / "deeper" / "PICTURE.JPG")
+    save(noise(500), folder / "blue sky" / "one folder" / "deeper" / "IMAGE.JPG")
     data = load(str(folder), image_shape=SHAPE)
     assert data.class_names == ("blue sky", "Ärger")
     assert data.task == "classification"
     assert data.sizes == {"train": 37, "validation": 4, "test": 10}
-    assert data.picture_shape == (20, 24, 3)
+    assert data.image_shape == (20, 24, 3)
     for part in PARTS:
         split = getattr(data, part)
         assert split.images.dtype == np.uint8
@@ -108,7 +108,7 @@ def test_folders_that_cannot_be_told_are_refused(tmp_path, folders, message):
         load(str(tmp_path), image_shape=SHAPE)
 
 
-def test_copies_of_a_picture_stay_in_one_part(folder):
+def test_copies_of_an_image_stay_in_one_part(folder):
     for number in range(5):
         for copy in range(4):
             shutil.copy(folder / "blue sky" / f"{number}.png", folder / "blue sky" / f"{number} copy {copy}.png")
@@ -121,7 +121,7 @@ def test_copies_of_a_picture_stay_in_one_part(folder):
         assert all(len(where) == 1 for where in parts.values())
 
 
-def test_a_kept_split_gives_the_same_pictures_after_others_came(folder, tmp_path):
+def test_a_kept_split_gives_the_same_images_after_others_came(folder, tmp_path):
     data = load(str(folder), image_shape=SHAPE, split_seed=2)
     kept = keep(data, tmp_path / "split.csv")
     class_folders(folder, {"blue sky": 40, "another": 5}, first_seed=300, ending=".bmp")
@@ -156,11 +156,11 @@ def test_bad_files_stop_a_training_unless_they_are_to_be_skipped(folder):
 def test_skipping_that_empties_a_class_is_an_error(folder):
     (folder / "zebra").mkdir()
     (folder / "zebra" / "bad.png").write_bytes(b"")
-    with pytest.raises(RequestError, match=r"zebra.*without any picture"):
+    with pytest.raises(RequestError, match=r"zebra.*without any image"):
         load(str(folder), image_shape=SHAPE, skip_bad=True)
 
 
-def test_pictures_are_decoded_once_and_kept_by_content(folder, monkeypatch):
+def test_images_are_decoded_once_and_kept_by_content(folder, monkeypatch):
     decoded = []
     real = pixels.decode
     monkeypatch.setattr(pixels, "decode", lambda path: decoded.append(path) or real(path))
@@ -209,7 +209,7 @@ def test_the_cache_is_pruned_of_what_was_used_longest_ago(folder, tmp_path, monk
     assert [np.load(file).shape[1] for file in kept] == [7, 8]
 
 
-def test_batches_hold_every_picture_once_and_shuffle_anew(folder):
+def test_batches_hold_every_image_once_and_shuffle_anew(folder):
     data = load(str(folder), image_shape=SHAPE)
     dataset = data.train.batches(8, seed=1)
     epochs = [np.concatenate([images.numpy() for images, _ in dataset]) for _ in range(2)]
@@ -278,7 +278,7 @@ def test_a_table_of_several_labels_or_numbers(tmp_path, folder):
     [
         ("", "is empty"),
         ("file,label\n", "no lines"),
-        ("picture,label\na,b\n", "no column `file`"),
+        ("image,label\na,b\n", "no column `file`"),
         ("file,class\na,b\n", "no column `label`"),
         ("file,label\na\n", "line 2 has 1 columns"),
         ("file,label\n,b\n", "line 2 names no file"),
@@ -318,7 +318,7 @@ def test_idx_files(tmp_path, ending):
     data = load(str(tmp_path))
     assert data.sizes == {"train": 54, "validation": 6, "test": 20}
     assert data.class_names == ("0", "1", "2")
-    assert data.train.images.shape[1:] == data.picture_shape == (6, 5, 1)
+    assert data.train.images.shape[1:] == data.image_shape == (6, 5, 1)
     assert load(str(tmp_path), image_shape=SHAPE).train.images.shape[1:] == SHAPE
     assert same(data, load(str(tmp_path)))
 
@@ -359,7 +359,7 @@ def test_damaged_idx_files_are_named(tmp_path, change, message):
 def test_digits_are_as_they_were_and_come_at_once_the_second_time(monkeypatch):
     data = load("digits")
     assert data.sizes == {"train": 3500, "validation": 500, "test": 1000}
-    assert data.picture_shape == (28, 28, 1)
+    assert data.image_shape == (28, 28, 1)
     assert (data.train.images.sum(), data.validation.images.sum()) == (91731109, 13317145)
     assert data.split_table() == []
     from recipes.data.readers import tfds as tfds_source

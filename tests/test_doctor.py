@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import bomb, class_folders, noise, save, table
+from images import bomb, class_folders, noise, save, table
 from PIL import Image, ImageEnhance
 
 import cli
@@ -38,16 +38,16 @@ def folder(tmp_path):
 def test_a_clean_folder_has_no_findings(folder):
     report = check(str(folder))
     assert report.findings == ()
-    assert (report.pictures, report.class_names, report.errors) == (48, ("cat", "dog"), 0)
+    assert (report.images, report.class_names, report.errors) == (48, ("cat", "dog"), 0)
 
 
 def test_every_damaged_file_is_found_by_path_and_kind(folder):
     whole = save(noise(900, (64, 64)), folder / "cat" / "whole.jpg").read_bytes()
     (folder / "cat" / "cut off.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "cat" / "nothing.png").write_bytes(b"")
-    (folder / "dog" / "text.png").write_text("not a picture")
+    (folder / "dog" / "text.png").write_text("not an image")
     (folder / "dog" / "bömbe.PNG").write_bytes(bomb(10_000, 10_000))
-    (folder / "dog" / "notes.txt").write_text("not meant as a picture")
+    (folder / "dog" / "notes.txt").write_text("not meant as an image")
     (folder / "dog" / ".DS_Store").write_bytes(b"litter")
     report = check(str(folder))
     assert by_name(report) == {
@@ -100,7 +100,7 @@ def test_copies_are_found_exact_and_near(folder):
     assert len(alike) == 3
 
 
-def test_the_same_picture_in_train_and_test_is_an_error(tmp_path):
+def test_the_same_image_in_train_and_test_is_an_error(tmp_path):
     root = tmp_path / "parts"
     class_folders(root / "train", {"cat": 24, "dog": 24})
     class_folders(root / "test", {"cat": 5, "dog": 5}, first_seed=100)
@@ -122,7 +122,7 @@ def test_the_same_picture_in_train_and_test_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("counts", "kind"), [({"cat": 24, "dog": 0}, "empty_class"), ({"cat": 24, "dog": 2}, "too_few")]
 )
-def test_classes_without_enough_pictures_are_errors_and_named(tmp_path, counts, kind):
+def test_classes_without_enough_images_are_errors_and_named(tmp_path, counts, kind):
     root = class_folders(tmp_path / "photos", counts)
     found = [finding for finding in check(str(root)).findings if finding.is_error]
     assert [(finding.path, finding.kind) for finding in found] == [(str(root / "dog"), kind)]
@@ -130,7 +130,7 @@ def test_classes_without_enough_pictures_are_errors_and_named(tmp_path, counts, 
         load(str(root), image_shape=(8, 8, 3))
 
 
-def test_few_pictures_and_imbalance_are_remarks(tmp_path):
+def test_few_images_and_imbalance_are_remarks(tmp_path):
     root = class_folders(tmp_path / "photos", {"cat": 60, "dog": 5})
     save(noise(1000, (400, 300)), root / "cat" / "large.png")
     report = check(str(root))
@@ -217,7 +217,7 @@ def test_the_command_prints_findings_and_its_code_says_whether_there_are_errors(
     assert finding["path"] == str(folder / "cat" / "broken.png")
     assert finding["kind"] == "empty"
     assert cli.main(["data", "check", str(folder)]) == 1
-    assert "48 pictures of 2 classes can be used; 1 error, 0 remarks." in capsys.readouterr().out
+    assert "48 images of 2 classes can be used; 1 error, 0 remarks." in capsys.readouterr().out
     assert cli.main(["data", "check", str(folder / "none")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

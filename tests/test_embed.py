@@ -1,17 +1,17 @@
-"""What a backbone makes of pictures, kept for other tools."""
+"""What a backbone makes of images, kept for other tools."""
 
 import numpy as np
 import pytest
-from pictures import digit_folders
+from images import digit_folders
 
 from recipes.embed import embed
 from zoo.errors import RequestError
 
 
 def test_embedding_keeps_features_labels_and_files(digits_run, tmp_path):
-    folder = digit_folders(tmp_path / "pictures", "01", per_class=20)
+    folder = digit_folders(tmp_path / "images", "01", per_class=20)
     embedded = embed(digits_run.path, str(folder), out=tmp_path / "f.npz", neighbours=3, quiet=True)
-    assert embedded.to_dict()["pictures"] == 40
+    assert embedded.to_dict()["images"] == 40
     assert embedded.same_class > 0.8
     with np.load(tmp_path / "f.npz") as kept:
         assert kept["features"].shape == (40, 16)

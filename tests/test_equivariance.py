@@ -9,7 +9,7 @@ from zoo import create_model
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (6, 32, 32, 1), np.uint8)
 
 
@@ -23,28 +23,28 @@ def network(build):
     return keras.Model(image, keras.layers.Activation("softmax", name="scores")(logits))
 
 
-def errors_of(build, pictures):
-    return {row["layer"]: row["error"] for row in equivariance_errors(network(build), pictures)}
+def errors_of(build, images):
+    return {row["layer"]: row["error"] for row in equivariance_errors(network(build), images)}
 
 
-def test_a_convolution_follows_a_shift_exactly(pictures):
+def test_a_convolution_follows_a_shift_exactly(images):
     layers = keras.layers
-    errors = errors_of(lambda x: layers.Conv2D(4, 3, name="b")(layers.Conv2D(4, 5, name="a")(x)), pictures)
+    errors = errors_of(lambda x: layers.Conv2D(4, 3, name="b")(layers.Conv2D(4, 5, name="a")(x)), images)
     assert list(errors) == ["a", "b"]
     assert max(errors.values()) < 1e-5
 
 
-def test_a_layer_with_weights_of_its_own_everywhere_does_not(pictures):
+def test_a_layer_with_weights_of_its_own_everywhere_does_not(images):
     from zoo.layers import register_layers
 
     register_layers()
     own = create_model("locally_connected", input_shape=(32, 32, 1))
-    first = equivariance_errors(own, pictures)[0]
+    first = equivariance_errors(own, images)[0]
     assert first["stride"][0] >= 1
     assert 0.8 < first["error"] < 1.2
 
 
-def test_a_stride_loses_shifts_between_its_steps(pictures):
+def test_a_stride_loses_shifts_between_its_steps(images):
     def thinned(x):
         return keras.layers.Conv2D(4, 3, strides=2, name="thinned")(x)
 
@@ -52,22 +52,22 @@ def test_a_stride_loses_shifts_between_its_steps(pictures):
         return keras.layers.AveragePooling2D(8, strides=2, name="smoothed")(x)
 
     model = network(thinned)
-    assert equivariance_errors(model, pictures)[0]["stride"] == [2, 2]
-    assert errors_of(thinned, pictures)["thinned"] > 0.3  # noise between two units cannot be known
-    assert errors_of(smoothed, pictures)["smoothed"] < 0.5 * errors_of(thinned, pictures)["thinned"]
+    assert equivariance_errors(model, images)[0]["stride"] == [2, 2]
+    assert errors_of(thinned, images)["thinned"] > 0.3  # noise between two units cannot be known
+    assert errors_of(smoothed, images)["smoothed"] < 0.5 * errors_of(thinned, images)["thinned"]
 
 
-def test_padding_is_felt_at_the_border_only(pictures):
-    valid = errors_of(lambda x: keras.layers.Conv2D(4, 5, name="c")(x), pictures)["c"]
-    same = errors_of(lambda x: keras.layers.Conv2D(4, 5, padding="same", name="c")(x), pictures)["c"]
+def test_padding_is_felt_at_the_border_only(images):
+    valid = errors_of(lambda x: keras.layers.Conv2D(4, 5, name="c")(x), images)["c"]
+    same = errors_of(lambda x: keras.layers.Conv2D(4, 5, padding="same", name="c")(x), images)["c"]
     assert valid < 1e-5 < same < 0.5
 
 
-def test_a_model_without_feature_maps_has_nothing_to_follow(pictures):
-    assert equivariance_errors(create_model("mlp", input_shape=(32, 32, 1)), pictures) == []
+def test_a_model_without_feature_maps_has_nothing_to_follow(images):
+    assert equivariance_errors(create_model("mlp", input_shape=(32, 32, 1)), images) == []
 
 
 def test_a_shift_moves_what_is_there_and_repeats_the_edge():
-    picture = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1)
-    assert shifted(picture, 1, 1)[0, :, :, 0].tolist() == [[0, 0, 1], [3, 3, 4], [6, 6, 7]]
-    assert shifted(picture, 2, 0)[0, :, :, 0].tolist() == [[0, 1, 2], [0, 1, 2], [0, 1, 2]]
+    image = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1)
+    assert shifted(image, 1, 1)[0, :, :, 0].tolist() == [[0, 0, 1], [3, 3, 4], [6, 6, 7]]
+    assert shifted(image, 2, 0)[0, :, :, 0].tolist() == [[0, 1, 2], [0, 1, 2], [0, 1, 2]]

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from recipes.evaluate.scoring import evaluate, other_pictures
+from recipes.evaluate.scoring import evaluate, other_images
 from recipes.run.folder import Run
 from recipes.tasks.metrics import classification_metrics
 from zoo.errors import RequestError
 
 NAMES = ("cat", "dog", "eel")
-# Four pictures: a cat taken for a cat, a cat for a dog, a dog for a dog, an eel for a cat.
+# Four images: a cat taken for a cat, a cat for a dog, a dog for a dog, an eel for a cat.
 LABELS = np.array([0, 0, 1, 2])
 SCORES = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.25, 0.5, 0.25], [0.5, 0.1, 0.4]])
 
@@ -31,7 +31,7 @@ def test_scores_that_miss_one_by_rounding_are_taken():
     assert classification_metrics(LABELS, coarse, NAMES)["loss"] == pytest.approx(0.79, abs=0.01)
 
 
-def test_a_class_without_pictures_is_counted_as_none():
+def test_a_class_without_images_is_counted_as_none():
     metrics = classification_metrics(LABELS[:3], SCORES[:3], NAMES)
     assert metrics["per_class"]["eel"]["support"] == 0
     assert metrics["confusion_matrix"][2] == [0, 0, 0]
@@ -45,7 +45,7 @@ def test_evaluating_a_run_repeats_what_its_training_wrote(digits_run):
 
 @pytest.fixture
 def other_digits(tmp_path, monkeypatch):
-    """A folder with other pictures of the classes 3 and 7, large and coloured: 12 of each, the 7s upside down."""
+    """A folder with other images of the classes 3 and 7, large and coloured: 12 of each, the 7s upside down."""
     from PIL import Image
 
     from recipes.data.readers.digits import read_digits
@@ -55,12 +55,12 @@ def other_digits(tmp_path, monkeypatch):
     for label in (3, 7):
         (tmp_path / "other" / str(label)).mkdir(parents=True)
         for number, image in enumerate(images[labels == label][-12:, :, :, 0]):
-            picture = Image.fromarray(image if label == 3 else image[::-1].copy()).convert("RGB").resize((90, 90))
-            picture.save(tmp_path / "other" / str(label) / f"{number}.png")
+            pixels = Image.fromarray(image if label == 3 else image[::-1].copy()).convert("RGB").resize((90, 90))
+            pixels.save(tmp_path / "other" / str(label) / f"{number}.png")
     return tmp_path / "other"
 
 
-def test_other_pictures_are_scored_by_the_names_of_their_classes(digits_run, other_digits):
+def test_other_images_are_scored_by_the_names_of_their_classes(digits_run, other_digits):
     before = {file.name: file.stat().st_mtime_ns for file in digits_run.path.iterdir()}
     metrics = evaluate(digits_run, data=str(other_digits))
     assert metrics["data"] == str(other_digits)
@@ -85,7 +85,7 @@ def test_what_a_run_was_trained_on_is_not_other_data(digits_run, other_digits):
         )
 
     with pytest.raises(RequestError, match="was trained on"):
-        other_pictures(Trained(digits_run.path), f"{other_digits}/")
+        other_images(Trained(digits_run.path), f"{other_digits}/")
 
 
 def test_a_part_that_is_meant_for_testing_is_what_is_scored(digits_run, other_digits, tmp_path):
@@ -95,7 +95,7 @@ def test_a_part_that_is_meant_for_testing_is_what_is_scored(digits_run, other_di
             (parted / part / label).mkdir(parents=True)
             for number in numbers:
                 (other_digits / label / f"{number}.png").rename(parted / part / label / f"{number}.png")
-    assert len(other_pictures(digits_run, str(parted))) == 8
+    assert len(other_images(digits_run, str(parted))) == 8
 
 
 def test_what_was_measured_apart_is_kept_when_a_run_is_evaluated_again(digits_run):

@@ -119,8 +119,8 @@ def int8_file(digits_run, tmp_path_factory):
     return file
 
 
-def test_a_file_alone_names_pictures_as_the_run_does(digits_run, int8_file, digit_picture):
-    (by_file,), (by_run,) = predict(int8_file, [digit_picture]), predict(digits_run.path, [digit_picture])
+def test_a_file_alone_names_images_as_the_run_does(digits_run, int8_file, digit_image):
+    (by_file,), (by_run,) = predict(int8_file, [digit_image]), predict(digits_run.path, [digit_image])
     assert by_file.guesses[0][0] == by_run.guesses[0][0] == "6"
     assert by_file.guesses[0][1] == pytest.approx(by_run.guesses[0][1], abs=0.05)
 
@@ -142,11 +142,11 @@ def test_a_flipped_bit_is_found(int8_file, tmp_path):
         TFLiteFile(tmp_path / "flipped.tflite")
 
 
-def test_a_file_without_labels_gives_numbers(int8_file, digit_picture, tmp_path):
+def test_a_file_without_labels_gives_numbers(int8_file, digit_image, tmp_path):
     content = int8_file.read_bytes()
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(content[: content.index(b"PK\x03\x04")])
-    (prediction,) = predict(bare, [digit_picture])
+    (prediction,) = predict(bare, [digit_image])
     assert prediction.guesses[0][0] == "6"
     assert TFLiteFile(bare).labels == ()
 

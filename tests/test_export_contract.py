@@ -31,7 +31,7 @@ def digits():
     return read_digits()
 
 
-def pictures(digits, shape):
+def images(digits, shape):
     from PIL import Image
 
     images, labels = digits
@@ -46,8 +46,8 @@ def test_an_architecture_is_exported(name, digits, tmp_path):
     # Logits: the softmax of a net that learned nothing is flat, and hides what is wrong.
     keras.utils.set_random_seed(0)
     model = create_model(name, input_shape=shape, activation="linear")
-    split = pictures(digits, shape)
-    for _ in range(30):  # running statistics of real pictures: with those of a new net what comes out fades to nothing
+    split = images(digits, shape)
+    for _ in range(30):  # running statistics of real images: with those of a new net what comes out fades to nothing
         model(split.images[:32], training=True)
     expected = model.predict(split.images, verbose=0)
     for kind, bytes_each, error in (("float32", 4, 1e-4), ("int8", 1, 0.3)):
@@ -60,6 +60,6 @@ def test_an_architecture_is_exported(name, digits, tmp_path):
 
 def test_resnet8_is_no_larger_than_the_reference(digits):
     model = create_model("resnet8", classes=10)
-    split = pictures(digits, (32, 32, 3))
+    split = images(digits, (32, 32, 3))
     for kind, size in REFERENCE.items():
         assert len(convert(model, kind, split)) <= 1.02 * size

@@ -66,7 +66,7 @@ def test_scores_of_int8_can_be_floats(digits_run, tmp_path):
     assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == ["uint8", "float32"]
 
 
-def test_a_keras_file_is_exported_with_pictures_named_beside_it(digits_run, tmp_path):
+def test_a_keras_file_is_exported_with_images_named_beside_it(digits_run, tmp_path):
     file = tmp_path / "mine.keras"
     file.write_bytes((digits_run.path / "model.keras").read_bytes())
     exported = export(file, to="float32", data="digits")
@@ -182,7 +182,7 @@ def test_a_model_of_two_inputs_is_refused(tmp_path):
     inputs = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
     scores = keras.layers.Dense(10)(keras.layers.Flatten()(keras.layers.Add()(inputs)))
     keras.Model(inputs, scores, name="pair").save(tmp_path / "pair.keras")
-    with pytest.raises(RequestError, match=r"pair goes from .*allowed: one picture"):
+    with pytest.raises(RequestError, match=r"pair goes from .*allowed: one image"):
         export(tmp_path / "pair.keras", data="digits")
 
 

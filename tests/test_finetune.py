@@ -7,7 +7,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from pictures import digit_folders
+from images import digit_folders
 
 import recipes.training.loop
 import zoo
@@ -113,7 +113,7 @@ def counted(model):
 @pytest.mark.parametrize("stages", [1, pytest.param('"all"', marks=pytest.mark.slow)])
 def test_statistics_of_what_is_unfrozen_stay_unless_they_are_asked_to_move(resnet, tmp_path, stages):
     resnet.save(tmp_path / "start.keras")
-    folder = digit_folders(tmp_path / "pictures", "012")
+    folder = digit_folders(tmp_path / "images", "012")
     moved = {}
     for mode in ("frozen", "trained"):
         settings = [*SHORT, f"finetune.stages={stages}", f"finetune.batch_norm={mode}"]
@@ -168,10 +168,10 @@ def test_layers_far_from_the_head_learn_more_slowly(digits, tmp_path):
 
 
 def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command):
-    folder = digit_folders(tmp_path / "pictures", "357")
+    folder = digit_folders(tmp_path / "images", "357")
     code, out, err = zoo_command("finetune", digits_run.path, "--data", folder, "--out", tmp_path / "run", "--json")
     assert code == 0, err
-    assert "recipe last-stage, for 66 training pictures" in err
+    assert "recipe last-stage, for 66 training images" in err
     assert json.loads(out)["class_names"] == ["3", "5", "7"]
     run = Run.open(tmp_path / "run")
     assert {"model.keras", "recipe.toml", "history.csv", "labels.txt", "metrics.json", "split.csv"} <= {
@@ -202,7 +202,7 @@ def test_a_keras_file_gets_the_head_of_its_paper_as_a_run_does(digits_run):
 
 
 def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
-    folder, settings = digit_folders(tmp_path / "pictures", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
+    folder, settings = digit_folders(tmp_path / "images", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
     monkeypatch.setattr(recipes.training.loop, "CHECKPOINT_SECONDS", 0)
     how = {"data": str(folder), "recipe": "last-stage", "overrides": settings[:2] + settings[3:], "quiet": True}
     whole = finetune(digits_run.path, out=tmp_path / "whole", **how).run
@@ -224,7 +224,7 @@ def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp
         np.testing.assert_array_equal(one, other)
 
 
-def test_views_are_the_pictures_and_what_augmentation_makes_of_them(digits, resnet):
+def test_views_are_the_images_and_what_augmentation_makes_of_them(digits, resnet):
     below = chained(take_apart(resnet).scaling)
     augment = load_recipe("head", ["augment.rotation=20"], kind="finetune").augment
     frozen = Frozen(below, digits.train.images.dtype, augment)
@@ -247,7 +247,7 @@ def test_features_that_do_not_fit_into_memory_are_the_same_from_the_disk(digits,
     np.testing.assert_array_equal(held.images, mapped.images)
 
 
-def test_the_default_follows_the_number_of_pictures():
+def test_the_default_follows_the_number_of_images():
     assert [choose(30, 3), choose(300, 3), choose(30_000, 3)] == ["head", "last-stage", "full-llrd"]
     for name in list_finetunings():
         assert load_recipe(name, kind="finetune").finetune is not None
@@ -274,7 +274,7 @@ def test_the_default_follows_the_number_of_pictures():
             marks=pytest.mark.slow,  # the network is built first
         ),
         ("efficientnet_lite0", ["augment.rotation=20"], "augment has no effect on features that are computed once"),
-        ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed pictures cannot be cached"),
+        ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed images cannot be cached"),
     ],
 )
 def test_what_is_not_possible_is_told_before_anything_is_written(tmp_path, source, settings, message):

@@ -71,7 +71,7 @@ def test_plain_keras_loads_the_model_whatever_it_was_trained_by(tmp_path, prepar
 
 @pytest.fixture
 def numbered():
-    """Twelve pictures, each of one grey value, so that a batch shows which pictures are in it."""
+    """Twelve images, each of one grey value, so that a batch shows which images are in it."""
     return Split(np.arange(12, dtype=np.uint8).repeat(4).reshape(12, 2, 2, 1), np.arange(12))
 
 
@@ -81,7 +81,7 @@ def batches_of_an_epoch(split, recipe, epoch):
     return batches[epoch * steps : (epoch + 1) * steps]
 
 
-def test_an_epoch_sees_every_picture_and_all_its_batches_have_one_shape(numbered):
+def test_an_epoch_sees_every_image_and_all_its_batches_have_one_shape(numbered):
     recipe = load_recipe("quick", ["epochs=2", "batch_size=5"])
     for epoch in range(2):
         batches = batches_of_an_epoch(numbered, recipe, epoch)
@@ -101,7 +101,7 @@ def test_every_epoch_has_its_own_order_and_a_seed_repeats_it(numbered):
     assert order(0, 0) != order(1, 0)
 
 
-def test_a_picture_is_changed_alike_whatever_the_batch_size():
+def test_an_image_is_changed_alike_whatever_the_batch_size():
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12))
 
@@ -109,10 +109,10 @@ def test_a_picture_is_changed_alike_whatever_the_batch_size():
         recipe = load_recipe(
             "quick", ["epochs=1", f"batch_size={batch_size}", "augment.rotation=90", "augment.scale=[0.5,2.0]"]
         )
-        pictures = {}
+        batch = {}
         for images, labels in training_batches(split, recipe, 12).as_numpy_iterator():
-            pictures |= dict(zip(labels.tolist(), images, strict=True))
-        return np.stack([pictures[label] for label in range(12)])
+            batch |= dict(zip(labels.tolist(), images, strict=True))
+        return np.stack([batch[label] for label in range(12)])
 
     np.testing.assert_array_equal(seen(3), seen(12))
     assert (seen(12) != split.images).any(axis=(1, 2, 3)).all()
@@ -214,7 +214,7 @@ def test_overwriting_replaces_the_whole_run(tmp_path):
     assert [file.name for file in again.path.iterdir()] == ["checkpoints"]
 
 
-def test_validation_counts_every_picture_once(digits_run):
+def test_validation_counts_every_image_once(digits_run):
     rows = list(csv.DictReader((digits_run.path / "history.csv").read_text().splitlines()))
     for row in rows:
         right = float(row["val_accuracy"]) * 500
@@ -223,21 +223,21 @@ def test_validation_counts_every_picture_once(digits_run):
 
 @pytest.fixture(scope="module")
 def shapes_folder(tmp_path_factory):
-    """Pictures of two kinds in two folders: dark with a bright half, on the left or on the right."""
+    """Images of two kinds in two folders: dark with a bright half, on the left or on the right."""
     from PIL import Image
 
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for name, half in (("left", slice(0, 16)), ("right", slice(16, 32))):
         (folder / "shapes" / name).mkdir(parents=True)
         for number in range(30):
-            picture = random.integers(0, 60, (32, 32), np.uint8)
-            picture[:, half] += 150
-            Image.fromarray(picture).save(folder / "shapes" / name / f"{number}.png")
+            image = random.integers(0, 60, (32, 32), np.uint8)
+            image[:, half] += 150
+            Image.fromarray(image).save(folder / "shapes" / name / f"{number}.png")
     return folder
 
 
-def test_a_run_on_a_folder_knows_its_pictures_from_anywhere(shapes_folder, tmp_path, monkeypatch):
+def test_a_run_on_a_folder_knows_its_images_from_anywhere(shapes_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(shapes_folder)
     settings = ["epochs=3", "batch_size=8"]
     run = fit("lenet5", data="shapes", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True).run

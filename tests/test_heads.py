@@ -18,7 +18,7 @@ POOLED = [name for name in HEADS if name != "flatten"]
 SIZES = [(32, 32), (40, 29)]
 
 
-def pictures(size, count=2, seed=0):
+def batch(size, count=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *size, 1)).astype("uint8")
 
 
@@ -61,24 +61,24 @@ def test_regions_have_their_mean():
 
 
 @pytest.mark.parametrize("name", POOLED)
-def test_a_head_takes_any_picture_size(name):
+def test_a_head_takes_any_image_size(name):
     model = small(name, hidden=() if name == "convolutional" else (12,))
     for size in SIZES:
-        scores = model(pictures(size), training=False).numpy()
+        scores = model(batch(size), training=False).numpy()
         np.testing.assert_allclose(scores.sum(1), [1, 1], rtol=1e-5)
         fixed = small(name, size, hidden=() if name == "convolutional" else (12,))
         fixed.set_weights(model.get_weights())
-        np.testing.assert_allclose(fixed(pictures(size), training=False), scores, atol=1e-6)
+        np.testing.assert_allclose(fixed(batch(size), training=False), scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_flattened_head_takes_the_size_it_was_built_for(size):
-    assert small("flatten", size, hidden=(12, 5))(pictures(size)).shape == (2, 4)
+    assert small("flatten", size, hidden=(12, 5))(batch(size)).shape == (2, 4)
 
 
 @pytest.mark.parametrize("size", [(None, None), (32, None)])
 def test_the_flattened_head_refuses_open_sizes_in_one_line(size):
-    with pytest.raises(RequestError, match="pooling 'flatten' needs pictures of one fixed size") as caught:
+    with pytest.raises(RequestError, match="pooling 'flatten' needs images of one fixed size") as caught:
         small("flatten", size)
     assert "\n" not in str(caught.value)
 
@@ -94,7 +94,7 @@ def test_unknown_names_are_answered_with_the_nearest():
 @pytest.mark.parametrize("name", POOLED)
 def test_a_head_trains_every_weight_and_survives_saving(name, tmp_path):
     model = small(name, (32, 32), hidden=() if name == "convolutional" else (6,), nonlinearity="tanh")
-    x, y = pictures((32, 32), 8), np.arange(8) % 4
+    x, y = batch((32, 32), 8), np.arange(8) % 4
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, model(x, training=True)))
     gradients = tape.gradient(loss, model.trainable_variables)
@@ -112,7 +112,7 @@ def test_activations(activation):
     scores = apply_head(features, pooling="average", classes=4, activation=activation)
     last = keras.Model(features, scores).get_layer("scores")
     np.testing.assert_allclose(last(logits), expected)
-    assert small("average", activation=activation)(pictures((32, 32))).shape == (2, 4)
+    assert small("average", activation=activation)(batch((32, 32))).shape == (2, 4)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -121,7 +121,7 @@ def test_scores_stay_float32_under_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
     try:
         for name in POOLED:
-            scores = small(name)(pictures((32, 32)), training=False)
+            scores = small(name)(batch((32, 32)), training=False)
             assert scores.dtype == "float32", name
             np.testing.assert_allclose(scores.numpy().sum(1), [1, 1], rtol=1e-5)
     finally:
@@ -141,7 +141,7 @@ def test_every_head_converts_to_tflite_builtins(name, to, tmp_path):
 
 
 def converts(name, to, folder):
-    model, images = small(name, (32, 32)), pictures((32, 32), 40)
+    model, images = small(name, (32, 32)), batch((32, 32), 40)
     file = folder / "model.tflite"
     file.write_bytes(convert(model, to, Split(images, np.arange(40) % 4)))  # raises where a builtin is missing
     expected, received = model.predict(images[:8], verbose=0), TFLiteFile(file).predict(images[:8])
@@ -150,7 +150,7 @@ def converts(name, to, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", POOLED)
-def test_a_file_with_an_open_size_takes_any_picture(name, tmp_path):
+def test_a_file_with_an_open_size_takes_any_image(name, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
     model = small(name)
@@ -162,10 +162,10 @@ def test_a_file_with_an_open_size_takes_any_picture(name, tmp_path):
         interpreter = Interpreter(str(file))
         interpreter.resize_tensor_input(0, (1, *size, 1))
         interpreter.allocate_tensors()
-        interpreter.set_tensor(0, pictures(size)[:1].astype("float32"))
+        interpreter.set_tensor(0, batch(size)[:1].astype("float32"))
         interpreter.invoke()
         received = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        np.testing.assert_allclose(received, model(pictures(size), training=False)[:1], atol=1e-5)
+        np.testing.assert_allclose(received, model(batch(size), training=False)[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["convolutional", "average"])
@@ -173,23 +173,23 @@ def test_a_file_with_an_open_size_takes_any_picture(name, tmp_path):
 def test_the_mean_of_the_score_map_is_the_models_score(pooling, size):
     model = small(pooling, (32, 32), activation="linear")
     score_map = zoo.score_map_model(model)
-    scores = score_map(pictures(size))
+    scores = score_map(batch(size))
     assert score_map.output_shape == (None, None, None, 4)
     assert scores.shape[3] == 4
     again = small(pooling, activation="linear")
     again.set_weights(model.get_weights())
-    np.testing.assert_allclose(scores.numpy().mean((1, 2)), again(pictures(size), training=False), atol=1e-5)
+    np.testing.assert_allclose(scores.numpy().mean((1, 2)), again(batch(size), training=False), atol=1e-5)
 
 
 def test_a_score_map_has_the_models_activation_or_another():
-    model, x = small("convolutional", (32, 32)), pictures((36, 36))
+    model, x = small("convolutional", (32, 32)), batch((36, 36))
     np.testing.assert_allclose(zoo.score_map_model(model)(x).numpy().sum(-1), 1, rtol=1e-5)
     logits = zoo.score_map_model(model, activation="linear", input_shape=(36, 36, 1))(x)
     np.testing.assert_allclose(zoo.score_map_model(model)(x), keras.ops.softmax(logits), atol=1e-6)
 
 
 def test_a_score_map_leaves_the_model_as_it_was():
-    model, x = small("convolutional", (32, 32)), pictures((32, 32))
+    model, x = small("convolutional", (32, 32)), batch((32, 32))
     score_map = zoo.score_map_model(model)
     before = model(x, training=False).numpy()
     score_map.set_weights([w + 1 for w in score_map.get_weights()])
@@ -201,7 +201,7 @@ def test_models_without_a_score_map_are_refused():
     for settings in ({"pooling": "max"}, {"pooling": "average", "hidden": (3,)}, {"pooling": "flatten"}):
         with pytest.raises(RequestError, match="has no score map"):
             zoo.score_map_model(small(settings.pop("pooling"), (32, 32), **settings))
-    with pytest.raises(RequestError, match="has no score map for pictures of"):
+    with pytest.raises(RequestError, match="has no score map for images of"):
         zoo.score_map_model(zoo.create_model("mlp", pooling="average"))
     with pytest.raises(RequestError, match="did you mean 'softmax'"):
         zoo.score_map_model(small("average"), activation="sofmax")
@@ -214,4 +214,4 @@ def test_lenet_subsamples_by_any_pooling(subsampling):
     model = zoo.create_model("lenet5", subsampling=subsampling)
     weights = 4 * (6 + 16) if subsampling == "weighted_average" else 0
     assert model.count_params() == 61_706 + weights
-    assert model(pictures((32, 32)), training=True).shape == (2, 10)
+    assert model(batch((32, 32)), training=True).shape == (2, 10)

@@ -10,7 +10,7 @@ from recipes.evaluate.invariance import measure_invariance
 
 @pytest.fixture(scope="module")
 def bright_spots():
-    """Pictures with one bright spot, left or right of the middle; the label says which."""
+    """Images with one bright spot, left or right of the middle; the label says which."""
     images, labels = np.zeros((40, 16, 16, 1), np.uint8), np.arange(40) % 2
     for i, label in enumerate(labels):
         column = 12 if label else 2

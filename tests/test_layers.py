@@ -149,7 +149,7 @@ def test_blur_against_numpy(case, statistic, filter_size):
     nearly(layers.BlurPooling2D(pool, strides, padding, statistic, filter_size, dtype=dtype)(x), expected, dtype)
 
 
-def test_blur_pooling_changes_less_when_the_picture_is_shifted():
+def test_blur_pooling_changes_less_when_the_image_is_shifted():
     x = np.random.default_rng(0).normal(size=(8, 33, 33, 4))
 
     def change(layer):

@@ -157,7 +157,7 @@ def test_attached_files_that_cannot_be_unpacked_are_told_in_one_line(int8_file, 
         TFLiteFile(tmp_path / "encrypted.tflite")
 
 
-def test_a_file_that_is_not_from_a_picture_to_scores_is_refused(tmp_path):
+def test_a_file_that_is_not_from_an_image_to_scores_is_refused(tmp_path):
     import keras
 
     inputs = keras.Input((7,))
@@ -166,13 +166,13 @@ def test_a_file_that_is_not_from_a_picture_to_scores_is_refused(tmp_path):
         model.export(
             file, format="litert", input_signature=[keras.InputSpec(shape=(1, 7), dtype="float32")], verbose=False
         )
-    with pytest.raises(RequestError, match=r"takes \[.*7\]; allowed: one picture"):
+    with pytest.raises(RequestError, match=r"takes \[.*7\]; allowed: one image"):
         TFLiteFile(file)
 
 
 @pytest.fixture(scope="module")
 def colour_run(tmp_path_factory, prepared_data_folder):
-    """MediaPipe takes colour pictures only: a small run on the digits as RGB."""
+    """MediaPipe takes colour images only: a small run on the digits as RGB."""
     from recipes.fit import fit
 
     out = tmp_path_factory.mktemp("runs") / "colour"
@@ -192,7 +192,7 @@ def test_mediapipe_names_what_predict_names(colour_run, tmp_path, kind):
     scores = file.predict(images)
     with vision.ImageClassifier.create_from_options(options) as classifier:
         for image, ours in zip(images, scores, strict=True):
-            picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-            (guess,) = classifier.classify(picture).classifications[0].categories
+            pixels = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+            (guess,) = classifier.classify(pixels).classifications[0].categories
             assert guess.category_name == file.labels[ours.argmax()]
             assert guess.score == pytest.approx(ours.max(), abs=1e-3)

@@ -54,7 +54,7 @@ def test_a_classifier_has_all_of_its_figures():
     assert figures["accuracy_interval"][0] <= figures["accuracy"] <= figures["accuracy_interval"][1]
 
 
-def test_several_labels_a_picture_agree_with_scikit_learn():
+def test_several_labels_an_image_agree_with_scikit_learn():
     random = np.random.default_rng(0)
     labels, scores = (random.random((60, 3)) < 0.4).astype(np.float32), random.random((60, 3))
     figures = multilabel_metrics(labels, scores, NAMES)
@@ -64,7 +64,7 @@ def test_several_labels_a_picture_agree_with_scikit_learn():
     assert figures["exact"] == pytest.approx(reference.accuracy_score(labels, scores >= 0.5))
 
 
-def test_a_class_that_no_picture_has_is_left_out_of_the_means():
+def test_a_class_that_no_image_has_is_left_out_of_the_means():
     labels, scores = np.array([[1, 0], [0, 0]], np.float32), np.array([[0.9, 0.8], [0.1, 0.2]])
     figures = multilabel_metrics(labels, scores, ("cat", "dog"))
     assert (figures["map"], figures["f1_macro"]) == (1.0, 1.0)

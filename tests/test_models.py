@@ -1,7 +1,7 @@
 """What holds for every card. A new file in `zoo/models/` is tested by being there.
 
 Counts are checked for every card, as published. The contracts run over every small net and over the smallest of each
-kind of large one (siblings such as vgg13 and vgg16 share their code), with a narrow head and the smallest picture
+kind of large one (siblings such as vgg13 and vgg16 share their code), with a narrow head and the smallest image
 they take. Of `keras.applications`, which Keras tests itself, that is the smallest of each paper.
 """
 
@@ -70,7 +70,7 @@ def least_side(card):
             return side
         except RequestError:
             continue
-    raise AssertionError(f"{card.name} takes no picture of up to {SIDES[-1]} pixels")
+    raise AssertionError(f"{card.name} takes no image of up to {SIDES[-1]} pixels")
 
 
 def real_images(shape, count=64):
@@ -174,7 +174,7 @@ def side(card):
 
 @pytest.fixture(scope="module")
 def model(card, side):
-    """The net for small pictures, built once for all contracts, and changed by those that train it."""
+    """The net for small images, built once for all contracts, and changed by those that train it."""
     keras.utils.set_random_seed(0)
     return zoo.create_model(card.name, input_shape=(side, side, card.input_shape[2]), classes=CLASSES, **narrow(card))
 
@@ -249,7 +249,7 @@ def test_other_sizes_and_channels(card, side, channels):
 
 
 def test_pooled_nets_take_any_size(card, side):
-    if card.pooling == "flatten" or "picture size must be known" in card.notes:
+    if card.pooling == "flatten" or "image size must be known" in card.notes:
         pytest.skip("needs to know the size")
     with without_weights():
         model = zoo.create_model(card.name, input_shape=(None, None, card.input_shape[2]), classes=3)

@@ -95,7 +95,7 @@ def test_the_same_name_cannot_be_registered_twice():
         )(lenet5)
 
 
-def test_scaling_of_grey_pictures_is_the_mean_over_channels():
+def test_scaling_of_grey_images_is_the_mean_over_channels():
     assert IMAGENET.for_channels(3) is IMAGENET
     grey = CAFFE.for_channels(1)
     assert (grey.order, grey.scale) == ("rgb", 1.0)

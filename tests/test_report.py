@@ -100,10 +100,10 @@ def test_the_command_to_reproduce_is_one_that_the_command_line_takes(reported):
 
 def test_a_model_without_convolutions_says_so():
     mlp = create_model("mlp", input_shape=(28, 28, 1), classes=10)
-    picture = np.zeros((28, 28, 1), np.uint8)
+    image = np.zeros((28, 28, 1), np.uint8)
     assert first_kernels(mlp) is None
-    assert feature_maps(mlp, picture) == []
-    assert grad_cam(mlp, picture[None], np.array([0])) is None
+    assert feature_maps(mlp, image) == []
+    assert grad_cam(mlp, image[None], np.array([0])) is None
 
 
 def test_grad_cam_points_to_what_the_score_comes_from():
@@ -121,11 +121,11 @@ def test_grad_cam_points_to_what_the_score_comes_from():
     sides = np.zeros((8, 8, 2), np.float32)
     sides[:, :4, 0] = sides[:, 4:, 1] = 1
     model.get_layer("logits").set_weights([sides.reshape(64, 2), np.zeros(2, np.float32)])
-    picture = np.zeros((1, 16, 16, 1), np.uint8)
-    picture[:, 4:8, 12:] = 255
-    (cam,) = grad_cam(model, picture, np.array([1]))
+    pixels = np.zeros((1, 16, 16, 1), np.uint8)
+    pixels[:, 4:8, 12:] = 255
+    (cam,) = grad_cam(model, pixels, np.array([1]))
     assert cam.shape == (8, 8)
-    assert (cam > 0.5).tolist() == (picture[0, ::2, ::2, 0] > 0).tolist()
+    assert (cam > 0.5).tolist() == (pixels[0, ::2, ::2, 0] > 0).tolist()
 
 
 def test_first_kernels_and_maps_are_those_of_the_network():
@@ -134,8 +134,8 @@ def test_first_kernels_and_maps_are_those_of_the_network():
     kernels = first_kernels(model)
     assert kernels.shape == (6, 5, 5, 1)
     assert np.corrcoef(kernels[..., 0].ravel(), weights[:, :, 0].transpose(2, 0, 1).ravel())[0, 1] > 0.999
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 1), np.uint8)
-    assert [stage.maps.shape[1:] for stage in feature_maps(model, picture)] == [(28, 28), (14, 14), (10, 10), (5, 5)]
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 1), np.uint8)
+    assert [stage.maps.shape[1:] for stage in feature_maps(model, image)] == [(28, 28), (14, 14), (10, 10), (5, 5)]
 
 
 def test_text_from_outside_stays_text():
@@ -143,7 +143,7 @@ def test_text_from_outside_stays_text():
     assert "<b>" not in matrix([[1]], ["<b>"], "<b>")
 
 
-def test_a_large_picture_is_made_smaller_and_a_small_one_is_kept():
+def test_a_large_image_is_made_smaller_and_a_small_one_is_kept():
     large, small = np.zeros((600, 400, 3), np.uint8), np.zeros((9, 9, 1), np.uint8)
     assert data_uri(large).startswith("data:image/jpeg")
     assert data_uri(small).startswith("data:image/png")

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from pictures import class_folders
+from images import class_folders
 
 from recipes.finetune import finetune
 from recipes.fit import fit, resume
@@ -75,7 +75,7 @@ def wait_for(file, process):
 
 @pytest.mark.slow
 def test_a_fine_tuning_killed_in_each_of_its_phases_ends_in_the_same_bits(digits_run, tmp_path):
-    folder = class_folders(tmp_path / "pictures", {"a": 12, "b": 12, "c": 12})
+    folder = class_folders(tmp_path / "images", {"a": 12, "b": 12, "c": 12})
     settings = ["epochs=40", "early_stopping=0", "finetune.epochs=40", "model.dropout=0.3", "optimizer.ema=0.99"]
     settings += ["finetune.views=2", "augment.rotation=10"]
     given = {"data": str(folder), "recipe": "last-stage", "overrides": settings, "quiet": True}

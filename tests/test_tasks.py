@@ -1,4 +1,4 @@
-"""Labels that are not one class a picture: any number of classes, or a number."""
+"""Labels that are not one class an image: any number of classes, or a number."""
 
 import csv
 
@@ -22,9 +22,9 @@ PROPERTIES = {"even": (0, 2, 4, 6, 8), "large": (5, 6, 7, 8, 9), "round": (0, 6,
 SHORT = ["epochs=25", "model.input_shape=[32,32,1]", "optimizer.learning_rate=4e-3"]
 
 
-def table(folder, name, pictures, labels):
-    for i, picture in enumerate(pictures):
-        Image.fromarray(np.uint8(picture * 255 / 16)).save(folder / f"{i}.png")
+def table(folder, name, images, labels):
+    for i, image in enumerate(images):
+        Image.fromarray(np.uint8(image * 255 / 16)).save(folder / f"{i}.png")
     with open(folder / name, "w", newline="") as file:
         csv.writer(file).writerows([("file", "label"), *((f"{i}.png", label) for i, label in enumerate(labels))])
     return str(folder / name)
@@ -49,9 +49,9 @@ def several(tmp_path_factory):
 def amounts(tmp_path_factory):
     """A run on digits with the amount of ink in them, in a unit that is far from 0 to 1."""
     folder = tmp_path_factory.mktemp("amounts")
-    pictures = load_digits().images[:500]
-    labels = [1000 + 50 * float(picture.mean()) for picture in pictures]
-    source = table(folder, "ink.csv", pictures, labels)
+    images = load_digits().images[:500]
+    labels = [1000 + 50 * float(image.mean()) for image in images]
+    source = table(folder, "ink.csv", images, labels)
     return fit("lenet5", data=source, out=folder / "run", recipe="quick", overrides=SHORT, quiet=True).run
 
 
@@ -116,8 +116,8 @@ def test_a_run_of_any_task_is_exported_and_proven(name, least, request, tmp_path
     assert run.task in str(inspect(out).facts)
 
 
-def test_what_needs_one_class_a_picture_says_so(several, amounts, capsys):
-    with pytest.raises(RequestError, match=r"invariance is measured of one class a picture; .* multilabel"):
+def test_what_needs_one_class_an_image_says_so(several, amounts, capsys):
+    with pytest.raises(RequestError, match=r"invariance is measured of one class an image; .* multilabel"):
         evaluate(several, invariance=True)
     with pytest.raises(RequestError, match="no accuracy to draw"):
         compare([amounts], plot=amounts.path / "plot.png")

@@ -108,7 +108,7 @@ def test_a_space_that_is_not_possible_is_refused_before_anything_is_trained(tmp_
     assert not (tmp_path / "study").exists()
 
 
-def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_pictures(tmp_path, capsys):
+def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_images(tmp_path, capsys):
     asked = command(tmp_path, "--trials", "3", "--max-params", "20k", "--trial-epochs", "1")
     assert main(asked) == 0
     rows = recipes.tune.show(tmp_path / "study")

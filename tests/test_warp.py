@@ -16,7 +16,7 @@ SHAPES = [(2, 8, 8, 3), (1, 7, 12, 1), (3, 12, 5, 4)]
 few = settings(max_examples=15, deadline=None, derandomize=True)
 
 
-def pictures(shape, seed=0, dtype=np.uint8):
+def batch(shape, seed=0, dtype=np.uint8):
     values = np.random.default_rng(seed).integers(0, 256, shape)
     return values.astype(dtype)
 
@@ -30,21 +30,21 @@ def moved(images, fill="constant", value=0.0, interpolation="bilinear", dtype=No
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("quarters", [1, 2, 3, -1])
 def test_quarter_turns_are_rot90_to_the_last_bit(quarters, interpolation):
-    images = pictures((2, 9, 9, 3))
+    images = batch((2, 9, 9, 3))
     turned = moved(images, angle=90.0 * quarters, interpolation=interpolation)
     assert np.array_equal(turned, np.rot90(images, quarters, axes=(1, 2)))
 
 
 @pytest.mark.parametrize("size", [28, 32, 224])
-def test_quarter_turns_are_exact_at_the_sizes_of_real_pictures(size):
-    images = pictures((1, size, size, 1))
+def test_quarter_turns_are_exact_at_the_sizes_of_real_images(size):
+    images = batch((1, size, size, 1))
     assert np.array_equal(moved(images, angle=90.0), np.rot90(images, axes=(1, 2)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_flips_are_slicing_to_the_last_bit(shape, dtype):
-    images = pictures(shape, dtype=dtype)
+    images = batch(shape, dtype=dtype)
     assert np.array_equal(moved(images, flip_x=-1.0), images[:, :, ::-1])
     assert np.array_equal(moved(images, flip_y=-1.0), images[:, ::-1])
     assert np.array_equal(moved(images, flip_x=-1.0, flip_y=-1.0), images[:, ::-1, ::-1])
@@ -53,7 +53,7 @@ def test_flips_are_slicing_to_the_last_bit(shape, dtype):
 @few
 @given(x=st.integers(-30, 30), y=st.integers(-30, 30), shape=st.sampled_from(SHAPES))
 def test_whole_shifts_that_wrap_are_roll_to_the_last_bit(x, y, shape):
-    images = pictures(shape)
+    images = batch(shape)
     shifted = moved(images, shift_x=float(x), shift_y=float(y), fill="wrap")
     assert np.array_equal(shifted, np.roll(images, (y, x), axis=(1, 2)))
 
@@ -61,7 +61,7 @@ def test_whole_shifts_that_wrap_are_roll_to_the_last_bit(x, y, shape):
 @few
 @given(x=st.integers(-30, 30), fill=st.sampled_from(["edge", "reflect"]))
 def test_whole_shifts_at_a_border_are_numpy_padding(x, fill):
-    images = pictures((1, 7, 12, 1))
+    images = batch((1, 7, 12, 1))
     padded = np.pad(images, ((0, 0), (0, 0), (30, 30), (0, 0)), {"edge": "edge", "reflect": "symmetric"}[fill])
     assert np.array_equal(moved(images, shift_x=float(x), fill=fill), padded[:, :, 30 - x : 42 - x])
 
@@ -88,7 +88,7 @@ def test_whole_shifts_at_a_border_are_numpy_padding(x, fill):
     seed=st.integers(0, 99),
 )
 def test_any_motion_is_scipys_affine_transform(motion, shape, fill, dtype, seed):
-    images = pictures(shape, seed, dtype)
+    images = batch(shape, seed, dtype)
     height, width = shape[1:3]
     # The composition from its parts, in double precision: flip, scale, shear, turn, all about the centre, shift.
     turn = np.radians(motion["angle"])
@@ -116,7 +116,7 @@ def test_any_motion_is_scipys_affine_transform(motion, shape, fill, dtype, seed)
 
 
 def test_nearest_makes_no_new_values_and_bicubic_keeps_a_cubic():
-    images = pictures((1, 12, 5, 4))
+    images = batch((1, 12, 5, 4))
     assert set(np.unique(moved(images, "reflect", interpolation="nearest", angle=17.0))) <= set(np.unique(images))
     ramp = np.arange(16, dtype=np.float32) ** 2  # Keys' kernel reproduces quadratics
     image = np.tile(ramp, (16, 1))[None, :, :, None]
@@ -132,8 +132,8 @@ def test_integers_are_rounded_not_truncated():
     assert moved(image, "edge", dtype="float32", shift_x=0.5)[0, 0, 2, 0] == 127.5
 
 
-def test_extreme_motions_stay_inside_the_picture():
-    images = pictures((1, 8, 8, 1)) // 2 + 100
+def test_extreme_motions_stay_inside_the_image():
+    images = batch((1, 8, 8, 1)) // 2 + 100
     for fill in ("edge", "reflect", "wrap"):
         for interpolation in ("nearest", "bilinear"):
             out = moved(images, fill, interpolation=interpolation, scale=0.1, angle=33.0, shift_x=50.0)
@@ -142,8 +142,8 @@ def test_extreme_motions_stay_inside_the_picture():
     assert (moved(images, value=7.0, shift_x=50.0) == 7).all()
 
 
-def test_a_picture_does_not_see_its_neighbours_in_the_batch():
-    images = pictures((3, 8, 8, 3))
+def test_an_image_does_not_see_its_neighbours_in_the_batch():
+    images = batch((3, 8, 8, 3))
     motion = {"angle": 31.0, "scale": 0.6, "shift_x": 2.5}
     for fill in SCIPY_MODES:
         together = moved(images, fill, **motion)
@@ -153,7 +153,7 @@ def test_a_picture_does_not_see_its_neighbours_in_the_batch():
 
 @pytest.mark.parametrize("value", [0.0, 200.0])
 def test_one_matrix_may_stand_for_all(value):
-    images = pictures((3, 12, 5, 4))
+    images = batch((3, 12, 5, 4))
     one = affine_matrices(angle=20.0, shift_x=2.5, height=12, width=5)
     for_all, for_each = (warp(images, matrices, value=value) for matrices in (one, tf.repeat(one, 3, axis=0)))
     assert np.array_equal(for_all, for_each)
@@ -161,5 +161,5 @@ def test_one_matrix_may_stand_for_all(value):
 
 def test_every_other_pixel_type_is_kept():
     for dtype in (tf.float16, tf.int32):
-        images = tf.cast(pictures((2, 8, 8, 3)), dtype)
+        images = tf.cast(batch((2, 8, 8, 3)), dtype)
         assert warp(images, affine_matrices(angle=[9.0, 0.0], height=8, width=8)).dtype == dtype

@@ -71,7 +71,7 @@ def published_file():
     return file
 
 
-def published_logits(picture):
+def published_logits(image):
     """EfficientNet-Lite0 in NumPy, straight from the published arrays: (1, H, W, 3), 0-255, to (1, 1000)."""
     w = read_tensors(published_file())
 
@@ -92,7 +92,7 @@ def published_logits(picture):
         kernel = w[f"{name}.weight"][:, 0]
         return np.einsum("bhwcij,cij->bhwc", windows(x, kernel.shape[-1], stride), kernel, optimize=True)
 
-    x = np.clip(bn(conv((picture - 127) / 128, "_conv_stem", 2), "_bn0"), 0, 6)
+    x = np.clip(bn(conv((image - 127) / 128, "_conv_stem", 2), "_bn0"), 0, 6)
     number = 0
     for repeats, stride in ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1)):
         for repeat in range(repeats):
@@ -109,9 +109,9 @@ def published_logits(picture):
 
 @needs_package
 def test_logits_are_those_of_the_published_arrays():
-    picture = np.random.default_rng(0).integers(0, 256, (1, 70, 96, 3)).astype(np.float64)
+    image = np.random.default_rng(0).integers(0, 256, (1, 70, 96, 3)).astype(np.float64)
     model = zoo.create_model("efficientnet_lite0", input_shape=(70, 96, 3), activation="linear", weights="imagenet")
-    assert np.abs(model.predict(picture, verbose=0) - published_logits(picture)).max() < 1e-4
+    assert np.abs(model.predict(image, verbose=0) - published_logits(image)).max() < 1e-4
 
 
 @needs_package
@@ -123,8 +123,8 @@ def test_photographs_are_named():
 
     from recipes.data.decoding import to_array
 
-    pictures = [Image.fromarray(getattr(photographs, name)()) for name in ("chelsea", "coffee")]
-    scores = model.predict(np.stack([to_array(p, (224, 224, 3), "fill") for p in pictures]), verbose=0)
+    images = [Image.fromarray(getattr(photographs, name)()) for name in ("chelsea", "coffee")]
+    scores = model.predict(np.stack([to_array(p, (224, 224, 3), "fill") for p in images]), verbose=0)
     cat, coffee = (names.get_1k_class_name(int(guess)) for guess in scores.argmax(1))
     assert "cat" in cat
     assert "espresso" in coffee
@@ -140,8 +140,8 @@ def test_the_larger_ones_name_the_coffee_too(name):
     from recipes.data.decoding import to_array
 
     model = zoo.create_model(name, weights="imagenet")
-    picture = to_array(Image.fromarray(photographs.coffee()), model.input_shape[1:], "fill")
-    assert model.predict(picture[None], verbose=0).argmax() == 967
+    image = to_array(Image.fromarray(photographs.coffee()), model.input_shape[1:], "fill")
+    assert model.predict(image[None], verbose=0).argmax() == 967
 
 
 @needs_package
@@ -197,9 +197,9 @@ def test_weights_of_a_run_or_a_file_fit_whatever_the_head(lenet, name):
 
 def test_a_head_of_the_same_shapes_comes_too(lenet):
     model, folder = lenet
-    picture = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
     again = zoo.create_model("lenet5", weights=folder / "model.keras")
-    np.testing.assert_array_equal(model.predict(picture, verbose=0), again.predict(picture, verbose=0))
+    np.testing.assert_array_equal(model.predict(image, verbose=0), again.predict(image, verbose=0))
 
 
 def test_a_backbone_alone_is_enough(lenet, tmp_path):
@@ -269,11 +269,9 @@ def test_the_second_rescaling_of_efficientnet_is_kept(monkeypatch):
     draw = np.random.default_rng(0)
     card = zoo.get_card("keras_efficientnet_b0")
     ours = zoo.create_model(card.name, classes=3, input_shape=(64, 64, 3), weights="imagenet").get_layer("backbone")
-    picture = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
-    expected = theirs.predict(picture, verbose=0)
-    np.testing.assert_allclose(
-        ours.predict(picture, verbose=0), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max()
-    )
+    image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    expected = theirs.predict(image, verbose=0)
+    np.testing.assert_allclose(ours.predict(image, verbose=0), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_offline_the_missing_file_and_the_ways_on_are_named(monkeypatch, tmp_path):

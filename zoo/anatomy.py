@@ -1,4 +1,4 @@
-"""What a model is made of: per layer its size, cost and view of the picture, and what weight sharing saves."""
+"""What a model is made of: per layer its size, cost and view of the image, and what weight sharing saves."""
 
 import json
 import math
@@ -28,13 +28,13 @@ class Layer:
         name, kind: the layer's name and class.
         output_shape: without the batch; None where any size fits.
         parameters: all weights, BatchNorm statistics included.
-        macs: multiply-adds for one picture, of convolutions and matrix products; pooling, normalisation, biases
+        macs: multiply-adds for one image, of convolutions and matrix products; pooling, normalisation, biases
             and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
-        receptive_field: (height, width) in pixels of the picture that one unit can see, padding included; None
-            once a unit sees the whole picture.
-        stride: pixels of the picture between neighbouring units.
+        receptive_field: (height, width) in pixels of the image that one unit can see, padding included; None
+            once a unit sees the whole image.
+        stride: pixels of the image between neighbouring units.
         offset: pixel (row, column) at the centre of the first unit's receptive field; (0, 0) is the first pixel.
-        activation_bytes: memory of the output for one picture in float32.
+        activation_bytes: memory of the output for one image in float32.
         parameters_unshared: weights it would have if every unit had its own (no weight sharing).
         parameters_dense: weights of a fully connected layer between the same input and output.
     """
@@ -59,7 +59,7 @@ class Anatomy:
     Attributes:
         input_shape: (H, W, C) that the figures are for.
         layers: in the order of computation.
-        receptive_field: of a unit of the last feature map; None if it sees the whole picture.
+        receptive_field: of a unit of the last feature map; None if it sees the whole image.
     """
 
     input_shape: tuple[int, int, int]
@@ -84,7 +84,7 @@ class Anatomy:
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """Of the last layer that does not see the whole picture."""
+        """Of the last layer that does not see the whole image."""
         seen = [layer.receptive_field for layer in self.layers if layer.receptive_field]
         return seen[-1] if seen else None
 
@@ -111,7 +111,7 @@ class _View:
         return _View(self.jump * stride, first, self.last + self.jump * (window - 1 - before))
 
 
-_Views = tuple[_View, _View] | None  # rows and columns; None: the whole picture
+_Views = tuple[_View, _View] | None  # rows and columns; None: the whole image
 
 
 def describe(name: str, **settings: Any) -> Anatomy:
@@ -122,7 +122,7 @@ def describe(name: str, **settings: Any) -> Anatomy:
         **settings: as `zoo.create_model` takes them: `input_shape`, `classes`, `pooling`, ...
 
     Raises:
-        RequestError: as `zoo.create_model`, or a picture size that is not fixed.
+        RequestError: as `zoo.create_model`, or an image size that is not fixed.
     """
     get_card(name)
     file = FACTS / f"{name}.jsonl"
@@ -158,14 +158,14 @@ def _frozen(value: Any) -> Any:
 
 
 def dissect(model: "keras.Model") -> Anatomy:
-    """The anatomy of a functional model with one picture (B, H, W, C) of known size as input.
+    """The anatomy of a functional model with one image (B, H, W, C) of known size as input.
 
     Raises:
-        RequestError: the model's picture size is not fixed.
+        RequestError: the model's image size is not fixed.
     """
     shape = tuple(model.input_shape[1:])
     if None in shape:
-        raise RequestError(f"the anatomy of {model.name} needs a fixed picture size, not {shape}.")
+        raise RequestError(f"the anatomy of {model.name} needs a fixed image size, not {shape}.")
     return Anatomy(shape, tuple(_walk(model, {id(model.inputs[0]): (_View(), _View())})))
 
 
@@ -247,7 +247,7 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, views: _Views) -> Lay
 
 
 def _macs(layer: Any, shape: tuple) -> int:
-    """Multiply-adds of one picture: a shared weight is used at every position of the output, another once."""
+    """Multiply-adds of one image: a shared weight is used at every position of the output, another once."""
     kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     positions = 1 if getattr(layer, "unshared", False) else math.prod(shape[:-1])
     return sum(positions * math.prod(kernel.shape) for kernel in kernels if kernel is not None)

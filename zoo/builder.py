@@ -1,4 +1,4 @@
-"""From a name to a Keras model: picture in, scores out."""
+"""From a name to a Keras model: image in, scores out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def create_model(
 ) -> keras.Model:
     """Builds a registered architecture as a plain Keras model.
 
-    The model takes pictures (B, H, W, C) with pixels 0-255, uint8 or float, rescales them itself, and returns
+    The model takes images (B, H, W, C) with pixels 0-255, uint8 or float, rescales them itself, and returns
     float32 scores (B, classes). Its feature extractor is the nested model `backbone`, so
     `model.get_layer("backbone").trainable = False` freezes everything but the head.
 
@@ -73,7 +73,7 @@ def create_model(
             raise
         size = "x".join(str(n) for n in shape)
         why = str(error).strip().splitlines()[0]
-        raise RequestError(f"{name} cannot be built for pictures of {size} with pooling {pooling!r}: {why}") from error
+        raise RequestError(f"{name} cannot be built for images of {size} with pooling {pooling!r}: {why}") from error
     model = keras.Model(image, scores, name=name)
     if weights not in (None, "none"):
         load_weights(model, card, weights)

@@ -29,9 +29,9 @@ def select(
     Args:
         pattern: shell pattern of the name.
         family: only this line of models.
-        size: only models whose default picture is so high, in pixels.
+        size: only models whose default image is so high, in pixels.
         max_params: at most so many parameters.
-        max_macs: at most so many multiply-adds a picture.
+        max_macs: at most so many multiply-adds an image.
         weights: only models with published weights.
         sort: a name in `ORDERS`.
 
@@ -57,5 +57,5 @@ def select(
 
 
 def macs(card: Card) -> float:
-    """Multiply-adds for one picture at the card's own settings; infinite where nobody has counted them yet."""
+    """Multiply-adds for one image at the card's own settings; infinite where nobody has counted them yet."""
     return totals(card.name).get("macs", math.inf)

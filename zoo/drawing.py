@@ -1,4 +1,4 @@
-"""A picture of a model: its feature maps in proportion, and what one unit of each sees."""
+"""An image of a model: its feature maps in proportion, and what one unit of each sees."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from zoo.errors import RequestError
 SHOWN = 14  # feature maps at most; of more, those whose size or kind changes
 
 
-def draw(anatomy: Anatomy, title: str, file: Path, picture: np.ndarray | None = None) -> None:
-    """Draws feature maps as stacked sheets, and the receptive fields of a middle unit on a picture.
+def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = None) -> None:
+    """Draws feature maps as stacked sheets, and the receptive fields of a middle unit on an image.
 
     Args:
         anatomy: of the model.
         title: above the drawing.
         file: where to; its ending, `.png` or `.svg`, says in which format.
-        picture: uint8 (H, W, C) of the anatomy's size to draw the receptive fields on; rings if None.
+        image: uint8 (H, W, C) of the anatomy's size to draw the receptive fields on; rings if None.
 
     Raises:
         RequestError: another ending, or a folder that does not exist.
@@ -34,7 +34,7 @@ def draw(anatomy: Anatomy, title: str, file: Path, picture: np.ndarray | None = 
     figure = Figure(figsize=(2.6 + 1.1 * len(maps), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     view, chain = figure.subplots(1, 2, width_ratios=[2.4, max(1.1 * len(maps), 1)])
-    _draw_fields(view, anatomy, maps, picture)
+    _draw_fields(view, anatomy, maps, image)
     _draw_maps(chain, anatomy, maps)
     figure.suptitle(f"{title}: {anatomy.parameters:,} parameters, {anatomy.macs:,} multiply-adds", fontsize=9)
     # Without a date and with fixed ids the same model gives the same file.
@@ -56,12 +56,12 @@ def _shown(layers: list[Layer]) -> list[Layer]:
     return list(sizes.values())[:SHOWN]
 
 
-def _draw_fields(axes: object, anatomy: Anatomy, maps: list[Layer], picture: np.ndarray | None) -> None:
+def _draw_fields(axes: object, anatomy: Anatomy, maps: list[Layer], image: np.ndarray | None) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
     height, width, _ = anatomy.input_shape
-    axes.imshow(_rings(height, width) if picture is None else picture.squeeze(), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(_rings(height, width) if image is None else image.squeeze(), cmap="gray", vmin=0, vmax=255)
     for number, layer in enumerate(maps):
         middle = [size // 2 for size in layer.output_shape[:2]]
         centre = [o + unit * s for o, unit, s in zip(layer.offset, middle, layer.stride, strict=True)]
@@ -97,7 +97,7 @@ def _draw_maps(axes: object, anatomy: Anatomy, maps: list[Layer]) -> None:
 
 
 def _rings(height: int, width: int) -> np.ndarray:
-    """A test picture with detail at every scale: rings that narrow outwards."""
+    """A test image with detail at every scale: rings that narrow outwards."""
     y, x = np.mgrid[:height, :width]
     distance = ((y - (height - 1) / 2) / height) ** 2 + ((x - (width - 1) / 2) / width) ** 2
     return (150 + 60 * np.cos(60 * distance)).astype(np.uint8)

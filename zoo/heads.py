@@ -13,7 +13,7 @@ keras = lazy_loader.load("keras")
 
 
 def flatten(features: Tensor, classes: int) -> Tensor:
-    """Every value of the feature map is an input of the classifier; needs a fixed picture size."""
+    """Every value of the feature map is an input of the classifier; needs a fixed image size."""
     return keras.layers.Flatten(name="flatten")(features)
 
 
@@ -53,12 +53,12 @@ def attention(features: Tensor, classes: int) -> Tensor:
 
 
 def adaptive_average(features: Tensor, classes: int) -> Tensor:
-    """The mean of each region of a 4x4 grid, whatever the picture's size."""
+    """The mean of each region of a 4x4 grid, whatever the image's size."""
     return _regions(features, 4, "average")
 
 
 def adaptive_max(features: Tensor, classes: int) -> Tensor:
-    """The largest value in each region of a 4x4 grid, whatever the picture's size."""
+    """The largest value in each region of a 4x4 grid, whatever the image's size."""
     return _regions(features, 4, "max")
 
 
@@ -112,7 +112,7 @@ def apply_head(
         pooling: a name in `HEADS`.
         hidden: units of fully connected layers between pooling and scores.
         dropout: rate before each fully connected layer.
-        activation: `softmax` (one class a picture), `sigmoid` (several), `linear` (logits, or regression).
+        activation: `softmax` (one class an image), `sigmoid` (several), `linear` (logits, or regression).
         nonlinearity: of the hidden layers.
 
     Raises:
@@ -121,7 +121,7 @@ def apply_head(
     if pooling == "flatten" and None in features.shape[1:]:
         open_to_all = ", ".join(name for name in HEADS if name != "flatten")
         raise RequestError(
-            f"pooling 'flatten' needs pictures of one fixed size: give height and width in input_shape, or choose "
+            f"pooling 'flatten' needs images of one fixed size: give height and width in input_shape, or choose "
             f"one of {open_to_all}."
         )
     x = HEADS[pooling](features, classes)

@@ -39,9 +39,9 @@ class Scaling:
     """What the model does to pixels 0-255 first: `pixel * scale + offset`, after putting channels in `order`.
 
     Attributes:
-        scale, offset: one number, or one a channel in the order of `order`. Pictures whose channels are other in
+        scale, offset: one number, or one a channel in the order of `order`. Images whose channels are other in
             number than these (grey ones) get the mean of each.
-        order: `bgr` turns the channels of an RGB picture round, as the Caffe models were trained.
+        order: `bgr` turns the channels of an RGB image round, as the Caffe models were trained.
     """
 
     scale: float | tuple[float, ...]
@@ -49,7 +49,7 @@ class Scaling:
     order: Literal["rgb", "bgr"] = "rgb"
 
     def for_channels(self, channels: int) -> "Scaling":
-        """The scaling for pictures of this many channels: itself, or the mean over its own channels."""
+        """The scaling for images of this many channels: itself, or the mean over its own channels."""
         own = [len(values) for values in (self.scale, self.offset) if isinstance(values, tuple)]
         if self.order == "rgb" and not own:
             return self
@@ -118,7 +118,7 @@ class Card:
         summary: one line, the first of the architecture's docstring.
         family: the line of models it belongs to.
         paper: where it was published.
-        input_shape: default picture, (H, W, C).
+        input_shape: default image, (H, W, C).
         classes: default number of classes, the paper's.
         parameters: all parameters at the defaults, to the digit, as Keras' `model.count_params()`: what is trained,
             and what BatchNorm keeps as running statistics.

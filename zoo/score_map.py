@@ -1,4 +1,4 @@
-"""Where in a picture a model sees what: its scores before they are averaged."""
+"""Where in an image a model sees what: its scores before they are averaged."""
 
 import keras
 
@@ -20,7 +20,7 @@ def score_map_model(
     Args:
         model: of `create_model`, with the `convolutional` head, or with `average` and no hidden layers (whose map
             is the class activation map of Zhou et al. 2016, section 2).
-        input_shape: (H, W, C) of the pictures; any height and width if None.
+        input_shape: (H, W, C) of the images; any height and width if None.
         activation: of each place's scores; the model's own if None.
 
     Raises:
@@ -44,9 +44,7 @@ def score_map_model(
         features = keras.models.clone_model(model.get_layer("backbone"), input_tensors=features)(features)
     except (ValueError, TypeError) as error:
         size = "x".join(str(n) for n in shape)
-        raise RequestError(
-            f"{model.name} has no score map for pictures of {size}: its layers need one size."
-        ) from error
+        raise RequestError(f"{model.name} has no score map for images of {size}: its layers need one size.") from error
     last = _copy(model.get_layer("scores"))
     if activation is not None:
         last.activation = keras.activations.get(activation)

@@ -19,7 +19,7 @@ class Cut:
     """A backbone in two parts that share its layers.
 
     Attributes:
-        lower: from the scaled picture to the boundary; None where everything is in the upper part.
+        lower: from the scaled image to the boundary; None where everything is in the upper part.
         upper: from the boundary to the feature map; None where everything is in the lower part.
     """
 
@@ -35,7 +35,7 @@ def cut(backbone: "keras.Model", *, stages: int | None = 0, layers: int = 0) -> 
     stays in one piece, so there may be more of them than asked for.
 
     Args:
-        backbone: a functional model with one input and output, for pictures of a fixed size.
+        backbone: a functional model with one input and output, for images of a fixed size.
         stages: how many are in the upper part, from 0; None for all.
         layers: how many are in the upper part at least, from 0, in place of `stages`.
 
@@ -58,7 +58,7 @@ def cut(backbone: "keras.Model", *, stages: int | None = 0, layers: int = 0) -> 
 
 
 def boundaries(backbone: "keras.Model") -> list["keras.KerasTensor"]:
-    """The tensors where a stage with weights begins, in order; the first stage begins at the picture and has none."""
+    """The tensors where a stage with weights begins, in order; the first stage begins at the image and has none."""
     steps = _steps(backbone)
     found, weighted = [], bool(steps[-1].learning)
     for number in range(len(steps) - 2, 0, -1):
@@ -73,7 +73,7 @@ def boundaries(backbone: "keras.Model") -> list["keras.KerasTensor"]:
 def below_layers(backbone: "keras.Model") -> list["keras.KerasTensor"]:
     """For each layer that counts (see `cut`), in order, the closest tensor below it where one can cut.
 
-    The first, with only the picture below it, has none.
+    The first, with only the image below it, has none.
     """
     steps = _steps(backbone)
     first = next((number for number, step in enumerate(steps) if step.learning), len(steps))
@@ -139,7 +139,7 @@ class Parts:
     """A model of this zoo as a chain of four models that share its layers.
 
     Attributes:
-        scaling: from the picture to what the backbone takes.
+        scaling: from the image to what the backbone takes.
         backbone: to the feature map.
         pooling: what the head does before anything in it learns or is random: to the features.
         classifier: from the features to the scores.

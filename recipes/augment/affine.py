@@ -1,4 +1,4 @@
-"""Random scaling, translation, rotation, shear and flips, composed into one matrix a picture and resampled once.
+"""Random scaling, translation, rotation, shear and flips, composed into one matrix an image and resampled once.
 
 Read to validate settings, so TensorFlow is imported at first use.
 """
@@ -23,21 +23,21 @@ else:
 Factor = Annotated[float, Field(ge=0.1, le=10)]
 FILLS = ("constant", "edge", "reflect", "wrap")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-DRAWS = 9  # uniform numbers a picture: scale, two shifts, angle, two flips, two factors of one axis, shear
+DRAWS = 9  # uniform numbers an image: scale, two shifts, angle, two flips, two factors of one axis, shear
 
 
 class Affine(Settings):
-    """Ranges that geometric augmentation draws from, for each picture anew.
+    """Ranges that geometric augmentation draws from, for each image anew.
 
     Attributes:
-        scale: smallest and largest factor, 0.1 to 10; above 1 the picture's content grows.
+        scale: smallest and largest factor, 0.1 to 10; above 1 the image's content grows.
         scale_x, scale_y: a further factor of the width alone, of the height alone.
         translation: largest shift, as a share of height and of width, 0 to 1.
         rotation: largest angle in degrees, to either side, 0 to 180.
         shear: largest slant in degrees, to either side, 0 to 60: the top moves sideways against the bottom.
         horizontal_flip: mirror left and right in half of the draws.
         vertical_flip: mirror top and bottom in half of the draws.
-        fill: what appears outside the picture: `constant`, `edge`, `reflect` or `wrap`.
+        fill: what appears outside the image: `constant`, `edge`, `reflect` or `wrap`.
         value: the constant, 0-255.
         interpolation: `nearest`, `bilinear` or `bicubic`.
     """
@@ -78,7 +78,7 @@ class Affine(Settings):
         return tf.random.stateless_uniform((examples, DRAWS), seed)
 
     def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
-        """The pictures (B, H, W, C), each changed by its row of `draws` (B, DRAWS); same dtype and shape."""
+        """The images (B, H, W, C), each changed by its row of `draws` (B, DRAWS); same dtype and shape."""
         if self.is_identity:
             return images
         from recipes.augment.warp import warp
@@ -124,7 +124,7 @@ class Affine(Settings):
 
 @cache
 def compiled_matrices(affine: Affine, height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
-    """`affine.matrices` as one kernel: sixty small operations cost as much as warping 128 small pictures."""
+    """`affine.matrices` as one kernel: sixty small operations cost as much as warping 128 small images."""
     return tf.function(
         lambda draws: affine.matrices(draws, height, width),
         jit_compile=True,
@@ -148,9 +148,9 @@ def affine_matrices(
     height: int,
     width: int,
 ) -> "tf.Tensor":
-    """Matrices (B, 2, 3) from pixels of the result to pixels of the picture.
+    """Matrices (B, 2, 3) from pixels of the result to pixels of the image.
 
-    The picture is flipped (-1 flips), then scaled, sheared, and turned, all about its centre, then shifted. So, with
+    The image is flipped (-1 flips), then scaled, sheared, and turned, all about its centre, then shifted. So, with
     c = ((width - 1) / 2, (height - 1) / 2), flips F, factors S, shear H and turn R:
     p_in = c + F S^-1 H^-1 R^-1 (p_out - c - shift).
 

@@ -10,9 +10,9 @@ from recipes.augment.pipeline import Augment
 
 @keras.saving.register_keras_serializable(package="recipes")
 class Augmentation(keras.layers.Layer):
-    """Varies pictures in training and leaves them alone otherwise, so that an export drops it.
+    """Varies images in training and leaves them alone otherwise, so that an export drops it.
 
-    Takes and returns pictures (B, H, W, C) with pixels 0-255 in the layer's `compute_dtype`; H, W and C are known.
+    Takes and returns images (B, H, W, C) with pixels 0-255 in the layer's `compute_dtype`; H, W and C are known.
     The draws come from a seeded stream of the layer, one after the other, as in Keras' own random layers: they
     depend on the order of the batches. Where a training must be repeatable example by example, use
     `recipes.augment.pipeline.Augment` in `tf.data`, as `zoo fit` does.
@@ -22,7 +22,7 @@ class Augmentation(keras.layers.Layer):
         seed: of the stream of draws.
 
     Raises:
-        ValueError: settings that mix pictures, which a layer that does not see the labels cannot do.
+        ValueError: settings that mix images, which a layer that does not see the labels cannot do.
 
     Example:
         `Augmentation({"rotation": 20, "fill": "reflect"}, seed=0)`

@@ -1,6 +1,6 @@
-"""What changes a picture's pixels where they are, and what mixes two pictures; each picture by its own draws.
+"""What changes an image's pixels where they are, and what mixes two images; each image by its own draws.
 
-Pictures are float32 (B, H, W, C) with pixels 0-255 between the operations, rounded once at the end; draws are uniform
+Images are float32 (B, H, W, C) with pixels 0-255 between the operations, rounded once at the end; draws are uniform
 in [0, 1).
 """
 
@@ -35,9 +35,9 @@ def appearance(images: tf.Tensor, parts: dict[str, Any], draws: dict[str, tf.Ten
 
 @tf.function(autograph=False, reduce_retracing=False)
 def blurred(images: tf.Tensor, draws: tf.Tensor, sigma: tuple[float, float], probability: float) -> tf.Tensor:
-    """A Gaussian of each picture's own width along both axes; beyond the border, the border's pixel; dtype kept.
+    """A Gaussian of each image's own width along both axes; beyond the border, the border's pixel; dtype kept.
 
-    Not compiled by XLA, which would compute the first axis anew for every tap of the second. The pictures lie
+    Not compiled by XLA, which would compute the first axis anew for every tap of the second. The images lie
     side by side as channels of one, because a depthwise convolution has a kernel for each channel.
     """
     batch, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
@@ -59,7 +59,7 @@ def blurred(images: tf.Tensor, draws: tf.Tensor, sigma: tuple[float, float], pro
 
 
 def coloured(colour: "Colour", images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Brightness, contrast and saturation, composed into one linear map of each picture's colours, clipped once."""
+    """Brightness, contrast and saturation, composed into one linear map of each image's colours, clipped once."""
     ranges = (colour.brightness, colour.contrast, colour.saturation)
     brightness, contrast, saturation = (1 + limit * (2 * draws[:, i] - 1) for i, limit in enumerate(ranges))
     return _recoloured(images, brightness, contrast, saturation)
@@ -75,7 +75,7 @@ def erased(erasing: "Erasing", images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor
     size_x = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 0, width)
     top = tf.floor(draws[:, 3] * (height - size_y + 1))
     left = tf.floor(draws[:, 4] * (width - size_x + 1))
-    hit = _per_picture(draws[:, 0]) < erasing.probability
+    hit = _per_image(draws[:, 0]) < erasing.probability
     inside = _inside_box(top, left, top + size_y, left + size_x, height, width)
     return tf.where(hit & inside, erasing.value, images)
 
@@ -101,13 +101,13 @@ def randaugment_matrices(
 
 
 def randaugmented(settings: "RandAugment", images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """The operations in place that `draws` name; a picture that did not draw an operation keeps its pixels."""
+    """The operations in place that `draws` name; an image that did not draw an operation keeps its pixels."""
     for number in range(settings.operations):
         level = _levels(settings, draws, number)
         names = ("brightness", "contrast", "colour")
         images = _recoloured(images, *(1 + level[name] * STRONGEST["factor"] for name in names))
         threshold = 256 - tf.abs(level["solarize"]) * STRONGEST["solarize"]
-        images = tf.where(images >= _per_picture(threshold), 255 - images, images)
+        images = tf.where(images >= _per_image(threshold), 255 - images, images)
         images = _posterized(images, tf.round(tf.abs(level["posterize"]) * STRONGEST["posterize"]))
         images = _with_autocontrast(images, level["autocontrast"] != 0)
     return images
@@ -123,7 +123,7 @@ def _levels(settings: "RandAugment", draws: tf.Tensor, number: int) -> dict[str,
 def mixing_share(
     mixup: "Mixup | None", cutmix: "Cutmix | None", draws: tf.Tensor, height: int, width: int
 ) -> tf.Tensor:
-    """The share (B, H, W, 1) of every pixel that stays of the picture itself."""
+    """The share (B, H, W, 1) of every pixel that stays of the image itself."""
     cut = tf.zeros_like(draws[:, 1]) < (0.0 if mixup else 1.0)
     chance = draws[:, 1]
     if mixup and cutmix:  # a fair coin, then the number is uniform again
@@ -140,21 +140,21 @@ def mixing_share(
         height,
         width,
     )
-    share = tf.where(_per_picture(cut), 1 - tf.cast(box, tf.float32), _per_picture(draws[:, 4]))
-    return tf.where(_per_picture(hit), share, 1.0)
+    share = tf.where(_per_image(cut), 1 - tf.cast(box, tf.float32), _per_image(draws[:, 4]))
+    return tf.where(_per_image(hit), share, 1.0)
 
 
 @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
 def mixed(
     images: tf.Tensor, labels: tf.Tensor, other_images: tf.Tensor, other_labels: tf.Tensor, share: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pictures (B, H, W, C) and labels (B, classes), `share` (B, H, W, 1) of the first and the rest of the other."""
+    """Images (B, H, W, C) and labels (B, classes), `share` (B, H, W, 1) of the first and the rest of the other."""
     pixels = tf.cast(images, tf.float32) * share + tf.cast(other_images, tf.float32) * (1 - share)
     kept = tf.reduce_mean(share, axis=(1, 2))
     return as_dtype(pixels, images.dtype), labels * kept + other_labels * (1 - kept)
 
 
-def _per_picture(values: tf.Tensor) -> tf.Tensor:
+def _per_image(values: tf.Tensor) -> tf.Tensor:
     return values[:, None, None, None]
 
 
@@ -164,21 +164,21 @@ def _inside_box(
     """Which pixels (B, H, W, 1) are in rows top .. bottom - 1 and columns left .. right - 1."""
     y = tf.range(height, dtype=tf.float32)[None, :, None, None]
     x = tf.range(width, dtype=tf.float32)[None, None, :, None]
-    rows = (y >= _per_picture(top)) & (y < _per_picture(bottom))
-    return rows & (x >= _per_picture(left)) & (x < _per_picture(right))
+    rows = (y >= _per_image(top)) & (y < _per_image(bottom))
+    return rows & (x >= _per_image(left)) & (x < _per_image(right))
 
 
 def _recoloured(images: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
-    """b (c (s x + (1 - s) g) + (1 - c) m), g the pixel's own grey, m the picture's mean grey; exact where all are 1.
+    """b (c (s x + (1 - s) g) + (1 - c) m), g the pixel's own grey, m the image's mean grey; exact where all are 1.
 
-    Pictures that are not of three channels have no saturation; their channels are mean grey in equal parts.
+    Images that are not of three channels have no saturation; their channels are mean grey in equal parts.
     """
     coloured = images.shape[3] == 3
     channel_means = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
     parts = tf.constant(GREY) if coloured else tf.ones(images.shape[3]) / images.shape[3]
     mean = tf.reduce_sum(channel_means * parts, axis=3, keepdims=True)
-    own, spread = _per_picture(brightness * contrast), _per_picture(saturation)
-    changed = images * own + mean * _per_picture(brightness * (1 - contrast))
+    own, spread = _per_image(brightness * contrast), _per_image(saturation)
+    changed = images * own + mean * _per_image(brightness * (1 - contrast))
     if coloured:
         grey = tf.add_n([images[..., i, None] * share for i, share in enumerate(GREY)])
         changed += (images - grey) * (own * (spread - 1))
@@ -186,7 +186,7 @@ def _recoloured(images: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, s
 
 
 def _posterized(images: tf.Tensor, dropped_bits: tf.Tensor) -> tf.Tensor:
-    step = _per_picture(tf.pow(2.0, dropped_bits))
+    step = _per_image(tf.pow(2.0, dropped_bits))
     return tf.where(step > 1, tf.floor(images / step) * step, images)
 
 
@@ -195,4 +195,4 @@ def _with_autocontrast(images: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     low = tf.reduce_min(images, axis=(1, 2), keepdims=True)
     high = tf.reduce_max(images, axis=(1, 2), keepdims=True)
     stretched = (images - low) * (255 / tf.maximum(high - low, 1e-6))
-    return tf.where(_per_picture(wanted) & (high > low), stretched, images)
+    return tf.where(_per_image(wanted) & (high > low), stretched, images)

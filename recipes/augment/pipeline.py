@@ -1,7 +1,7 @@
-"""How pictures are varied in training: the settings, what is drawn for each picture, and applying it.
+"""How images are varied in training: the settings, what is drawn for each image, and applying it.
 
-Geometry is one warp (`affine.py`, `warp.py`); what changes pixels where they are, and what mixes two pictures, is in
-`operations.py`. Nothing keeps a random state: what happens to a picture is a function of
+Geometry is one warp (`affine.py`, `warp.py`); what changes pixels where they are, and what mixes two images, is in
+`operations.py`. Nothing keeps a random state: what happens to an image is a function of
 (seed, epoch, index of the example), so batch size, workers and restarts do not matter.
 
 Read to validate settings, so TensorFlow is imported at first use.
@@ -25,9 +25,9 @@ __all__ = ["DRAWS", "Affine", "Augment", "affine_matrices"]
 
 
 class Augment(Affine):
-    """Everything that is done to a training picture. The geometric ranges are its own, the rest is in tables.
+    """Everything that is done to a training image. The geometric ranges are its own, the rest is in tables.
 
-    With both `mixup` and `cutmix`, each picture meets one of them.
+    With both `mixup` and `cutmix`, each image meets one of them.
     """
 
     about: About = About()
@@ -40,7 +40,7 @@ class Augment(Affine):
 
     @property
     def is_identity(self) -> bool:
-        """Whether a picture alone is left as it is; `mixes` tells whether it meets another."""
+        """Whether an image alone is left as it is; `mixes` tells whether it meets another."""
         return super().is_identity and not self._parts
 
     @property
@@ -84,7 +84,7 @@ class Augment(Affine):
         return randaugment_matrices(self.randaugment, self.split(draws)["randaugment"], matrices, height, width)
 
     def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
-        """The pictures (B, H, W, C), pixels 0-255, each changed by its row of `draws`; same dtype and shape."""
+        """The images (B, H, W, C), pixels 0-255, each changed by its row of `draws`; same dtype and shape."""
         if not super().is_identity or self.randaugment:
             from recipes.augment.warp import warp
 
@@ -109,7 +109,7 @@ class Augment(Affine):
         other_labels: "tf.Tensor",
         draws: "tf.Tensor",
     ) -> "tuple[tf.Tensor, tf.Tensor]":
-        """Mixes pictures (B, H, W, C) with their partners, and their one-hot labels (B, classes) by the same shares."""
+        """Mixes images (B, H, W, C) with their partners, and their one-hot labels (B, classes) by the same shares."""
         from recipes.augment.operations import mixed
 
         share = _compiled_share(self, *images.shape[1:3])(self.split(draws)["mixing"])

@@ -1,4 +1,4 @@
-"""What an augmentation does to pictures, as one drawing to look at before training."""
+"""What an augmentation does to images, as one drawing to look at before training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Preview:
 
     Attributes:
         file: where it is.
-        captions: what stands under each picture, a row for each picture of the data.
+        captions: what stands under each image, a row for each image of the data.
     """
 
     file: Path
@@ -30,10 +30,10 @@ class Preview:
 
 
 def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = None) -> np.ndarray:
-    """Training pictures uint8 (N, H, W, C) of a source of `recipes.data`, of each class in turn, at most `count`.
+    """Training images uint8 (N, H, W, C) of a source of `recipes.data`, of each class in turn, at most `count`.
 
     Raises:
-        RequestError: no such source, or pictures of different sizes without `image_shape`.
+        RequestError: no such source, or images of different sizes without `image_shape`.
         FailureError: the source could not be prepared.
     """
     from recipes.data import load
@@ -43,7 +43,7 @@ def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = N
 
 
 def in_turn(labels: np.ndarray, count: int) -> np.ndarray:
-    """The rows, at most `count`, of one picture of each class, then of another of each, and so on.
+    """The rows, at most `count`, of one image of each class, then of another of each, and so on.
 
     Args:
         labels: of a `Split`; of several classes the first counts, of numbers as many low as high ones are taken.
@@ -53,14 +53,14 @@ def in_turn(labels: np.ndarray, count: int) -> np.ndarray:
         places = np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int)
         return np.argsort(labels, kind="stable")[places]
     labels = labels.argmax(1) if labels.ndim == 2 else labels
-    turn = np.zeros(len(labels), int)  # a picture's number within its class
+    turn = np.zeros(len(labels), int)  # an image's number within its class
     for label in np.unique(labels):
         turn[labels == label] = np.arange((labels == label).sum())
     return np.lexsort((labels, turn))[:count]
 
 
 def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: int = 6, seed: int = 0) -> Preview:
-    """Draws pictures uint8 (N, H, W, C) as rows: as they are, then as they look in the first `columns` epochs.
+    """Draws images uint8 (N, H, W, C) as rows: as they are, then as they look in the first `columns` epochs.
 
     Raises:
         FailureError: `out` cannot be written.
@@ -74,12 +74,12 @@ def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: i
 def vary(
     images: np.ndarray, augment: Augment, *, columns: int, seed: int = 0
 ) -> tuple[list[np.ndarray], tuple[tuple[str, ...], ...]]:
-    """Pictures uint8 (N, H, W, C) as they look in the first `columns` epochs, and in words what was done to each.
+    """Images uint8 (N, H, W, C) as they look in the first `columns` epochs, and in words what was done to each.
 
-    Mixed pictures meet each other, and their captions say by what share.
+    Mixed images meet each other, and their captions say by what share.
 
     Returns:
-        For each epoch its pictures (N, H, W, C); for each picture its captions.
+        For each epoch its images (N, H, W, C); for each image its captions.
     """
     count = len(images)
     cells, captions = [], []
@@ -100,7 +100,7 @@ def vary(
 
 
 def describe(augment: Augment, draws: "tf.Tensor", size: tuple[int, int]) -> list[str]:
-    """In words, what each row of `draws` (B, columns) does to a picture of `size` (H, W)."""
+    """In words, what each row of `draws` (B, columns) does to an image of `size` (H, W)."""
     from recipes.augment.operations import OPERATIONS
 
     drawn = {name: values.numpy() for name, values in augment.parameters(draws).items()}

@@ -47,8 +47,8 @@ class Colour(Settings):
 
     Attributes:
         brightness: all pixels are multiplied.
-        contrast: the distance from the picture's mean grey.
-        saturation: the distance from the pixel's own grey; only pictures of three channels have any.
+        contrast: the distance from the image's mean grey.
+        saturation: the distance from the pixel's own grey; only images of three channels have any.
     """
 
     columns: ClassVar[int] = 3
@@ -58,7 +58,7 @@ class Colour(Settings):
 
 
 class RandAugment(Settings):
-    """A few operations, drawn for every picture anew (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719).
+    """A few operations, drawn for every image anew (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719).
 
     Of the paper's fourteen, twelve: identity, rotate, shear x and y, translate x and y, brightness, contrast, colour,
     solarize, posterize, autocontrast; not equalize and sharpness. Geometry is folded into the one warp, before
@@ -82,7 +82,7 @@ class Erasing(Settings):
 
     Attributes:
         probability: share of the draws in which it is.
-        area: smallest and largest share of the picture.
+        area: smallest and largest share of the image.
         aspect: smallest and largest height over width.
         value: what it is painted with, 0-255.
     """
@@ -95,11 +95,11 @@ class Erasing(Settings):
 
 
 class Mixup(Settings):
-    """Two pictures, and their labels, are averaged (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
+    """Two images, and their labels, are averaged (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
 
     Attributes:
-        alpha: of the Beta(alpha, alpha) that the first picture's share is drawn from.
-        probability: share of the pictures that are mixed.
+        alpha: of the Beta(alpha, alpha) that the first image's share is drawn from.
+        probability: share of the images that are mixed.
     """
 
     alpha: Positive = 0.2
@@ -107,6 +107,6 @@ class Mixup(Settings):
 
 
 class Cutmix(Mixup):
-    """A rectangle is taken from another picture; labels by area (Yun et al. 2019, https://arxiv.org/abs/1905.04899)."""
+    """A rectangle is taken from another image; labels by area (Yun et al. 2019, https://arxiv.org/abs/1905.04899)."""
 
     alpha: Positive = 1.0

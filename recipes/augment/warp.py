@@ -1,4 +1,4 @@
-"""One resampling of a batch of pictures under one affine matrix each."""
+"""One resampling of a batch of images under one affine matrix each."""
 
 import tensorflow as tf
 
@@ -18,7 +18,7 @@ def warp(
     interpolation: str = "bilinear",
     dtype: str | None = None,
 ) -> tf.Tensor:
-    """Resampling of pictures, each seen through its own matrix.
+    """Resampling of images, each seen through its own matrix.
 
     Compiled by XLA, which fuses coordinates, gathers and interpolation into one loop over the result; each new
     shape compiles anew. What keeps it one loop: every tap is gathered once and used once, and what happens at the
@@ -27,7 +27,7 @@ def warp(
     Args:
         images: uint8 or float (B, H, W, C); H, W and C must be known when the function is traced.
         matrices: float32 (B, 2, 3), or (1, 2, 3) for all; they take the homogeneous pixel (x, y, 1) of the result to
-            the pixel of the picture that is seen there. The centre of the first pixel is (0, 0).
+            the pixel of the image that is seen there. The centre of the first pixel is (0, 0).
         fill: what lies outside: `constant`, `edge`, `reflect` (d c b a | a b c d | d c b a) or `wrap`.
         value: the constant.
         interpolation: `nearest`, `bilinear` or `bicubic` (Keys 1981, a = -1/2).
@@ -63,7 +63,7 @@ def warp(
 
 def _taps(at: tf.Tensor, size: int, fill: str, interpolation: str) -> list[Tap]:
     """The pixels along one axis of `size` that make up the value at coordinate `at` (B, H, W)."""
-    if fill == "reflect":  # to the picture's own half of the period; beyond the outermost centres it is the edge
+    if fill == "reflect":  # to the image's own half of the period; beyond the outermost centres it is the edge
         period = 2.0 * size
         at = at + 0.5
         at -= period * tf.floor(at / period)

@@ -31,7 +31,7 @@ class Model(_Settings):
 
     Attributes:
         name: of `zoo list`.
-        input_shape: height, width and channels of the pictures.
+        input_shape: height, width and channels of the images.
         pooling: the head: from feature maps to features.
         hidden: units of the head's hidden layers.
         dropout: share of the features that is dropped in training.
@@ -62,7 +62,7 @@ class Model(_Settings):
 
 
 class DataSettings(_Settings):
-    """Which pictures a run was trained on, and how they were brought to the model's size.
+    """Which images a run was trained on, and how they were brought to the model's size.
 
     `also` are further sources; classes of one name are one class, and those of the first source come first.
     """
@@ -86,7 +86,7 @@ class DataSettings(_Settings):
 
 
 def from_any_folder(source: str) -> str:
-    """A source of pictures with its path whole: later commands may be typed elsewhere."""
+    """A source of images with its path whole: later commands may be typed elsewhere."""
     return source if source in NAMED or source.startswith("tfds:") else str(Path(source).expanduser().absolute())
 
 
@@ -129,13 +129,13 @@ class Schedule(_Settings):
 class FineTune(_Settings):
     """How a model that was trained before is trained on. The recipe's other settings are those of the first phase.
 
-    In the first phase the new head learns, on what the frozen backbone makes of the pictures; in the second the last
+    In the first phase the new head learns, on what the frozen backbone makes of the images; in the second the last
     stages or layers of the backbone learn too.
 
     Attributes:
         source: where the backbone comes from: a model with published weights, a run, or a `.keras` file.
         keep_classes: classes of the source keep what its head knows of them.
-        views: how often the frozen part looks at each training picture: at the picture itself, and views - 1 times at
+        views: how often the frozen part looks at each training image: at the image itself, and views - 1 times at
             what `augment` makes of it.
         stages: of the backbone, how many of the last learn in the second phase; "all", or 0.
         layers: in place of stages, how many of the last layers with weights, BatchNorm not counted; what a skip
@@ -168,12 +168,12 @@ class Recipe(_Settings):
     """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved.
 
     Attributes:
-        epochs: how often every training picture is seen.
+        epochs: how often every training image is seen.
         steps: batches to learn from, in place of `epochs`: as many whole epochs as it takes.
-        batch_size: pictures a step.
-        seed: of the first weights, the order of the pictures, their augmentation and dropout.
+        batch_size: images a step.
+        seed: of the first weights, the order of the images, their augmentation and dropout.
         label_smoothing: share of every label that is spread over all classes.
-        class_weight: `balanced` counts the pictures of rare classes more, so that all classes count the same.
+        class_weight: `balanced` counts the images of rare classes more, so that all classes count the same.
         precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
         deterministic: operations that give the same bits on a GPU too, more slowly; on a CPU all do. It holds for the
@@ -203,17 +203,17 @@ class Recipe(_Settings):
         """Whether a label is a share of every class, not a number."""
         return self.augment.mixes or self.label_smoothing > 0
 
-    def in_epochs(self, pictures: int) -> "Recipe":
-        """This recipe for so many training pictures, with `epochs` in place of `steps`."""
+    def in_epochs(self, images: int) -> "Recipe":
+        """This recipe for so many training images, with `epochs` in place of `steps`."""
         if self.steps is None:
             return self
-        epochs = math.ceil(self.steps / self.steps_per_epoch(pictures))
+        epochs = math.ceil(self.steps / self.steps_per_epoch(images))
         return self.model_copy(update={"epochs": epochs, "steps": None})
 
-    def batch_of(self, pictures: int) -> int:
-        """Pictures a batch, of so many in all; a batch never has a picture twice."""
-        return min(self.batch_size, pictures)
+    def batch_of(self, images: int) -> int:
+        """Images a batch, of so many in all; a batch never has an image twice."""
+        return min(self.batch_size, images)
 
-    def steps_per_epoch(self, pictures: int) -> int:
-        """Batches that it takes to see so many pictures once."""
-        return math.ceil(pictures / self.batch_of(pictures))
+    def steps_per_epoch(self, images: int) -> int:
+        """Batches that it takes to see so many images once."""
+        return math.ceil(images / self.batch_of(images))

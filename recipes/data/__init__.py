@@ -1,4 +1,4 @@
-"""From a name to pictures and labels: `load("digits")`, `load("tfds:mnist")`, `load("folder")`, `load("table.csv")`."""
+"""From a name to images and labels: `load("digits")`, `load("tfds:mnist")`, `load("folder")`, `load("table.csv")`."""
 
 from recipes.data.dataset import Data, Split, class_weights
 from recipes.data.loading import load

@@ -1,4 +1,4 @@
-"""Sets that do not come as files of one picture each: TensorFlow Datasets and IDX."""
+"""Sets that do not come as files of one image each: TensorFlow Datasets and IDX."""
 
 import hashlib
 import json
@@ -32,12 +32,12 @@ class Arrays:
     Attributes:
         splits: `train` at least.
         class_names: position is the label.
-        picture_shape: (H, W, C) before resizing, None where pictures differ.
+        image_shape: (H, W, C) before resizing, None where images differ.
     """
 
     splits: dict[str, Split]
     class_names: tuple[str, ...]
-    picture_shape: Shape | None
+    image_shape: Shape | None
 
 
 def load_arrays(source: str, shape: Shape | None, resize: Resize, seed: int, *, quiet: bool) -> Data:
@@ -53,14 +53,14 @@ def load_arrays(source: str, shape: Shape | None, resize: Resize, seed: int, *, 
                 raise RequestError(f"{finding.path} {finding.detail}")
         rows = cut({part: np.arange(len(split)) for part, split in given.items()}, train.labels, seed=seed)
         given = {part: given[part] if part in given and part != "train" else train[rows[part]] for part in PARTS}
-    return Data(source, class_names, arrays.picture_shape, **given)
+    return Data(source, class_names, arrays.image_shape, **given)
 
 
 def open_arrays(source: str, shape: Shape | None, resize: Resize, *, quiet: bool) -> Arrays:
     """The parts that a set brings itself; parameters as `recipes.data.load`.
 
     Raises:
-        RequestError: no such set, a damaged file, or pictures of different sizes where `shape` is None.
+        RequestError: no such set, a damaged file, or images of different sizes where `shape` is None.
         FailureError: the set could not be prepared.
     """
     if kind_of(source) == "idx":
@@ -71,10 +71,10 @@ def open_arrays(source: str, shape: Shape | None, resize: Resize, *, quiet: bool
     surveys = {part: _survey(prepared, part) for part in prepared.parts}
     seen = set().union(*(sizes for _, sizes in surveys.values()))
     if shape is None and len(seen) > 1:
-        raise RequestError(f"{source} has pictures of different sizes; say which size to bring them to (image_shape).")
+        raise RequestError(f"{source} has images of different sizes; say which size to bring them to (image_shape).")
     native = next(iter(seen)) if len(seen) == 1 else None
     splits = {
-        part: Split(_pictures(prepared, part, shape or native, resize, quiet=quiet), labels)
+        part: Split(_images(prepared, part, shape or native, resize, quiet=quiet), labels)
         for part, (labels, _) in surveys.items()
     }
     return Arrays(splits, prepared.class_names, native)
@@ -92,7 +92,7 @@ def _open_idx(source: str, shape: Shape | None, resize: Resize) -> Arrays:
 
 
 def _survey(prepared: "Prepared", part: str) -> tuple[np.ndarray, set[Shape]]:
-    """Labels int64 (N,) of a part and the sizes of its pictures; kept, so that TensorFlow need not be asked again."""
+    """Labels int64 (N,) of a part and the sizes of its images; kept, so that TensorFlow need not be asked again."""
     name = hashlib.sha256(f"{cache.VERSION} {prepared.state} {part}".encode()).hexdigest()[:32]
     file = cache.cache_folder() / f"{name}.labels.json"
     try:
@@ -108,13 +108,13 @@ def _survey(prepared: "Prepared", part: str) -> tuple[np.ndarray, set[Shape]]:
     count = prepared.parts[part]
     if len(labels) != count:
         where = f"{prepared.source} is damaged: its part {part}"
-        raise FailureError(f"{where} has {len(labels):,} pictures, its description says {count:,}.")
+        raise FailureError(f"{where} has {len(labels):,} images, its description says {count:,}.")
     cache.write(file, json.dumps({"labels": labels, "sizes": sorted(sizes)}))
     return np.asarray(labels, np.int64), sizes
 
 
-def _pictures(prepared: "Prepared", part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:
-    """Pictures of a part, uint8 (N, H, W, C), from the cache if they are there."""
+def _images(prepared: "Prepared", part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:
+    """Images of a part, uint8 (N, H, W, C), from the cache if they are there."""
 
     def decoded() -> Iterator[np.ndarray]:
         for number, (content, _) in enumerate(prepared.examples(part)):

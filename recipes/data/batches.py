@@ -1,4 +1,4 @@
-"""Rows of pictures for `tf.data`, whether they lie in memory or in a mapped file."""
+"""Rows of images for `tf.data`, whether they lie in memory or in a mapped file."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ _ALIGNMENT = 64  # bytes; TensorFlow ends the process over a tensor that does no
 
 
 def gather_rows(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from row numbers (B,) to pictures (B, H, W, C), for use inside `Dataset.map`.
+    """A function from row numbers (B,) to images (B, H, W, C), for use inside `Dataset.map`.
 
-    Pictures in memory become one tensor. A mapped file is read where it is, without a copy and without Python, if it is
+    Images in memory become one tensor. A mapped file is read where it is, without a copy and without Python, if it is
     aligned and mapped copy-on-write, as those of the cache are; any other through NumPy.
 
     Args:
@@ -39,13 +39,13 @@ def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int |
         batch_size: rows a batch.
         seed: shuffles, in another order every time the dataset is gone through; in order if None.
     """
-    count, pictures, targets = len(labels), gather_rows(images), tf.constant(labels)
+    count, pixels, targets = len(labels), gather_rows(images), tf.constant(labels)
     rows = tf.data.Dataset.range(count)
     if seed is not None:
         rows = rows.shuffle(count, seed=seed, reshuffle_each_iteration=True)
 
     def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return pictures(rows), tf.gather(targets, rows)
+        return pixels(rows), tf.gather(targets, rows)
 
     dataset = rows.batch(batch_size).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
     options = tf.data.Options()

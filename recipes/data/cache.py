@@ -1,4 +1,4 @@
-"""The user's cache folder: what was found out about files, and pictures brought to a size. Safe to delete any time."""
+"""The user's cache folder: what was found out about files, and images brought to a size. Safe to delete any time."""
 
 import json
 import os

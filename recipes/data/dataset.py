@@ -1,4 +1,4 @@
-"""What every source of pictures is turned into."""
+"""What every source of images is turned into."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "multilabel", "regression"]
 PARTS = ("train", "validation", "test")
-EVALUATION_BATCH = 250  # pictures at a time where nothing is learned
+EVALUATION_BATCH = 250  # images at a time where nothing is learned
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures and labels in a fixed order.
+    """Images and labels in a fixed order.
 
     Attributes:
         images: uint8 (N, H, W, C), pixels 0-255; an `np.memmap` where the set does not fit in memory.
         labels: int64 (N,); multi-label float32 (N, classes) of 0 and 1; regression float32 (N,).
-        files: the picture file behind each row, None where pictures are not files.
-        groups: int64 (N,), pictures of one number belong together and are never parted; None where each stands alone.
+        files: the image file behind each row, None where images are not files.
+        groups: int64 (N,), images of one number belong together and are never parted; None where each stands alone.
     """
 
     images: np.ndarray
@@ -43,10 +43,10 @@ class Split:
         return Split(self.images[rows], self.labels[rows], files, groups)
 
     def batches(self, batch_size: int, *, seed: int | None = None) -> "tf.data.Dataset":
-        """All pictures once, in batches (uint8 (B, H, W, C), labels (B, ...)); the last batch may be smaller.
+        """All images once, in batches (uint8 (B, H, W, C), labels (B, ...)); the last batch may be smaller.
 
         Args:
-            batch_size: pictures a batch.
+            batch_size: images a batch.
             seed: shuffles, in another order every time the dataset is gone through; in order if None.
         """
         from recipes.data.batches import batches
@@ -56,20 +56,20 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A set of labelled pictures in three parts that share no picture.
+    """A set of labelled images in three parts that share no image.
 
     Attributes:
         source: what `load` was given.
         class_names: position is the label; for regression the name of the one number.
-        picture_shape: (H, W, C) of the pictures as they came, None where they differ among themselves.
+        image_shape: (H, W, C) of the images as they came, None where they differ among themselves.
         task: what the labels are, see `Split.labels`.
         skipped: files that were left out because they cannot be used (`skip_bad`).
-        root: the folder that the names in `split_table` are relative to, None where pictures are not files.
+        root: the folder that the names in `split_table` are relative to, None where images are not files.
     """
 
     source: str
     class_names: tuple[str, ...]
-    picture_shape: tuple[int, int, int] | None
+    image_shape: tuple[int, int, int] | None
     train: Split
     validation: Split
     test: Split
@@ -79,13 +79,13 @@ class Data:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many pictures each part has."""
+        """How many images each part has."""
         return {part: len(getattr(self, part)) for part in PARTS}
 
     def split_table(self) -> list[dict[str, str]]:
         """Which file is in which part: rows of `file` (relative to `root`), `split` and `label`.
 
-        Kept as CSV, `load(..., split_table=FILE)` gives exactly these pictures again. Empty where pictures are not
+        Kept as CSV, `load(..., split_table=FILE)` gives exactly these images again. Empty where images are not
         files: such sets bring their own parts, or are split by the seed alone.
         """
         rows = []
@@ -112,7 +112,7 @@ def label_text(label: Any, class_names: tuple[str, ...], task: Task) -> str:
 
 
 def class_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
-    """Weights that let every class count the same: pictures / (classes * pictures of the class).
+    """Weights that let every class count the same: images / (classes * images of the class).
 
     Args:
         labels: int64 (N,), every class at least once.

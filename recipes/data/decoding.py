@@ -1,4 +1,4 @@
-"""One picture, from whatever file it comes in to the array a model takes. The only decoder there is."""
+"""One image, from whatever file it comes in to the array a model takes. The only decoder there is."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ from zoo.errors import RequestError
 
 Resize = Literal["fill", "fit", "stretch"]
 RESIZE_RULES: tuple[str, ...] = get_args(Resize)
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's own limit; a picture of more is taken for a bomb
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's own limit; an image of more is taken for a bomb
 THUMBNAIL = (18, 16)  # width and height of the grey thumbnail that duplicates are found by
 _BILINEAR = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _RULES: dict[str, Callable[[Image.Image, tuple[int, int]], Image.Image]] = {
@@ -26,8 +26,8 @@ _RULES: dict[str, Callable[[Image.Image, tuple[int, int]], Image.Image]] = {
 }
 
 
-class PictureError(RequestError):
-    """A file that no picture comes out of.
+class ImageError(RequestError):
+    """A file that no image comes out of.
 
     Attributes:
         path: the file.
@@ -42,7 +42,7 @@ class PictureError(RequestError):
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a picture file tells.
+    """What one look at an image file tells.
 
     Attributes:
         format: by content: "JPEG", "PNG", ...
@@ -77,10 +77,10 @@ def pillow_warnings() -> Iterator[None]:
 
 
 def read(path: str | Path) -> Image.Image:
-    """Decodes a picture file by its content, whatever its ending; of an animation, the first frame.
+    """Decodes an image file by its content, whatever its ending; of an animation, the first frame.
 
     Raises:
-        RequestError: the file is missing, empty, truncated or not a picture; the message names it.
+        RequestError: the file is missing, empty, truncated or not an image; the message names it.
     """
     with pillow_warnings():
         return decode(path)
@@ -94,7 +94,7 @@ def decode(path: str | Path, content: bytes | None = None) -> Image.Image:
         content: the file's bytes; read from `path` if None.
 
     Raises:
-        PictureError: no picture comes out.
+        ImageError: no image comes out.
     """
     with _explained(path, content), _opened(path, content) as file:
         image = Image.open(file)
@@ -103,12 +103,12 @@ def decode(path: str | Path, content: bytes | None = None) -> Image.Image:
 
 
 def look(path: str | Path) -> Look:
-    """Reads and decodes all of a picture file without keeping its pixels, for use inside `pillow_warnings`.
+    """Reads and decodes all of an image file without keeping its pixels, for use inside `pillow_warnings`.
 
     JPEGs are decoded at an eighth of their size: every byte is still read and checked.
 
     Raises:
-        PictureError: no picture comes out.
+        ImageError: no image comes out.
     """
     with _explained(path, None), open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha1").digest()  # not for security: for equal files
@@ -127,7 +127,7 @@ def look(path: str | Path) -> Look:
 
 
 def size_of(content: bytes, name: str) -> tuple[int, int, int]:
-    """(H, W, C) of an encoded picture by its header, C as `channels` says, for use inside `pillow_warnings`."""
+    """(H, W, C) of an encoded image by its header, C as `channels` says, for use inside `pillow_warnings`."""
     with _explained(name, content), _opened(name, content) as file:
         image = Image.open(file)
         height, width = (image.height, image.width) if _orientation(image) < 5 else (image.width, image.height)
@@ -140,14 +140,14 @@ def channels(mode: str) -> int:
 
 
 def to_array(image: Image.Image, shape: tuple[int, int, int], resize: Resize = "fill") -> np.ndarray:
-    """The picture as uint8 (H, W, C), pixels 0-255.
+    """The image as uint8 (H, W, C), pixels 0-255.
 
     Transparency is laid over white, 16-bit greys are scaled to 8 bits, colour becomes luminance for C = 1.
 
     Args:
         image: any mode, any size.
         shape: (H, W, C), C is 1 or 3.
-        resize: `fill` covers the frame and cuts off what is outside, `fit` shows all of the picture between
+        resize: `fill` covers the frame and cuts off what is outside, `fit` shows all of the image between
             black bars, `stretch` ignores the aspect ratio.
 
     Raises:
@@ -164,20 +164,20 @@ def to_array(image: Image.Image, shape: tuple[int, int, int], resize: Resize = "
 def check_shape(shape: tuple[int, int, int], resize: str) -> None:
     """Raises the `RequestError` of `to_array`."""
     if len(shape) != 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in shape[:2]):
-        raise RequestError(f"pictures cannot be brought to {shape}; allowed: (height, width, channels).")
+        raise RequestError(f"images cannot be brought to {shape}; allowed: (height, width, channels).")
     if shape[2] not in (1, 3):
-        raise RequestError(f"pictures have 1 channel (grey) or 3 (RGB), not {shape[2]}.")
+        raise RequestError(f"images have 1 channel (grey) or 3 (RGB), not {shape[2]}.")
     if resize not in _RULES:
         raise RequestError(f"resize={resize!r} is not possible; allowed: {', '.join(_RULES)}.")
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:
-    """A picture from uint8 (H, W, 1) or (H, W, 3)."""
+    """An image from uint8 (H, W, 1) or (H, W, 3)."""
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """What `Look.thumbnail` holds, of a picture that is decoded already."""
+    """What `Look.thumbnail` holds, of an image that is decoded already."""
     return _plain(image).convert("L").resize(THUMBNAIL, Image.Resampling.BOX).tobytes()
 
 
@@ -214,24 +214,24 @@ def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
 
 @contextlib.contextmanager
 def _explained(path: str | Path, content: bytes | None) -> Iterator[None]:
-    """Turns whatever opening and decoding raise into a `PictureError`."""
+    """Turns whatever opening and decoding raise into a `ImageError`."""
     try:
         yield
     except IsADirectoryError:
-        raise PictureError(path, "unreadable", "is a folder, not a picture.") from None
+        raise ImageError(path, "unreadable", "is a folder, not an image.") from None
     except FileNotFoundError:
-        raise PictureError(path, "missing", "does not exist.") from None
+        raise ImageError(path, "missing", "does not exist.") from None
     except PermissionError:
-        raise PictureError(path, "unreadable", "may not be read: permission denied.") from None
+        raise ImageError(path, "unreadable", "may not be read: permission denied.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = f"has more than {MAX_PIXELS // 1_000_000} million pixels; allowed: fewer."
-        raise PictureError(path, "bomb", limit) from None
+        raise ImageError(path, "bomb", limit) from None
     except UnidentifiedImageError:
         if not (content if content is not None else Path(path).stat().st_size):
-            raise PictureError(path, "empty", "is empty; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.") from None
-        allowed = "is not a picture that can be decoded; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF."
-        raise PictureError(path, "undecodable", allowed) from None
+            raise ImageError(path, "empty", "is empty; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.") from None
+        allowed = "is not an image that can be decoded; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF."
+        raise ImageError(path, "undecodable", allowed) from None
     except Exception as error:  # Pillow's decoders raise nearly anything for damaged files
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         kind = "truncated" if isinstance(error, EOFError) or "truncated" in why.lower() else "undecodable"
-        raise PictureError(path, kind, f"is damaged: {why}.") from None
+        raise ImageError(path, kind, f"is damaged: {why}.") from None

@@ -1,4 +1,4 @@
-"""Several sets of pictures as one."""
+"""Several sets of images as one."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +13,13 @@ from zoo.errors import RequestError
 
 
 def joined(sets: Sequence[Data]) -> Data:
-    """The pictures of all sets, part by part, held in memory. Classes of one name are one class.
+    """The images of all sets, part by part, held in memory. Classes of one name are one class.
 
     Class names keep the order that they first appear in, so those of the first set keep their labels. Each set was cut
-    into parts by itself: what was a test picture there is one here, and `without_leaks` has to look for copies.
+    into parts by itself: what was a test image there is one here, and `without_leaks` has to look for copies.
 
     Raises:
-        RequestError: a set that does not have one class a picture.
+        RequestError: a set that does not have one class an image.
     """
     for one in sets:
         if one.task != "classification":
@@ -39,11 +39,11 @@ def joined(sets: Sequence[Data]) -> Data:
         )
 
     are_files = all(one.root for one in sets)
-    shapes = {one.picture_shape for one in sets}
+    shapes = {one.image_shape for one in sets}
     return Data(
         source=" + ".join(one.source for one in sets),
         class_names=names,
-        picture_shape=shapes.pop() if len(shapes) == 1 else None,
+        image_shape=shapes.pop() if len(shapes) == 1 else None,
         **{kind: part(kind) for kind in PARTS},
         skipped=tuple(finding for one in sets for finding in one.skipped),
         root=common_root(one.root for one in sets) if are_files else None,
@@ -56,7 +56,7 @@ def common_root(roots: Iterable[Path]) -> Path:
 
 
 def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
-    """The same pictures, but those that `part_of` names, by whole path, in the part that it says; held in memory."""
+    """The same images, but those that `part_of` names, by whole path, in the part that it says; held in memory."""
     files, labels, now = _rows(data)
     parts = np.asarray([part_of.get(os.path.abspath(file), part) for file, part in zip(files, now, strict=True)])
     every = Split(np.concatenate([getattr(data, part).images for part in PARTS]), labels, files)
@@ -64,7 +64,7 @@ def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
 
 
 def without_leaks(data: Data, *, skip_bad: bool) -> Data:
-    """The same pictures, but of copies of one file that are in several parts only those it is judged by.
+    """The same images, but of copies of one file that are in several parts only those it is judged by.
 
     Args:
         data: of files, joined from several sets.
@@ -73,11 +73,11 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
     Raises:
         RequestError: there are such copies; the message names them.
     """
-    from recipes.data.checks.doctor import Pictures, find_copies
+    from recipes.data.checks.doctor import Images, find_copies
     from recipes.data.checks.examine import examine
 
     files, labels, parts = _rows(data)
-    _, findings, leaked = find_copies(Pictures.of_files(files, examine(files, quiet=True), labels, parts))
+    _, findings, leaked = find_copies(Images.of_files(files, examine(files, quiet=True), labels, parts))
     leaks = tuple(finding for finding in findings if finding.kind == "leak")
     if not leaks:
         return data
@@ -91,7 +91,7 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
 
 
 def _rows(data: Data) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """File, label and part of every picture of a set of files, part by part."""
+    """File, label and part of every image of a set of files, part by part."""
     splits = [getattr(data, part) for part in PARTS]
     files = tuple(file for split in splits for file in split.files)
     return files, np.concatenate([split.labels for split in splits]), np.repeat(PARTS, list(data.sizes.values()))

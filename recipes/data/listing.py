@@ -1,4 +1,4 @@
-"""What a folder or a table says there is, before any picture is opened."""
+"""What a folder or a table says there is, before any image is opened."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from recipes.data.dataset import PARTS, Task
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Picture files with their labels, in a fixed order.
+    """Image files with their labels, in a fixed order.
 
     Attributes:
         source: as the user wrote it.
@@ -23,7 +23,7 @@ class Listing:
         task: what the labels are.
         parts: "train", "validation", "test" or "" (not said) for each file.
         groups: files of one group belong into one part; None where the source names no groups.
-        meant: whether the ending of a file tells that it was meant as a picture, for each file.
+        meant: whether the ending of a file tells that it was meant as an image, for each file.
         findings: what the names alone tell.
     """
 

@@ -27,28 +27,28 @@ def load(
     task: Task | None = None,
     quiet: bool = False,
 ) -> Data:
-    """Loads, checks, resizes and splits a set of labelled pictures.
+    """Loads, checks, resizes and splits a set of labelled images.
 
-    Of files, every one is opened and checked first; what was found and the resized pictures are kept in the user's
+    Of files, every one is opened and checked first; what was found and the resized images are kept in the user's
     cache folder, so that a second start is immediate. The files themselves are never changed.
 
     Args:
         source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
             or TSV table, see `recipes.data.readers.table.list_table`.
-        also: further sources, whose pictures are added part by part; see `recipes.data.joining.joined`.
-        image_shape: (H, W, C) of the arrays; as the pictures are if None, where they are all of one size by their
+        also: further sources, whose images are added part by part; see `recipes.data.joining.joined`.
+        image_shape: (H, W, C) of the arrays; as the images are if None, where they are all of one size by their
             source; files need it.
-        resize: what is done to pictures of another size, see `recipes.data.decoding.to_array`.
+        resize: what is done to images of another size, see `recipes.data.decoding.to_array`.
         split_seed: draws test (a fifth) and validation (a tenth of the rest), stratified, where the source does not
-            bring its own. Copies of one picture and files of one group come into one part.
+            bring its own. Copies of one image and files of one group come into one part.
         skip_bad: leaves files out that cannot be used, instead of stopping; `Data.skipped` lists them.
         split_table: a CSV file with the rows of `Data.split_table`: exactly these files, in these parts.
         task: how a table's labels are meant, if not as they look.
         quiet: no progress and no remarks on stderr.
 
     Raises:
-        RequestError: no such source, a bad file or an empty class in it, too few pictures to split, or pictures of
+        RequestError: no such source, a bad file or an empty class in it, too few images to split, or images of
             different sizes without `image_shape`; the message names the file and the ways on.
         FailureError: the source exists but could not be prepared (no network, no space, no permission).
     """
@@ -84,7 +84,7 @@ def _load_one(
     kind = kind_of(source)
     if kind in ("folder", "table"):
         if image_shape is None:
-            raise RequestError(f"{shown(source)}: say which size to bring the pictures to (image_shape).")
+            raise RequestError(f"{shown(source)}: say which size to bring the images to (image_shape).")
         listing = list_source(source, task)
         if table is not None:
             listing = _as_in(table, listing)
@@ -141,7 +141,7 @@ def _load_files(
     return Data(
         source=listing.source,
         class_names=kept.class_names,
-        picture_shape=shapes.pop() if len(shapes) == 1 else None,
+        image_shape=shapes.pop() if len(shapes) == 1 else None,
         **{
             part: Split(images[part], kept.labels[rows], tuple(files[rows]), units[rows])
             for part, rows in parts.items()
@@ -160,8 +160,8 @@ def _check_classes(parts: dict[str, np.ndarray], kept: Listing) -> None:
         absent = np.setdiff1d(np.arange(len(kept.class_names)), kept.labels[rows])
         if len(absent):
             raise RequestError(
-                f"{shown(kept.source)}: no picture of class {kept.class_names[absent[0]]} is left for the part {part}: "
-                "its pictures are too few, copies of each other, or of too few groups."
+                f"{shown(kept.source)}: no image of class {kept.class_names[absent[0]]} is left for the part {part}: "
+                "its images are too few, copies of each other, or of too few groups."
             )
 
 

@@ -1,4 +1,4 @@
-"""Pictures decoded and resized once, kept as uint8: in memory if they fit, otherwise in a file of the cache folder."""
+"""Images decoded and resized once, kept as uint8: in memory if they fit, otherwise in a file of the cache folder."""
 
 import hashlib
 import math
@@ -15,13 +15,13 @@ from recipes.data.decoding import Resize, decode, pillow_warnings, to_array
 from recipes.support.threads import in_threads, progress
 from zoo.errors import FailureError
 
-MEMORY = 2 * 2**30  # bytes of pictures that are held in memory, if that is at most a quarter of what is free
-KEPT = 20 * 2**30  # bytes that the cache folder's pictures may take; those unused longest go first
+MEMORY = 2 * 2**30  # bytes of images that are held in memory, if that is at most a quarter of what is free
+KEPT = 20 * 2**30  # bytes that the cache folder's images may take; those unused longest go first
 _ENDING = ".pictures.npy"
 
 
 def memory_limit() -> int:
-    """Bytes of pictures that may be held in memory: 2 GB, or a quarter of the free memory if that is less."""
+    """Bytes of images that may be held in memory: 2 GB, or a quarter of the free memory if that is less."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
@@ -39,9 +39,9 @@ def load_files(
     *,
     quiet: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Pictures of files, uint8 (N, H, W, C) for each part.
+    """Images of files, uint8 (N, H, W, C) for each part.
 
-    Pictures that fit into memory are kept on disk whatever the parts, so that another split reads them at once. Those
+    Images that fit into memory are kept on disk whatever the parts, so that another split reads them at once. Those
     that do not are kept part by part, so that each part is a stretch of a file that is mapped, not read.
 
     Args:
@@ -51,7 +51,7 @@ def load_files(
         quiet: no progress bar, no remarks.
 
     Raises:
-        PictureError: a file was damaged after it had been looked at.
+        ImageError: a file was damaged after it had been looked at.
         FailureError: no space for what does not fit into memory.
     """
     total = sum(map(len, parts.values())) * math.prod(shape)
@@ -59,7 +59,7 @@ def load_files(
         every = _kept(np.arange(len(paths)), paths, digests, shape, resize, quiet=quiet, needed=False)
         return {part: np.asarray(every[rows]) for part, rows in parts.items()}
     if not quiet:
-        cache.say(f"{total / 2**30:.1f} GB of pictures do not fit into memory: kept in {cache.cache_folder()}.")
+        cache.say(f"{total / 2**30:.1f} GB of images do not fit into memory: kept in {cache.cache_folder()}.")
     return {part: _kept(rows, paths, digests, shape, resize, quiet=quiet, needed=True) for part, rows in parts.items()}
 
 
@@ -73,34 +73,34 @@ def _kept(
     quiet: bool,
     needed: bool,
 ) -> np.ndarray:
-    """The pictures of the files `rows`."""
+    """The images of the files `rows`."""
 
     def decoded(row: int) -> np.ndarray:
         return to_array(decode(paths[row]), shape, resize)
 
-    def pictures() -> Iterator[np.ndarray]:
-        yield from progress(in_threads(decoded, rows), len(rows), "reading pictures", quiet=quiet)
+    def images() -> Iterator[np.ndarray]:
+        yield from progress(in_threads(decoded, rows), len(rows), "reading images", quiet=quiet)
 
     key = b"".join(digests[row] for row in rows)
-    return keep(key, (len(rows), *shape), resize, pictures, quiet=quiet, needed=needed)
+    return keep(key, (len(rows), *shape), resize, images, quiet=quiet, needed=needed)
 
 
 def keep(
     key: bytes,
     shape: tuple[int, int, int, int],
     resize: Resize,
-    pictures: Callable[[], Iterator[np.ndarray]],
+    images: Callable[[], Iterator[np.ndarray]],
     *,
     quiet: bool,
     needed: bool,
 ) -> np.ndarray:
-    """Pictures of the cache, after putting them there if they were not.
+    """Images of the cache, after putting them there if they were not.
 
     Args:
-        key: names the pictures by what is in them.
+        key: names the images by what is in them.
         shape: (N, H, W, C) of all of them.
         resize: how they are brought to that size.
-        pictures: decodes them, one uint8 (H, W, C) after another.
+        images: decodes them, one uint8 (H, W, C) after another.
         quiet: no remark on stderr.
         needed: they must not be held in memory.
 
@@ -113,14 +113,14 @@ def keep(
         return stored
     with pillow_warnings():
         try:
-            return _write(file, pictures(), shape)
+            return _write(file, images(), shape)
         except OSError as error:
             why = f"{file.parent} cannot be written: {error.strerror or error}"
             if needed:
-                raise FailureError(f"{why}; set CONVZOO_CACHE to a folder with space for the pictures.") from None
+                raise FailureError(f"{why}; set CONVZOO_CACHE to a folder with space for the images.") from None
             if not quiet:
-                cache.say(f"{why}; the pictures are decoded again next time.")
-            return np.stack(list(pictures()))
+                cache.say(f"{why}; the images are decoded again next time.")
+            return np.stack(list(images()))
 
 
 def _stored(file: Path, shape: tuple[int, ...]) -> np.memmap | None:
@@ -133,8 +133,8 @@ def _stored(file: Path, shape: tuple[int, ...]) -> np.memmap | None:
     return stored if stored.shape == shape and stored.dtype == np.uint8 else None
 
 
-def _write(file: Path, pictures: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.memmap:
-    """Writes pictures one after another, whole or not at all, and maps the file."""
+def _write(file: Path, images: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.memmap:
+    """Writes images one after another, whole or not at all, and maps the file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(file.parent).free < math.prod(shape) + 2**26:
         raise OSError(f"no space for {math.prod(shape) / 2**30:.1f} GB")
@@ -143,8 +143,8 @@ def _write(file: Path, pictures: Iterator[np.ndarray], shape: tuple[int, ...]) -
         with open(aside, "wb") as out:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(out, header)
-            for picture in pictures:
-                out.write(picture.tobytes())
+            for image in images:
+                out.write(image.tobytes())
             out.flush()
             os.fsync(out.fileno())
         os.replace(aside, file)
@@ -158,7 +158,7 @@ def _write(file: Path, pictures: Iterator[np.ndarray], shape: tuple[int, ...]) -
 
 
 def _prune(newest: Path) -> None:
-    """Removes the pictures that were used longest ago, until the rest take no more than `KEPT`."""
+    """Removes the images that were used longest ago, until the rest take no more than `KEPT`."""
     files = sorted(newest.parent.glob(f"*{_ENDING}"), key=lambda file: file.stat().st_mtime, reverse=True)
     taken = 0
     for file in [newest, *(file for file in files if file != newest)]:

@@ -1,4 +1,4 @@
-"""Which picture goes into which part."""
+"""Which image goes into which part."""
 
 import csv
 import warnings
@@ -12,7 +12,7 @@ from recipes.data.dataset import PARTS, Task
 from zoo.errors import RequestError
 
 SHARES = (("test", 0.2), ("validation", 0.1))  # of what is left when it is cut off
-_RARE = 3  # of a combination of labels seen less often, no picture could be put into each part
+_RARE = 3  # of a combination of labels seen less often, no image could be put into each part
 
 
 def strata(labels: np.ndarray, task: Task) -> np.ndarray:
@@ -39,16 +39,16 @@ def cut(
 
     Args:
         given: row numbers of the parts that there are; `train` at least.
-        kinds: see `strata`; every kind with enough pictures is in every part.
+        kinds: see `strata`; every kind with enough images is in every part.
         seed: draws the cut.
-        together: (N,) numbers; rows of one number (copies of one picture) are never parted.
+        together: (N,) numbers; rows of one number (copies of one image) are never parted.
         groups: (N,) names of groups, as `together`; scikit-learn balances large groups over the parts.
 
     Returns:
         Sorted row numbers of `train`, `validation` and `test`.
 
     Raises:
-        RequestError: a class has too few pictures, or too few groups, for each part to have one.
+        RequestError: a class has too few images, or too few groups, for each part to have one.
     """
     if not 0 <= seed < 2**32:
         raise RequestError(f"split_seed={seed} is not possible; allowed: whole numbers from 0 to 2**32 - 1.")
@@ -63,7 +63,7 @@ def cut(
         else:
             chosen = _drawn_by_group(train, kinds, together, groups, share, random)
         if not 0 < chosen.sum() < len(train):
-            raise RequestError(f"too few pictures ({len(train)}) to cut off a {part} part.")
+            raise RequestError(f"too few images ({len(train)}) to cut off a {part} part.")
         rows["train"], rows[part] = train[~chosen], train[chosen]
     return {part: rows[part] for part in PARTS}
 
@@ -96,7 +96,7 @@ def _drawn_by_group(
     units = joined(groups[train], together[train] if together is not None else np.arange(len(train)))
     most = min(round(1 / share), len(np.unique(units)))
     if most < 2:
-        raise RequestError("all pictures are of one group: they cannot be parted.")
+        raise RequestError("all images are of one group: they cannot be parted.")
     kinds = kinds[train]
     best, fewest_absent = np.zeros(len(train), bool), np.inf
     with warnings.catch_warnings(action="ignore"):  # that a class is small: it is seen here whether it is too small
@@ -104,7 +104,7 @@ def _drawn_by_group(
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=random)
             try:
                 cuts = [held for _, held in splitter.split(train, kinds, units)]
-            except ValueError:  # more folds than pictures of any class
+            except ValueError:  # more folds than images of any class
                 continue
             for held in cuts:
                 chosen = np.zeros(len(train), bool)

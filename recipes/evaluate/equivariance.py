@@ -1,4 +1,4 @@
-"""Where in a network a shift of the picture stops being the same shift of the feature maps."""
+"""Where in a network a shift of the image stops being the same shift of the feature maps."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from recipes.evaluate.inside import backbone_layers, has_map, tap
 from zoo.anatomy import dissect
 
-PICTURES = 48
+IMAGES = 48
 BATCH = 8  # small: all maps of a batch are held at once
-SHIFTS = 4  # of different lengths along each axis, up to an eighth of the picture
+SHIFTS = 4  # of different lengths along each axis, up to an eighth of the image
 
 
 def equivariance_errors(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
-    """How far the feature maps of a shifted picture are from the shifted feature maps.
+    """How far the feature maps of a shifted image are from the shifted feature maps.
 
-    The picture is moved by whole pixels, right or down, up to an eighth of its size; its edge fills the gap. A map
+    The image is moved by whole pixels, right or down, up to an eighth of its size; its edge fills the gap. A map
     with a stride of s pixels should then move by 1/s units a pixel; parts of a unit are interpolated linearly. Units
     whose centre moved in from outside are left out.
 
@@ -30,20 +30,20 @@ def equivariance_errors(model: keras.Model, images: np.ndarray) -> list[dict[str
         For each convolution and each layer that changes the stride, in order, `layer` (its name), `stride` ([rows,
         columns], in pixels) and `error`: root mean square difference over the spread of both maps about their means,
         0 where a shift is followed exactly, about 1 where the two maps have nothing in common. Layers whose units
-        see the whole picture, or that have less than two rows and columns, are left out.
+        see the whole image, or that have less than two rows and columns, are left out.
     """
-    chosen = images[np.linspace(0, len(images) - 1, min(PICTURES, len(images))).round().astype(int)]
+    chosen = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int)]
     layers, strides = _followed(model)
     if not layers:
         return []
     maps_of, sums = tap(model, layers), np.zeros((len(layers), 2))
     for start in range(0, len(chosen), BATCH):
-        pictures = chosen[start : start + BATCH]
-        plain = maps_of(pictures)
+        batch = chosen[start : start + BATCH]
+        plain = maps_of(batch)
         for axis in (0, 1):
-            size = pictures.shape[1 + axis]
+            size = batch.shape[1 + axis]
             for pixels in np.unique(np.linspace(1, max(size // 8, 1), SHIFTS).astype(int)):
-                moved = maps_of(shifted(pictures, int(pixels), axis))
+                moved = maps_of(shifted(batch, int(pixels), axis))
                 for row, (before, after, stride) in enumerate(zip(plain, moved, strides, strict=True)):
                     sums[row] += _difference(before, after, pixels / stride[axis], axis)
     return [
@@ -53,7 +53,7 @@ def equivariance_errors(model: keras.Model, images: np.ndarray) -> list[dict[str
 
 
 def shifted(images: np.ndarray, pixels: int, axis: int) -> np.ndarray:
-    """Pictures (N, H, W, C) moved down (`axis` 0) or right (1) by whole pixels; the edge fills the gap."""
+    """Images (N, H, W, C) moved down (`axis` 0) or right (1) by whole pixels; the edge fills the gap."""
     before = [(0, 0)] * 4
     before[1 + axis] = (pixels, 0)
     return np.pad(images, before, "edge")[:, : images.shape[1], : images.shape[2]]

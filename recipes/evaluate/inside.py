@@ -13,7 +13,7 @@ LEAST_MAP = 4  # rows and columns that a map must have to say where something is
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """What one layer makes of one picture.
+    """What one layer makes of one image.
 
     Attributes:
         layer: its name.
@@ -44,21 +44,21 @@ def first_kernels(model: keras.Model, count: int = 32) -> np.ndarray | None:
     return None
 
 
-def feature_maps(model: keras.Model, picture: np.ndarray, channels: int = 12) -> list[FeatureMaps]:
-    """What the layers make of a picture uint8 (H, W, C): of every size of map the last layer, largest map first."""
+def feature_maps(model: keras.Model, image: np.ndarray, channels: int = 12) -> list[FeatureMaps]:
+    """What the layers make of an image uint8 (H, W, C): of every size of map the last layer, largest map first."""
     of_size = {tuple(layer.output.shape[1:3]): layer for layer in backbone_layers(model) if has_map(layer, 2)}
     layers = list(of_size.values())[:MAP_SIZES]
     if not layers:
         return []
     stages = []
-    for layer, (output,) in zip(layers, tap(model, layers)(picture[None]), strict=True):
+    for layer, (output,) in zip(layers, tap(model, layers)(image[None]), strict=True):
         maps = np.stack([_stretched(one) for one in output.transpose(2, 0, 1)[:channels]])
         stages.append(FeatureMaps(layer.name, maps, output.shape[-1]))
     return stages
 
 
 def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function from pictures (B, H, W, C) to the outputs of layers of the backbone, at least one of them."""
+    """A function from images (B, H, W, C) to the outputs of layers of the backbone, at least one of them."""
     front = _front(model)
     network = keras.Model(model.get_layer("backbone").input, [layer.output for layer in layers])
 
@@ -77,7 +77,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
     Args:
         model: of `zoo.create_model`.
         images: uint8 (N, H, W, C).
-        classes: integers (N,), the class to explain for each picture.
+        classes: integers (N,), the class to explain for each image.
 
     Returns:
         float32 (N, h, w) from 0 to 1, of the last feature map with at least 4 rows and columns; None if there is none.
@@ -103,7 +103,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
 
 
 def _front(model: keras.Model) -> keras.Model:
-    """From the picture to what the backbone is given."""
+    """From the image to what the backbone is given."""
     return keras.Model(model.input, model.get_layer("rescaling").output)
 
 

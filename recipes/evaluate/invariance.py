@@ -1,4 +1,4 @@
-"""How a model's answers hold up when the picture is turned, shifted, scaled, mirrored, or all of it."""
+"""How a model's answers hold up when the image is turned, shifted, scaled, mirrored, or all of it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from recipes.data import Split
 from recipes.data.dataset import EVALUATION_BATCH
 
 ROTATIONS = (*range(-45, 50, 5), 90, 180, 270)  # degrees
-TRANSLATIONS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)  # of the picture's size, in each of eight directions
+TRANSLATIONS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)  # of the image's size, in each of eight directions
 SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
 MIRRORS = ("horizontal", "vertical")
 # From hardly to strongly: shares of the widest mixture of all of them.
@@ -22,21 +22,21 @@ WIDEST = Affine(scale=(0.6, 1.6), translation=0.2, rotation=45)
 
 
 def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant", seed: int = 0) -> dict[str, Any]:
-    """Scores pictures under known transformations.
+    """Scores images under known transformations.
 
     Args:
-        model: pictures (B, H, W, C) to scores (B, classes).
-        test: pictures uint8 (N, H, W, C) and labels (N,).
-        fill: what appears outside the picture, see `recipes.augment.warp.warp`.
+        model: images (B, H, W, C) to scores (B, classes).
+        test: images uint8 (N, H, W, C) and labels (N,).
+        fill: what appears outside the image, see `recipes.augment.warp.warp`.
         seed: of the random mixtures.
 
     Returns:
         `rotation`, `translation`, `scale`, `mirror` and `affine`, each with `values` (degrees; share of the size;
-        factor; axis; strength), for each value `accuracy`, `consistency` (share of pictures whose top-1 class is that
-        of the picture as it was) and `score_drop` (mean loss of the true class's score), and one `score`: mean
-        accuracy over the values, by the trapezoid rule where they are numbers, over the accuracy of the pictures as
-        they are. Quarter turns do not count for the score of `rotation`: they change what many pictures mean.
-        `shift_consistency` is how often two random shifts of one picture agree (Zhang 2019, section 4.2); `overall`
+        factor; axis; strength), for each value `accuracy`, `consistency` (share of images whose top-1 class is that
+        of the image as it was) and `score_drop` (mean loss of the true class's score), and one `score`: mean
+        accuracy over the values, by the trapezoid rule where they are numbers, over the accuracy of the images as
+        they are. Quarter turns do not count for the score of `rotation`: they change what many images mean.
+        `shift_consistency` is how often two random shifts of one image agree (Zhang 2019, section 4.2); `overall`
         is the mean of the five scores.
     """
     measure = _Measure(model, test, fill)
@@ -53,12 +53,12 @@ def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant
 
 
 def scores_of(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model as a compiled function from pictures (B, H, W, C) to scores (B, classes)."""
+    """The model as a compiled function from images (B, H, W, C) to scores (B, classes)."""
     return tf.function(lambda images: model(images, training=False), autograph=False, reduce_retracing=True)
 
 
 class _Measure:
-    """A model and the pictures it is measured on; their scores as they are, computed once."""
+    """A model and the images it is measured on; their scores as they are, computed once."""
 
     def __init__(self, model: keras.Model, test: Split, fill: str) -> None:
         self._labels, self._fill = test.labels, fill
@@ -85,7 +85,7 @@ class _Measure:
         }
 
     def shift_consistency(self, seed: int, height: int, width: int) -> float:
-        """Share of pictures that two random shifts, of up to an eighth of the size, put into the same class."""
+        """Share of images that two random shifts, of up to an eighth of the size, put into the same class."""
         random = np.random.default_rng(seed)
         guesses = []
         for _ in range(2):
@@ -108,7 +108,7 @@ class _Measure:
         return float((scores.argmax(1) == self._labels).mean())
 
     def _under(self, matrices: tf.Tensor) -> np.ndarray:
-        """Scores (N, classes) of all pictures under one matrix, or each under its own."""
+        """Scores (N, classes) of all images under one matrix, or each under its own."""
         if np.array_equal(matrices, np.eye(2, 3)[None]):
             return self._plain
         sizes = [len(batch) for batch in self._batches]
@@ -145,7 +145,7 @@ def _shifts(height: int, width: int) -> list[list[tf.Tensor]]:
 
 
 def _mixture(strength: float, count: int, seed: int, height: int, width: int) -> tf.Tensor:
-    """A matrix a picture, drawn from `strength` times the widest ranges."""
+    """A matrix an image, drawn from `strength` times the widest ranges."""
     low, high = (limit**strength for limit in WIDEST.scale)
     ranges = Affine(scale=(low, high), translation=strength * WIDEST.translation, rotation=strength * WIDEST.rotation)
     return ranges.matrices(ranges.draw(count, tf.constant([seed, 0])), height, width)

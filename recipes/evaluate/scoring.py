@@ -1,4 +1,4 @@
-"""How good a run's model is on pictures that its training never saw."""
+"""How good a run's model is on images that its training never saw."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true
 
 
 def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool = False) -> dict[str, Any]:
-    """Scores a run on its test pictures and writes `metrics.json` and `confusion_matrix.png` into it.
+    """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it.
 
     Args:
         run: the run or its folder.
-        data: other pictures to score it on, see `other_pictures`; nothing is written into the run then.
+        data: other images to score it on, see `other_images`; nothing is written into the run then.
         invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring, and
             layer by layer how well the feature maps follow a shift.
 
@@ -36,9 +36,9 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     """
     run = Run.open(run)
     model = run.load_model()
-    task, test = _test_pictures(run, data)
+    task, test = _test_images(run, data)
     if invariance and task != "classification":
-        raise RequestError(f"invariance is measured of one class a picture; {run.path} is a run for {task}.")
+        raise RequestError(f"invariance is measured of one class an image; {run.path} is a run for {task}.")
     scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
     metrics = figures(task, test, scores, run.class_names)
     if invariance:
@@ -59,18 +59,18 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     return metrics
 
 
-def _test_pictures(run: Run, source: str | None) -> tuple[str, Split]:
-    """What kind of labels there are, and the pictures to score."""
+def _test_images(run: Run, source: str | None) -> tuple[str, Split]:
+    """What kind of labels there are, and the images to score."""
     if source is None:
         data = run.load_data()
         return data.task, data.test
-    return run.task, other_pictures(run, source)
+    return run.task, other_images(run, source)
 
 
-def other_pictures(run: Run, source: str) -> Split:
-    """The pictures of another source at the run's size, by its resize rule, with labels by the run's class names.
+def other_images(run: Run, source: str) -> Split:
+    """The images of another source at the run's size, by its resize rule, with labels by the run's class names.
 
-    They are the test pictures where the source brings such a part or is not made of files, and all of them where it
+    They are the test images where the source brings such a part or is not made of files, and all of them where it
     is a folder or a table without parts. Classes of the run that the source lacks are allowed.
 
     Raises:
@@ -79,7 +79,7 @@ def other_pictures(run: Run, source: str) -> Split:
     """
     settings = run.recipe.data
     if kind_of(source) in ("folder", "table") and Path(source).resolve() == Path(settings.source).resolve():
-        raise RequestError(f"{source} is what {run.path} was trained on; without --data its test pictures are scored.")
+        raise RequestError(f"{source} is what {run.path} was trained on; without --data its test images are scored.")
     data = load(
         source, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
     )

@@ -19,7 +19,7 @@ from zoo.errors import FailureError, RequestError
 from zoo.layers import register_layers
 
 TFLITE = ("float32", "float16", "dynamic", "int8", "int16x8")
-REPRESENTATIVE = 200  # training pictures that the ranges of integers are taken from
+REPRESENTATIVE = 200  # training images that the ranges of integers are taken from
 _OPERATIONS = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
@@ -29,12 +29,12 @@ _OPERATIONS = {
 def convert(
     model: keras.Model, to: str, train: Split, *, output_type: str = "uint8", dynamic_size: bool = False
 ) -> bytes:
-    """The TFLite flatbuffer of a model with pictures (B, H, W, C) as input.
+    """The TFLite flatbuffer of a model with images (B, H, W, C) as input.
 
     Args:
         model: computes in float32, see `in_float32`.
         to: one of `TFLITE`.
-        train: where `int8` and `int16x8` take their ranges from; its pictures' size is the file's.
+        train: where `int8` and `int16x8` take their ranges from; its images' size is the file's.
         output_type: of the scores of `int8`: `uint8` or `float32`.
         dynamic_size: leaves height and width open; the model must, too, see `of_any_size`.
 
@@ -66,12 +66,12 @@ def convert(
 
 
 def to_saved_model(model: keras.Model, folder: Path) -> None:
-    """Writes a TensorFlow SavedModel: pictures (B, H, W, C) float32, its function is called `serve`."""
+    """Writes a TensorFlow SavedModel: images (B, H, W, C) float32, its function is called `serve`."""
     _export(model, folder, "saved-model", format="tf_saved_model")
 
 
 def to_onnx(model: keras.Model, file: Path, shape: tuple[int, int, int]) -> None:
-    """Writes ONNX for one picture (1, H, W, C) float32.
+    """Writes ONNX for one image (1, H, W, C) float32.
 
     Raises:
         RequestError: the extra `onnx` is not installed.
@@ -107,7 +107,7 @@ def of_any_size(model: keras.Model) -> keras.Model:
     """The model with height and width left open, with the same weights.
 
     Raises:
-        RequestError: its head depends on the size of the picture.
+        RequestError: its head depends on the size of the image.
     """
 
     def open_size(node: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def of_any_size(model: keras.Model) -> keras.Model:
         return {**node, "batch_shape": [None, None, None, shape[3]]} if shape and len(shape) == 4 else node
 
     refusal = RequestError(
-        f"{model.name} has a head for one size of picture: --dynamic-size needs a pooled one, as in `average`."
+        f"{model.name} has a head for one size of image: --dynamic-size needs a pooled one, as in `average`."
     )
     try:
         opened = _rebuilt(model, open_size)
@@ -166,10 +166,10 @@ def _layers_of(content: bytes) -> str:
 
 
 def _representative(train: Split) -> Callable[[], Iterator[list[np.ndarray]]]:
-    """Training pictures, evenly over the labels; the converter takes the ranges of integers from them."""
+    """Training images, evenly over the labels; the converter takes the ranges of integers from them."""
     by_class = np.lexsort(np.atleast_2d(train.labels.T))
     rows = by_class[np.linspace(0, len(train) - 1, min(REPRESENTATIVE, len(train))).round().astype(int)]
     images = train.images[rows].astype(np.float32)
-    # Black and white must occur for the pixels' own range to be exactly 0-255, whatever the pictures hold.
+    # Black and white must occur for the pixels' own range to be exactly 0-255, whatever the images hold.
     images[0, 0, 0], images[0, -1, -1] = 0, 255
     return lambda: ([image[None]] for image in images)

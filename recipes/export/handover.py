@@ -18,7 +18,7 @@ from zoo.errors import FailureError, RequestError, unknown
 __all__ = ["BUDGETS", "Budget", "Exported", "convert", "export", "export_all"]
 
 OUTPUT_TYPES = ("uint8", "float32")
-_LOOKED_AT = 8  # test pictures that errors are traced through the layers with
+_LOOKED_AT = 8  # test images that errors are traced through the layers with
 
 
 def export(
@@ -34,11 +34,11 @@ def export(
     author: str = "",
     license: str = "",
 ) -> Exported:
-    """Exports a model, runs the file on the test pictures, and hands it over if it agrees.
+    """Exports a model, runs the file on the test images, and hands it over if it agrees.
 
-    A `.tflite` file holds builtin operations only, takes one picture (1, H, W, C) of pixels 0-255 (uint8 for `int8`,
+    A `.tflite` file holds builtin operations only, takes one image (1, H, W, C) of pixels 0-255 (uint8 for `int8`,
     else float32), and carries its labels and TFLite's metadata; what it says of itself is also beside it as JSON. For
-    `int8` and `int16x8`, ranges come from 200 training pictures. A run keeps the figures in its `export.json`.
+    `int8` and `int16x8`, ranges come from 200 training images. A run keeps the figures in its `export.json`.
 
     Args:
         source: a run, its folder, or a `.keras` file.
@@ -46,7 +46,7 @@ def export(
             and out), `int16x8` (int8 weights, int16 values), `saved-model`, `onnx`, `c-array` (int8, for TFLite Micro).
         out: the file to write; `MODEL-TO.tflite` in the run's folder, or beside the `.keras` file, if None.
         budget: replaces parts of `BUDGETS[to]`.
-        data: for a `.keras` file: where the pictures come from, see `recipes.data.load`.
+        data: for a `.keras` file: where the images come from, see `recipes.data.load`.
         output_type: of the scores of `int8` and `c-array`: `uint8` or `float32`.
         dynamic_size: leaves height and width of a `.tflite` file open; the app must set them.
         force: exports a model at chance accuracy, too.

@@ -1,4 +1,4 @@
-"""One writer a kind of export: it fills files, runs what it wrote on the test pictures, and returns the scores."""
+"""One writer a kind of export: it fills files, runs what it wrote on the test images, and returns the scores."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ from recipes.tflite.file import LABELS, TFLiteFile, attach
 from zoo.errors import FailureError
 
 ENDINGS = dict.fromkeys(TFLITE, ".tflite") | {"onnx": ".onnx", "c-array": ".cc", "saved-model": ""}
-_OTHER_SIZE = 1.5  # times the picture's own, that a file of open size is tried with
+_OTHER_SIZE = 1.5  # times the image's own, that a file of open size is tried with
 _INSIDE = ("model", "kind", "task", "resize", "image_shape", "run", "versions")  # what the metadata has no field for
 _RELOAD = """
 import sys, numpy, tensorflow
@@ -51,7 +51,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer made: the scores (N, classes) that it gives for the test pictures, and its operations."""
+    """What a writer made: the scores (N, classes) that it gives for the test images, and its operations."""
 
     scores: np.ndarray
     operators: dict[str, int]
@@ -101,9 +101,9 @@ def facts_of(subject: Subject, to: str, wishes: Wishes) -> dict[str, Any]:
     names = subject.class_names
     some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     answer = {
-        "classification": f"which of {len(names)} classes ({some}) a picture shows",
-        "multilabel": f"which of {len(names)} labels ({some}) a picture has, each for itself",
-        "regression": f"a number for a picture, {names[0]}",
+        "classification": f"which of {len(names)} classes ({some}) an image shows",
+        "multilabel": f"which of {len(names)} labels ({some}) an image has, each for itself",
+        "regression": f"a number for an image, {names[0]}",
     }[subject.task]
     return {
         "model": subject.name,
@@ -127,7 +127,7 @@ def facts_of(subject: Subject, to: str, wishes: Wishes) -> dict[str, Any]:
 
 
 def _try_other_size(written: TFLiteFile, network: Any, subject: Subject) -> None:
-    """Holds a file of open size against its model on pictures larger than the run's."""
+    """Holds a file of open size against its model on images larger than the run's."""
     images = subject.data.test.images[:50]
     height, width = (int(_OTHER_SIZE * n) for n in images.shape[1:3])
     rows, columns = (np.arange(n) * old // n for n, old in zip((height, width), images.shape[1:3], strict=True))

@@ -1,4 +1,4 @@
-"""Is a file the model that it came from? Both are run on the same pictures, and what differs is counted."""
+"""Is a file the model that it came from? Both are run on the same images, and what differs is counted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ class Budget:
 
     Attributes:
         agreement: least `Exported.agreement`.
-        drop: largest loss of accuracy on the test pictures, as a share.
+        drop: largest loss of accuracy on the test images, as a share.
     """
 
     agreement: float = 0.0
@@ -57,13 +57,13 @@ class Exported:
         kind: a name in `BUDGETS`.
         file: where it is.
         bytes: its size; of a folder, of all in it.
-        agreement: share of test pictures with the same top-1 class as the Keras model; of all their labels, yes or no
+        agreement: share of test images with the same top-1 class as the Keras model; of all their labels, yes or no
             from 0.5 on; for regression R², the share of the variance of the model's numbers that the file's have.
         max_difference, mean_difference: of any score, and of all scores, absolute.
-        accuracy_keras, accuracy_file: share of test pictures, or of their labels, that is right; R² for regression.
-        per_class: for each class, of its test pictures, the share that each gets right, `keras` and `file`; of several
-            labels, the share of all pictures; empty for regression.
-        pictures: how many test pictures there were.
+        accuracy_keras, accuracy_file: share of test images, or of their labels, that is right; R² for regression.
+        per_class: for each class, of its test images, the share that each gets right, `keras` and `file`; of several
+            labels, the share of all images; empty for regression.
+        images: how many test images there were.
         operators: operations and how often each is used; empty for a SavedModel.
         task: what the labels are, see `recipes.data.dataset.Data.task`.
     """
@@ -77,7 +77,7 @@ class Exported:
     accuracy_keras: float
     accuracy_file: float
     per_class: dict[str, dict[str, float]]
-    pictures: int
+    images: int
     operators: dict[str, int]
     task: str = "classification"
 
@@ -112,7 +112,7 @@ def compare(
         "accuracy_keras": _accuracy(expected, labels, task),
         "accuracy_file": _accuracy(received, labels, task),
         "per_class": _per_class(expected, received, labels, class_names, task),
-        "pictures": len(labels),
+        "images": len(labels),
         "task": task,
     }
 
@@ -131,7 +131,7 @@ def _accuracy(scores: np.ndarray, labels: np.ndarray, task: str) -> float:
 
 
 def _decided(scores: np.ndarray, task: str) -> np.ndarray:
-    """What scores (N, classes) come down to: a class a picture (N,), or yes and no for each (N, classes)."""
+    """What scores (N, classes) come down to: a class an image (N,), or yes and no for each (N, classes)."""
     return scores >= 0.5 if task == "multilabel" else scores.argmax(1)
 
 
@@ -162,9 +162,9 @@ def is_within(budget: Budget, result: Exported) -> bool:
 def refusal(budget: Budget, result: Exported, hint: str) -> FailureError:
     """Returns (does not raise) what is said of a file beyond its budget."""
     of, accuracy = {
-        "classification": ("the test pictures", "accuracy"),
-        "multilabel": ("the labels of the test pictures", "accuracy"),
-        "regression": ("the variance over the test pictures", "R²"),
+        "classification": ("the test images", "accuracy"),
+        "multilabel": ("the labels of the test images", "accuracy"),
+        "regression": ("the variance over the test images", "R²"),
     }[result.task]
     return FailureError(
         f"the file agrees with the model on {result.agreement:.2%} of {of} (at least "
@@ -183,7 +183,7 @@ def refuse_chance(expected: np.ndarray, labels: np.ndarray, task: str = "classif
     if task == "regression":
         if not accuracy > 0.1:
             raise FailureError(
-                f"the model's R² on the test pictures is {accuracy:.2f}, hardly better than always naming the mean "
+                f"the model's R² on the test images is {accuracy:.2f}, hardly better than always naming the mean "
                 "(0): train it further, or --force to export it all the same."
             )
         return
@@ -192,9 +192,9 @@ def refuse_chance(expected: np.ndarray, labels: np.ndarray, task: str = "classif
     luck = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
     if not accuracy > chance + max(luck, min(chance, 0.1 * (1 - chance))):
         of, same = (
-            ("the labels of the test pictures", "giving each label to all pictures or to none")
+            ("the labels of the test images", "giving each label to all images or to none")
             if task == "multilabel"
-            else ("the test pictures", "naming the most frequent class")
+            else ("the test images", "naming the most frequent class")
         )
         raise FailureError(
             f"the model is right on {accuracy:.1%} of {of}, hardly better than always {same} ({chance:.1%}): "

@@ -1,4 +1,4 @@
-"""What is exported: a trained model, from a run or from a `.keras` file, with pictures to prove the export on."""
+"""What is exported: a trained model, from a run or from a `.keras` file, with images to prove the export on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from zoo.errors import RequestError
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and its pictures.
+    """A model and its images.
 
     Attributes:
         name: of the model.
         model: as it was trained.
-        data: its pictures; ranges of integers come from `train`, proof from `test`.
+        data: its images; ranges of integers come from `train`, proof from `test`.
         class_names: in the order of the scores.
-        resize: what was done to pictures of another size.
+        resize: what was done to images of another size.
         digest: sha256 of what the model was trained with (its recipe) and of its weights.
         versions: of the libraries that it was trained with.
     """
@@ -46,7 +46,7 @@ class Subject:
 
     @cached_property
     def expected(self) -> np.ndarray:
-        """The model's scores (N, classes) of the test pictures."""
+        """The model's scores (N, classes) of the test images."""
         return np.asarray(self.model.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0), np.float32)
 
     @property
@@ -56,7 +56,7 @@ class Subject:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of its pictures."""
+        """(H, W, C) of its images."""
         return tuple(int(n) for n in self.data.test.images.shape[1:])
 
 
@@ -65,14 +65,14 @@ def is_keras_file(source: str | Path | Run) -> bool:
 
 
 def open_subject(source: str | Path | Run, data: str | None = None) -> Subject:
-    """Loads a model and its pictures.
+    """Loads a model and its images.
 
     Args:
         source: a run, its folder, or a `.keras` file.
-        data: for a `.keras` file: where the pictures come from, see `recipes.data.load`.
+        data: for a `.keras` file: where the images come from, see `recipes.data.load`.
 
     Raises:
-        RequestError: a source that cannot be read, or does not go from pictures to scores with a name for each.
+        RequestError: a source that cannot be read, or does not go from images to scores with a name for each.
     """
     subject = _of_file(Path(source), data) if is_keras_file(source) else _of_run(source, data)
     classes = int(subject.model.output_shape[-1])
@@ -84,29 +84,29 @@ def open_subject(source: str | Path | Run, data: str | None = None) -> Subject:
 def _of_run(source: str | Path | Run, data: str | None) -> Subject:
     run = Run.open(source)
     if data is not None:
-        raise RequestError("--data is for a .keras file; a run knows its own pictures.")
+        raise RequestError("--data is for a .keras file; a run knows its own images.")
     model, recipe = _image_model(run.load_model()), run.recipe
     digest = _digest(model, (run.path / "recipe.toml").read_bytes())
-    pictures, resize = run.load_data(), recipe.data.resize
-    return Subject(recipe.model.name, model, pictures, run.class_names, resize, digest, recipe.versions)
+    images, resize = run.load_data(), recipe.data.resize
+    return Subject(recipe.model.name, model, images, run.class_names, resize, digest, recipe.versions)
 
 
 def _of_file(file: Path, data: str | None) -> Subject:
     model = _image_model(load_keras_file(file))
     if data is None:
-        raise RequestError(f"{file} does not say which pictures to prove the export with: give --data.")
+        raise RequestError(f"{file} does not say which images to prove the export with: give --data.")
     shape = tuple(model.input_shape[1:])
     if None in shape:
-        raise RequestError(f"{file} takes pictures of any size: export a run of it, which knows the size.")
-    pictures = load(data, image_shape=shape, quiet=True)
-    return Subject(model.name, model, pictures, pictures.class_names, "fill", _digest(model, b""), {})
+        raise RequestError(f"{file} takes images of any size: export a run of it, which knows the size.")
+    images = load(data, image_shape=shape, quiet=True)
+    return Subject(model.name, model, images, images.class_names, "fill", _digest(model, b""), {})
 
 
 def _image_model(model: keras.Model) -> keras.Model:
     inputs, outputs = model.inputs or [], model.outputs or []
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
         given, made = ", ".join(str(x.shape) for x in inputs), ", ".join(str(x.shape) for x in outputs)
-        raise RequestError(f"{model.name} goes from {given} to {made}; allowed: one picture (B, H, W, C) to scores.")
+        raise RequestError(f"{model.name} goes from {given} to {made}; allowed: one image (B, H, W, C) to scores.")
     return model
 
 

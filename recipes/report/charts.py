@@ -1,4 +1,4 @@
-"""Charts and pictures as pieces of HTML that need nothing but themselves.
+"""Charts and images as pieces of HTML that need nothing but themselves.
 
 Colours are CSS variables of the page (`--series-0`, ...), so that a chart follows light and dark.
 """
@@ -14,7 +14,7 @@ from PIL import Image
 WIDTH, HEIGHT = 360, 230  # of a chart, in units of its own
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
 DASHES = ("", "6 3", "2 3", "8 3 2 3")  # lines differ without their colours too
-LARGE = 64  # pixels; larger pictures are photographs and travel as JPEG
+LARGE = 64  # pixels; larger images are photographs and travel as JPEG
 LARGEST = 192
 
 Points = Sequence[tuple[float, float]]
@@ -117,19 +117,19 @@ def _scrolling(label: str, inner: str) -> str:
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'
 
 
-def picture(pixels: np.ndarray, alt: str, caption: str = "") -> str:
-    """A picture uint8 (H, W), (H, W, 1) or (H, W, 3) with what stands under it."""
+def image(pixels: np.ndarray, alt: str, caption: str = "") -> str:
+    """An image uint8 (H, W), (H, W, 1) or (H, W, 3) with what stands under it."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure class="picture"><img src="{data_uri(pixels)}" alt="{escape(alt)}">{below}</figure>'
+    return f'<figure class="image"><img src="{data_uri(pixels)}" alt="{escape(alt)}">{below}</figure>'
 
 
-def gallery(pictures: Iterable[str], *, kind: str = "") -> str:
-    """Pictures side by side, as many in a row as there is room for."""
-    return f'<div class="gallery {kind}">{"".join(pictures)}</div>'
+def gallery(images: Iterable[str], *, kind: str = "") -> str:
+    """Images side by side, as many in a row as there is room for."""
+    return f'<div class="gallery {kind}">{"".join(images)}</div>'
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """The picture inside its own address; one larger than 192 pixels is made smaller."""
+    """The image inside its own address; one larger than 192 pixels is made smaller."""
     image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
     large = max(image.size) > LARGE
     if large:
@@ -143,7 +143,7 @@ def data_uri(pixels: np.ndarray) -> str:
 
 
 def heat(pixels: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """A picture uint8 (H, W, C) under a map (h, w) from 0 to 1: uint8 (H, W, 3)."""
+    """An image uint8 (H, W, C) under a map (h, w) from 0 to 1: uint8 (H, W, 3)."""
     from matplotlib import colormaps
 
     height, width = pixels.shape[:2]

@@ -26,7 +26,7 @@ def report(run: str | Path | Run) -> Report:
     """Writes `report.html` into a run; what was not measured is left out, or the page says how to measure it.
 
     Raises:
-        RequestError: no run there, one without a model, or one whose pictures are not where they were.
+        RequestError: no run there, one without a model, or one whose images are not where they were.
         FailureError: the file cannot be written.
     """
     run = Run.open(run)

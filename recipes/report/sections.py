@@ -23,9 +23,9 @@ from recipes.tasks.tasks import TASKS
 if TYPE_CHECKING:
     import keras
 
-SAMPLES = 20  # pictures of the data
-VARIED, DRAWS = 4, 5  # pictures that are augmented, and how often each
-LOOKED_AT = 8  # pictures with a saliency map
+SAMPLES = 20  # images of the data
+VARIED, DRAWS = 4, 5  # images that are augmented, and how often each
+LOOKED_AT = 8  # images with a saliency map
 LARGEST_MATRIX = 40  # classes
 
 
@@ -77,10 +77,10 @@ def _summary(page: Page) -> str:
     facts |= {
         "Parameters": f"{page.model.count_params():,}",
         "Multiply-adds": f"{anatomy.macs:,}",
-        "Picture": "x".join(map(str, page.recipe.data.image_shape)),
-        "Training pictures": f"{len(page.data.train):,}",
-        "Validation pictures": f"{len(page.data.validation):,}",
-        "Test pictures": f"{m['examples']:,}",
+        "Image": "x".join(map(str, page.recipe.data.image_shape)),
+        "Training images": f"{len(page.data.train):,}",
+        "Validation images": f"{len(page.data.validation):,}",
+        "Test images": f"{m['examples']:,}",
         "Epochs": f"{len(page.history):,}",
         "Seed": str(page.recipe.seed),
     }
@@ -89,7 +89,7 @@ def _summary(page: Page) -> str:
 
 
 def _figures(m: Mapping[str, Any]) -> dict[str, str]:
-    """The figures of the test pictures, by what they are called."""
+    """The figures of the test images, by what they are called."""
     task = m.get("task", "classification")
     if task == "regression":
         known = {} if m["r2"] is None else {"R²": f"{m['r2']:.4f}"}
@@ -119,7 +119,7 @@ def _each_class(m: Mapping[str, Any]) -> str:
         (name, *("-" if c[key] is None else f"{c[key]:.1%}" for key in keys), f"{c['support']:,}")
         for name, c in m["per_class"].items()
     ]
-    header = ["class", *(key.replace("_", " ") for key in keys), "pictures"]
+    header = ["class", *(key.replace("_", " ") for key in keys), "images"]
     return _folded(f"Each of the {len(rows):,} classes", charts.table(header, rows, "Figures of each class"))
 
 
@@ -127,7 +127,7 @@ def _samples(page: Page) -> str:
     train = page.data.train
     rows = in_turn(train.labels, SAMPLES)
     return charts.gallery(
-        charts.picture(train.images[row], f"Training picture of class {name}", name)
+        charts.image(train.images[row], f"Training image of class {name}", name)
         for row in rows
         for name in [page.label(train.labels[row])]
     )
@@ -136,17 +136,17 @@ def _samples(page: Page) -> str:
 def _augmentation(page: Page) -> str:
     augment, train = page.recipe.augment, page.data.train
     if augment.is_identity and not augment.mixes:
-        return "<p>None: pictures were used as they are.</p>"
+        return "<p>None: images were used as they are.</p>"
     rows = in_turn(train.labels, VARIED)
     originals = np.asarray(train.images[rows])
     cells, captions = vary(originals, augment, columns=DRAWS, seed=page.recipe.seed)
     lines = []
     for i, row in enumerate(rows):
         name = page.label(train.labels[row])
-        shown = [charts.picture(originals[i], f"Class {name} as it is", f"{name}, as it is")]
+        shown = [charts.image(originals[i], f"Class {name} as it is", f"{name}, as it is")]
         for cell, caption in zip(cells, captions[i], strict=True):
             words = caption.replace("\n", ", ")
-            shown.append(charts.picture(cell[i], f"Class {name}: {words}", words))
+            shown.append(charts.image(cell[i], f"Class {name}: {words}", words))
         lines.append(charts.gallery(shown))
     return "".join(lines)
 
@@ -170,7 +170,7 @@ def _learning(page: Page) -> str:
         charts.line_chart("Learning rate", {"learning rate": curve("learning_rate")}, x="epoch"),
     ]
     varied = not page.recipe.augment.is_identity
-    note = "<p>Training figures are of augmented pictures, which are harder.</p>" if varied else ""
+    note = "<p>Training figures are of augmented images, which are harder.</p>" if varied else ""
     return f'{note}<div class="charts">{"".join(drawn)}</div>'
 
 
@@ -181,13 +181,13 @@ def _confusion(page: Page) -> str:
     wrong = counts - np.diag(np.diag(counts))
     order = [divmod(int(i), len(names)) for i in np.argsort(-wrong, axis=None, kind="stable")[:20]]
     pairs = [(names[t], names[g], f"{wrong[t, g]:,}") for t, g in order if wrong[t, g]]
-    listed = charts.table(["true class", "taken for", "pictures"], pairs, "Most frequent confusions") if pairs else ""
+    listed = charts.table(["true class", "taken for", "images"], pairs, "Most frequent confusions") if pairs else ""
     if len(names) <= LARGEST_MATRIX:
         drawn = charts.matrix(counts.tolist(), names, "Rows are true classes, columns are guesses.")
         return drawn + (_folded("Most frequent confusions", listed) if pairs else "")
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     alt = "Confusion matrix; its largest errors are in the table"
-    image = charts.picture(np.uint8(np.round(255 * share)), alt)
+    image = charts.image(np.uint8(np.round(255 * share)), alt)
     return f"{charts.gallery([image], kind='wide')}{listed}"
 
 
@@ -195,12 +195,12 @@ def _mistakes(page: Page) -> str:
     if not page.classifies:
         return ""
     if not page.mistakes:
-        return "<p>None: every test picture was put into its class.</p>"
+        return "<p>None: every test image was put into its class.</p>"
     shown = []
     for m in page.mistakes:
-        name = Path(m["file"]).name if m["file"] else f"test picture {m['index']}"
+        name = Path(m["file"]).name if m["file"] else f"test image {m['index']}"
         caption = f"{m['true']} taken for {m['guess']}, {m['score']:.0%} sure ({name})"
-        shown.append(charts.picture(page.data.test.images[m["index"]], caption, caption))
+        shown.append(charts.image(page.data.test.images[m["index"]], caption, caption))
     return (
         "<p>The wrong guesses that the model was surest of. Now and then it is the label that is wrong.</p>"
         + charts.gallery(shown)
@@ -240,16 +240,16 @@ def _inside(page: Page) -> str:
     right = page.data.test.images[page.mistakes[0]["index"] if page.mistakes else 0]
     parts = []
     if kernels is not None:
-        shown = (charts.picture(kernel, f"Kernel {i + 1}") for i, kernel in enumerate(kernels))
+        shown = (charts.image(kernel, f"Kernel {i + 1}") for i, kernel in enumerate(kernels))
         parts.append("<h3>Kernels of the first convolution</h3><p class='quiet'>Grey is zero.</p>")
         parts.append(charts.gallery(shown, kind="small"))
     stages = feature_maps(page.model, right)
     if stages:
-        parts.append("<h3>Feature maps of one picture</h3>" + charts.gallery([charts.picture(right, "The picture")]))
+        parts.append("<h3>Feature maps of one image</h3>" + charts.gallery([charts.image(right, "The image")]))
     for stage in stages:
         height, width = stage.maps.shape[1:]
         kept = f"{len(stage.maps)} of {stage.channels}" if len(stage.maps) < stage.channels else f"{stage.channels}"
-        shown = (charts.picture(m, f"Feature map {i + 1} of {stage.layer}") for i, m in enumerate(stage.maps))
+        shown = (charts.image(m, f"Feature map {i + 1} of {stage.layer}") for i, m in enumerate(stage.maps))
         parts.append(f"<p>{escape(stage.layer)}: {kept} maps of {height}x{width}</p>")
         parts.append(charts.gallery(shown, kind="small"))
     return "".join(parts) or f"<p>{escape(page.recipe.model.name)} has neither convolutions nor feature maps.</p>"
@@ -269,8 +269,8 @@ def _saliency(page: Page) -> str:
     shown = []
     for image, strength, guess, row in zip(images, strengths, guesses, rows, strict=True):
         caption = f"{page.label(test.labels[row])}, taken for {page.label(guess)}"
-        shown.append(charts.picture(image, f"Test picture of class {caption}", caption))
-        shown.append(charts.picture(charts.heat(image, strength), f"What spoke for {page.label(guess)}", "Grad-CAM"))
+        shown.append(charts.image(image, f"Test image of class {caption}", caption))
+        shown.append(charts.image(charts.heat(image, strength), f"What spoke for {page.label(guess)}", "Grad-CAM"))
     return "<p>Bright is what spoke for the guessed class (Grad-CAM).</p>" + charts.gallery(shown)
 
 
@@ -281,7 +281,7 @@ def _equivariance(page: Page) -> str:
     rows = [(row["layer"], "x".join(map(str, _pair(row["stride"]))), f"{row['error']:.3f}") for row in measured]
     points = [(i + 1, row["error"]) for i, row in enumerate(measured)]
     chart = charts.line_chart("Equivariance error by layer", {"error": points}, x="layer", percent=False)
-    about = "How far the maps of a shifted picture are from the shifted maps: 0 not at all, 1 as far as strangers."
+    about = "How far the maps of a shifted image are from the shifted maps: 0 not at all, 1 as far as strangers."
     return f"<p>{about}</p>{chart}" + charts.table(["layer", "stride", "error"], rows, "Equivariance error")
 
 

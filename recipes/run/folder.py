@@ -167,7 +167,7 @@ class Run:
         return self.metrics.get("task", "classification")
 
     def load_data(self) -> "Data":
-        """The pictures of the run, in the parts that it was trained with."""
+        """The images of the run, in the parts that it was trained with."""
         from recipes.data import load
 
         return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
@@ -182,7 +182,7 @@ class Run:
 
     @property
     def split_table(self) -> Path | None:
-        """The file that says which picture is in which part; None where pictures are not files."""
+        """The file that says which image is in which part; None where images are not files."""
         return self.path / "split.csv" if (self.path / "split.csv").is_file() else None
 
 

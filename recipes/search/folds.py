@@ -1,4 +1,4 @@
-"""Folds: every picture that may be learnt from is held out once, and the test pictures are left alone."""
+"""Folds: every image that may be learnt from is held out once, and the test images are left alone."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def learnable(data: Data) -> Split:
-    """The training and the validation pictures as one split; the folds are cut from it."""
+    """The training and the validation images as one split; the folds are cut from it."""
     parts = (data.train, data.validation)
     files = [file for part in parts for file in part.files or ()]
     groups = None if data.train.groups is None else np.concatenate([part.groups for part in parts])
@@ -31,7 +31,7 @@ def held_out(pool: Split, task: str, folds: int, seed: int) -> list[np.ndarray]:
     """Row numbers that each fold holds out: by class, and never a part of a group.
 
     Raises:
-        RequestError: fewer than two folds, or more than there are pictures, or groups, of a class.
+        RequestError: fewer than two folds, or more than there are images, or groups, of a class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -39,7 +39,7 @@ def held_out(pool: Split, task: str, folds: int, seed: int) -> list[np.ndarray]:
     units = np.arange(len(pool)) if pool.groups is None else pool.groups
     fewest = min(len(np.unique(units[kinds == kind])) for kind in np.unique(kinds))
     if not 2 <= folds <= fewest:
-        raise RequestError(f"{folds} folds are not possible; allowed: 2 to {fewest}, the pictures of the rarest class.")
+        raise RequestError(f"{folds} folds are not possible; allowed: 2 to {fewest}, the images of the rarest class.")
     alone = len(np.unique(units)) == len(units)
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(action="ignore"):  # of small classes, which were looked at above
@@ -66,7 +66,7 @@ def train_fold(
         watchers: see `recipes.training.loop.train`.
 
     Returns:
-        The task's score (accuracy; mAP; R²) and the scores of the held-out pictures (N, classes).
+        The task's score (accuracy; mAP; R²) and the scores of the held-out images (N, classes).
     """
     import keras
 

@@ -20,7 +20,7 @@ class Tuned:
         trials: rows, see `recipes.search.study.rows_of`.
         best: the winner's row; by cross-validation, of all on the front.
         front: numbers of the trials that none beats in both score and cost; the best one's if there is no cost.
-        metrics: of the winner, trained again on all training pictures, on the test pictures.
+        metrics: of the winner, trained again on all training images, on the test images.
     """
 
     study: str

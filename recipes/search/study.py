@@ -54,7 +54,7 @@ class Search(BaseModel):
 
     @property
     def question(self) -> dict[str, Any]:
-        """What all who work on one study must agree on; where they keep the pictures and the journal is their own."""
+        """What all who work on one study must agree on; where they keep the images and the journal is their own."""
         asked = self.model_dump(mode="json", exclude={"storage"})
         asked["recipe"]["data"].pop("source")
         return asked

@@ -40,7 +40,7 @@ def _summary(search: Search, tuned: Tuned) -> str:
         "Best trial": str(best["number"]),
         f"Mean of {search.folds} folds": f"{best['score']:.4f}",
         "Spread of the folds": "-" if best["spread"] is None else f"{best['spread']:.4f}",
-        "On the test pictures": summary(tuned.metrics),
+        "On the test images": summary(tuned.metrics),
         "Sampler and pruner": f"{search.sampler}, {search.pruner}",
     }
     listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())

@@ -21,7 +21,7 @@ from recipes.search.study import Search, Study, import_optuna, sampler_of
 from recipes.search.table import trial_line
 from recipes.support.quiet import import_keras
 from recipes.tasks.tasks import TASKS
-from recipes.training.session import load_pictures
+from recipes.training.session import load_images
 from zoo import get_card
 from zoo.errors import FailureError, RequestError
 from zoo.registry import check_options
@@ -68,8 +68,8 @@ def check_space(search: Search) -> None:
 
 
 def check_folds(search: Search, *, quiet: bool) -> None:
-    """Raises a `RequestError` unless the pictures are there and can be cut into so many folds."""
-    _Folds(load_pictures(search.recipe, None, quiet=quiet), search)
+    """Raises a `RequestError` unless the images are there and can be cut into so many folds."""
+    _Folds(load_images(search.recipe, None, quiet=quiet), search)
 
 
 def work(path: Path, trials: int | None, until: float | None, threads: int | None = None, quiet: bool = False) -> None:
@@ -83,7 +83,7 @@ def work(path: Path, trials: int | None, until: float | None, threads: int | Non
         quiet: no line a trial on stderr.
 
     Raises:
-        FailureError: the limits leave no candidate, or the pictures cannot be prepared.
+        FailureError: the limits leave no candidate, or the images cannot be prepared.
     """
     import_keras()
     if threads:
@@ -93,7 +93,7 @@ def work(path: Path, trials: int | None, until: float | None, threads: int | Non
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     study = Study.open(path)
     search = study.search
-    folds = _Folds(load_pictures(search.recipe, None, quiet=True), search)
+    folds = _Folds(load_images(search.recipe, None, quiet=True), search)
     shared = study.trials()
     with study.worker() as name:
         skipped = 0
@@ -128,18 +128,18 @@ def _is_over(until: float | None) -> bool:
 
 
 class _Folds:
-    """The folds of a study's pictures; each is cut out when it is needed, so that memory holds one."""
+    """The folds of a study's images; each is cut out when it is needed, so that memory holds one."""
 
-    def __init__(self, pictures: "Data", search: Search) -> None:
-        self.pictures, self.count, self._seed = pictures, search.folds, search.seed
+    def __init__(self, images: "Data", search: Search) -> None:
+        self.images, self.count, self._seed = images, search.folds, search.seed
         if search.folds > 1:
-            self._pool = learnable(pictures)
-            self._cuts = held_out(self._pool, pictures.task, search.folds, search.seed)
+            self._pool = learnable(images)
+            self._cuts = held_out(self._pool, images.task, search.folds, search.seed)
 
     def __getitem__(self, number: int) -> "Data":
         if self.count == 1:
-            return replace(self.pictures, test=self.pictures.validation)
-        return fold_data(self.pictures, self._pool, self._cuts[number], self._seed)
+            return replace(self.images, test=self.images.validation)
+        return fold_data(self.images, self._pool, self._cuts[number], self._seed)
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,11 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
 
     optuna = import_optuna()
     trial, states = drawn.trial, optuna.trial.TrialState
-    task, scores, merits, training = TASKS[folds.pictures.task], [], [], 0.0
+    task, scores, merits, training = TASKS[folds.images.task], [], [], 0.0
     trial.set_user_attr("measure", task.score)
     try:
         recipe = trial_recipe(search, drawn.settings, trial.user_attrs["seed"])
-        costs = _costs(recipe, folds.pictures, search)
+        costs = _costs(recipe, folds.images, search)
         for name, value in costs.items():
             trial.set_user_attr(name, value)
         over = [
@@ -274,7 +274,7 @@ def _watcher(trial: Any, task: Any, steps: int, merits: list[float], until: floa
     return Watcher()
 
 
-def _costs(recipe: Recipe, pictures: "Data", search: Search) -> dict[str, float]:
+def _costs(recipe: Recipe, images: "Data", search: Search) -> dict[str, float]:
     """What a model costs before it is trained. The int8 size is that of its weights: one byte each, and eight for each
     number of a bias or a normalisation, which become biases and scales of four bytes."""
     keras = import_keras()
@@ -284,18 +284,18 @@ def _costs(recipe: Recipe, pictures: "Data", search: Search) -> dict[str, float]
     timed = search.cost == "latency_ms" or "latency_ms" in search.limits
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
     with contextlib.nullcontext() if timed else keras.StatelessScope(initialize_variables=False):  # drawing takes time
-        model = new_model(recipe, pictures)
+        model = new_model(recipe, images)
     single = sum(weight.shape[0] for weight in model.weights if len(weight.shape) == 1)
     costs = {
         "parameters": model.count_params(),
         "macs": dissect(model).macs,
         "int8_bytes": model.count_params() - single + 8 * single,
     }
-    return costs | ({"latency_ms": _latency(model, pictures)} if timed else {})
+    return costs | ({"latency_ms": _latency(model, images)} if timed else {})
 
 
-def _latency(model: "keras.Model", pictures: "Data") -> float:
-    """Milliseconds a picture of the float32 file, one thread."""
+def _latency(model: "keras.Model", images: "Data") -> float:
+    """Milliseconds an image of the float32 file, one thread."""
     import tempfile
 
     from recipes.export.conversion import convert
@@ -304,7 +304,7 @@ def _latency(model: "keras.Model", pictures: "Data") -> float:
 
     with tempfile.TemporaryDirectory() as folder, native_output_hidden():
         file = Path(folder, "candidate.tflite")
-        file.write_bytes(convert(model, "float32", pictures.train))
+        file.write_bytes(convert(model, "float32", images.train))
         return benchmark([file], threads=[1], repeats=50)[0].median_ms
 
 

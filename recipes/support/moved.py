@@ -25,7 +25,7 @@ MOVED = {
     "data.findings": "data.checks.findings",
     "data.folder": "data.readers.folder",
     "data.idx": "data.readers.idx",
-    "data.picture": "data.decoding",
+    "data.image": "data.decoding",
     "data.sources": "data.readers.sources",
     "data.table": "data.readers.table",
     "data.tfds_source": "data.readers.tfds",

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Results in order; work is handed out a little ahead of the reader, so that results do not pile up."""
 
-    def several(start: int) -> list[Result]:  # one by one, handing over would cost as much as a small picture
+    def several(start: int) -> list[Result]:  # one by one, handing over would cost as much as a small image
         return [work(item) for item in items[start : start + _AT_ONCE]]
 
     starts = iter(range(0, len(items), _AT_ONCE))

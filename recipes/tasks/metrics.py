@@ -20,7 +20,7 @@ def classification_metrics(
         labels: integers (N,).
         scores: probabilities (N, classes).
         class_names: position is the label.
-        files: the picture file behind each row, to name mistakes by.
+        files: the image file behind each row, to name mistakes by.
 
     Returns:
         `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": share with the label among
@@ -77,7 +77,7 @@ def accuracy_interval(right: np.ndarray, *, level: float = 0.95, seed: int = 0) 
 def calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = BINS) -> float:
     """How far the best score is from the share of right answers: 0 where 80 % sure means right in 80 %.
 
-    The expected calibration error of Guo et al. 2017 (https://arxiv.org/abs/1706.04599, equation 3): pictures are
+    The expected calibration error of Guo et al. 2017 (https://arxiv.org/abs/1706.04599, equation 3): images are
     put into bins of equal width by their best score; the gaps between mean score and accuracy are weighted by size.
 
     Args:
@@ -102,7 +102,7 @@ def worst_mistakes(
     """The wrong guesses that the model was surest of, surest first, at most `count`.
 
     Returns:
-        For each its `index` in the split, its `file` (None where pictures are not files), the classes `true` and
+        For each its `index` in the split, its `file` (None where images are not files), the classes `true` and
         `guess`, and their scores `true_score` and `score`.
     """
     guesses = scores.argmax(1)
@@ -122,7 +122,7 @@ def worst_mistakes(
 
 
 def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Figures of a model that gives a picture any number of classes, as JSON types.
+    """Figures of a model that gives an image any number of classes, as JSON types.
 
     Args:
         labels: 0 and 1 (N, classes).
@@ -131,8 +131,8 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
 
     Returns:
         `map` (mean over the classes of average precision), `f1` (over all labels together) and `f1_macro` (mean
-        over the classes), `exact` (share of pictures with all classes right), `per_class` (average_precision, f1,
-        support). Classes without a picture have no average precision (None) and are left out of both means.
+        over the classes), `exact` (share of images with all classes right), `per_class` (average_precision, f1,
+        support). Classes without an image have no average precision (None) and are left out of both means.
     """
     from sklearn import metrics
 
@@ -159,14 +159,14 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
 
 
 def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """Figures of a model that gives a picture a number, as JSON types.
+    """Figures of a model that gives an image a number, as JSON types.
 
     Args:
         targets: floats (N,).
         values: what the model gave, (N,) or (N, 1).
 
     Returns:
-        `mae`, `mse`, `r2` (1 is perfect, 0 as good as the mean; None with fewer than two pictures).
+        `mae`, `mse`, `r2` (1 is perfect, 0 as good as the mean; None with fewer than two images).
     """
     from sklearn import metrics
 

@@ -1,4 +1,4 @@
-"""What kind of answer a picture has: one class, any number of classes, or a number; and what follows from it."""
+"""What kind of answer an image has: one class, any number of classes, or a number; and what follows from it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ TASKS = {
         lambda split, scores, names: classification_metrics(split.labels, scores, names, split.files),
         "accuracy",
     ),
-    # With few of many classes in a picture, saying none is right nearly always: the loss is the better judge.
+    # With few of many classes in an image, saying none is right nearly always: the loss is the better judge.
     "multilabel": Task(
         "sigmoid",
         "binary_accuracy",
@@ -76,7 +76,7 @@ def figures(task: str, split: Split, scores: np.ndarray, class_names: Sequence[s
 
     Args:
         task: a name in `TASKS`.
-        split: pictures (N, ...) with labels.
+        split: images (N, ...) with labels.
         scores: float (N, classes).
         class_names: position is the column of the scores.
     """
@@ -98,7 +98,7 @@ def targets(labels: np.ndarray, recipe: "Recipe", classes: int) -> np.ndarray:
 
     Args:
         labels: of a `Split`.
-        recipe: whether it wants shares of classes where a picture has one class.
+        recipe: whether it wants shares of classes where an image has one class.
         classes: how many there are.
 
     Returns:

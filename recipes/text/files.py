@@ -16,9 +16,9 @@ _NAMED = ("name", "description", "version", "author", "license")  # of a .tflite
 
 def exported(result: "Exported") -> str:
     accuracy, same, of = {
-        "classification": ("accuracy", "same top-1", "of {:,} test pictures"),
-        "multilabel": ("labels right", "same labels", "of those of {:,} test pictures"),
-        "regression": ("R²", "same number", "of the variance over {:,} test pictures"),
+        "classification": ("accuracy", "same top-1", "of {:,} test images"),
+        "multilabel": ("labels right", "same labels", "of those of {:,} test images"),
+        "regression": ("R²", "same number", "of the variance over {:,} test images"),
     }[result.task]
     changes = _class_changes(result)
     operators = ", ".join(f"{count} {name}" for name, count in result.operators.items())
@@ -26,7 +26,7 @@ def exported(result: "Exported") -> str:
         ("file", result.file),
         ("size", f"{result.bytes:,} bytes"),
         (accuracy, f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
-        (same, f"{result.agreement:.2%} {of.format(result.pictures)}"),
+        (same, f"{result.agreement:.2%} {of.format(result.images)}"),
         ("difference", f"at most {result.max_difference:.2g} of a score, {result.mean_difference:.2g} in the mean"),
         *([("by class", f"{', '.join(changes[:8])} points" if changes else "no change")] if result.per_class else []),
         *([("operators", operators)] if operators else []),
@@ -103,4 +103,4 @@ def predictions(results: Iterable["Prediction"]) -> str:
         (p.image, "  ".join(f"{name} {score:.1%}" if p.shares else f"{name} {score:.4g}" for name, score in p.guesses))
         for p in results
     ]
-    return table(["picture", "best guesses"], rows)
+    return table(["image", "best guesses"], rows)

@@ -16,7 +16,7 @@ def models(cards: Iterable[Card]) -> str:
     rows = [
         (c.name, size(c.input_shape), f"{c.parameters:,}", short(macs(c)), str(c.paper.year), c.summary) for c in cards
     ]
-    return table(["model", "picture", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+    return table(["model", "image", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
 
 
 def model(card: Card, anatomy: Anatomy) -> str:
@@ -27,7 +27,7 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("model", card.name),
         ("what it is", card.summary),
         ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
-        ("picture", f"{size(card.input_shape)}, pixels 0-255"),
+        ("image", f"{size(card.input_shape)}, pixels 0-255"),
         ("pixels become", f"{card.scaling}, inside the model"),
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),

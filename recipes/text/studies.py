@@ -44,7 +44,7 @@ def tuned(result: "Tuned") -> str:
     return (
         f"{trials(result.trials)}\n\n{front}best: trial {best['number']}, {best['score']:.4f}{spread} by "
         f"cross-validation; trained again on all of it: {summary(result.metrics)} on "
-        f"{result.metrics['examples']:,} test pictures.\n"
+        f"{result.metrics['examples']:,} test images.\n"
         f"Next: zoo fit {study}/best.toml --data ...\n      zoo export {study}/best --to int8\n"
         f"Drawn in {study}/report.html"
     )

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 def fitted(result: "Fitted") -> str:
     run, metrics = result.run.path, result.metrics
     return (
-        f"{run}: {summary(metrics)} on {metrics['examples']:,} test pictures, weights of epoch {result.best_epoch}.\n"
-        f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} PICTURE..."
+        f"{run}: {summary(metrics)} on {metrics['examples']:,} test images, weights of epoch {result.best_epoch}.\n"
+        f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} IMAGE..."
     )
 
 
 def embedded(result: "Embedded") -> str:
     count, width = result.features.shape
-    lines = [f"{result.file}: {width:,} features of {count:,} pictures, {', '.join(result.arrays)}"]
+    lines = [f"{result.file}: {width:,} features of {count:,} images, {', '.join(result.arrays)}"]
     if result.same_class is not None:
-        lines.append(f"{result.same_class:.1%} of the nearest pictures are of the same class")
+        lines.append(f"{result.same_class:.1%} of the nearest images are of the same class")
     return "\n".join(lines)
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
     match metrics.get("task", "classification"):
         case "regression":
-            return f"{summary(metrics)}, {metrics['examples']:,} pictures"
+            return f"{summary(metrics)}, {metrics['examples']:,} images"
         case "multilabel":
             rows = [
                 (
@@ -42,8 +42,8 @@ def evaluation(metrics: Mapping[str, Any]) -> str:
                 )
                 for name, c in metrics["per_class"].items()
             ]
-            classes = table(["class", "average precision", "f1", "pictures"], rows, right=[1, 2, 3])
-            return f"{summary(metrics)}, {metrics['examples']:,} pictures\n\n{classes}"
+            classes = table(["class", "average precision", "f1", "images"], rows, right=[1, 2, 3])
+            return f"{summary(metrics)}, {metrics['examples']:,} images\n\n{classes}"
     return _classification(metrics)
 
 
@@ -57,13 +57,13 @@ def _classification(metrics: Mapping[str, Any]) -> str:
     parts = [
         f"accuracy {metrics['accuracy']:.2%} ({low:.1%} to {high:.1%} in 95 of 100 samples), top-{k['k']} "
         f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
-        f"{metrics['examples']:,} pictures",
-        table(["class", "precision", "recall", "f1", "pictures"], rows, right=[1, 2, 3, 4]),
+        f"{metrics['examples']:,} images",
+        table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
         "Rows are true classes, columns are guesses:\n" + table(["", *names], matrix, right=range(1, len(names) + 1)),
     ]
     if mistakes := metrics["worst_mistakes"][:SHOWN]:
-        rows = [(m["file"] or f"picture {m['index']}", m["true"], m["guess"], f"{m['score']:.1%}") for m in mistakes]
-        parts.append("Worst mistakes:\n" + table(["picture", "is", "taken for", "sure"], rows, right=[3]))
+        rows = [(m["file"] or f"image {m['index']}", m["true"], m["guess"], f"{m['score']:.1%}") for m in mistakes]
+        parts.append("Worst mistakes:\n" + table(["image", "is", "taken for", "sure"], rows, right=[3]))
     if "invariance" in metrics:
         parts.append(invariance(metrics["invariance"]))
     if metrics.get("equivariance"):
@@ -86,7 +86,7 @@ def invariance(measured: Mapping[str, Any]) -> str:
             f"{name}: {family['score']:.1%} of the accuracy is kept\n" + table(columns, rows, range(1, len(columns)))
         )
     agree = measured["shift_consistency"]
-    parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the pictures")
+    parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the images")
     return "\n\n".join(parts)
 
 
@@ -97,7 +97,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         "run",
         "model",
         "data",
-        "test pictures",
+        "test images",
         "parameters",
         "MACs",
         *families,
@@ -129,7 +129,7 @@ def diagnosis(source: str, report: "Report") -> str:
     classes = "" if report.task == "regression" else f" of {len(report.class_names):,} classes"
     remarks = len(report.findings) - report.errors
     lines.append(
-        f"{source}: {report.pictures:,} pictures{classes} can be used; "
+        f"{source}: {report.images:,} images{classes} can be used; "
         f"{report.errors:,} error{'s' * (report.errors != 1)}, {remarks:,} remark{'s' * (remarks != 1)}."
     )
     return "\n".join(lines)

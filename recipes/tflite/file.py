@@ -17,7 +17,7 @@ from recipes.tflite.graph import Graph, read_graph
 from zoo.errors import RequestError
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
-MAX_ARENA = 2**32  # bytes for a picture's way through the graph; a file that asks for more is nonsense, or means harm
+MAX_ARENA = 2**32  # bytes for an image's way through the graph; a file that asks for more is nonsense, or means harm
 # How what is attached begins: whole, or cut off before its first name.
 _ATTACHED = re.compile(rb"PK\x03\x04(.{26}" + re.escape(LABELS.encode()) + rb"|.{0,40}\Z)", re.DOTALL)
 
@@ -26,14 +26,14 @@ class TFLiteFile:
     """An image classifier in a file, ready to run.
 
     Attributes:
-        input_shape: (H, W, C) of one picture.
+        input_shape: (H, W, C) of one image.
         graph: tensors and operations.
         metadata: TFLite's metadata as a tree, empty if the file has none.
         labels: class names, empty if the file carries none.
         facts: what export wrote about the file: `resize`, `model`, and so on; empty if it is not ours.
 
     Raises:
-        RequestError: the file is missing, empty, truncated, not TFLite, or not from one picture to scores.
+        RequestError: the file is missing, empty, truncated, not TFLite, or not from one image to scores.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 1, keep_all: bool = False) -> None:
@@ -79,12 +79,12 @@ class TFLiteFile:
         return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Scores float32 (N, classes) of pictures uint8 (N, H, W, C), one at a time as an app would."""
+        """Scores float32 (N, classes) of images uint8 (N, H, W, C), one at a time as an app would."""
         with native_output_hidden():
             return np.stack([self._predict_one(image) for image in images])
 
     def resize(self, height: int, width: int) -> None:
-        """Sets the picture's size, of a file that takes any.
+        """Sets the image's size, of a file that takes any.
 
         Raises:
             RequestError: this file does not.
@@ -96,10 +96,10 @@ class TFLiteFile:
                 )
                 self._interpreter.allocate_tensors()
         except Exception as error:
-            raise RequestError(f"{self.path} does not take pictures of {height}x{width}.") from error
+            raise RequestError(f"{self.path} does not take images of {height}x{width}.") from error
 
     def set_input(self, image: np.ndarray) -> None:
-        """Puts a picture uint8 (H, W, C) where `invoke` takes it from."""
+        """Puts an image uint8 (H, W, C) where `invoke` takes it from."""
         self._interpreter.set_tensor(self._input["index"], self._as_input(image[None]))
 
     def invoke(self) -> None:
@@ -152,12 +152,10 @@ class TFLiteFile:
             )
         for tensors, what in ((self.graph.inputs, "inputs"), (self.graph.outputs, "outputs")):
             if len(tensors) != 1:
-                raise RequestError(
-                    f"{self.path} has {len(tensors)} {what}; allowed: a model from one picture to scores."
-                )
+                raise RequestError(f"{self.path} has {len(tensors)} {what}; allowed: a model from one image to scores.")
         given, made = (self.graph.tensors[i].signature for i in (*self.graph.inputs, *self.graph.outputs))
         if len(given) != 4 or given[0] not in (1, -1) or given[3] < 1:
-            raise RequestError(f"{self.path} takes {list(given)}; allowed: one picture (1, H, W, C).")
+            raise RequestError(f"{self.path} takes {list(given)}; allowed: one image (1, H, W, C).")
         if len(made) != 2:
             raise RequestError(f"{self.path} gives {list(made)}; allowed: scores (1, classes).")
         if self.graph.arena > MAX_ARENA:

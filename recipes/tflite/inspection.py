@@ -19,7 +19,7 @@ class Inspected:
         labels: class names, empty if the file carries none.
         quantised_weights: how many constants have scales, and how many of those one a channel.
         operators: kinds and how often each occurs.
-        macs: multiply-adds for one picture.
+        macs: multiply-adds for one image.
         arena_bytes: of all values that are alive at the busiest moment.
         layers: bytes of constants by layer.
         metadata: TFLite's own, as a tree; empty if there is none.
@@ -47,7 +47,7 @@ def inspect(path: str | Path) -> Inspected:
     """Reads a `.tflite` file.
 
     Raises:
-        RequestError: it cannot be used as a classifier of pictures; the message says why.
+        RequestError: it cannot be used as a classifier of images; the message says why.
     """
     file = TFLiteFile(path)
     graph = file.graph

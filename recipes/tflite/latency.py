@@ -1,4 +1,4 @@
-"""How long a file takes for one picture, and how that compares."""
+"""How long a file takes for one image, and how that compares."""
 
 import os
 import time
@@ -19,13 +19,13 @@ ROUND = 10  # runs before it is the next one's turn: a slow moment of the machin
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of one picture.
+    """Latency of one image.
 
     Attributes:
         file: the `.tflite` file, or the run whose Keras model was timed.
         kind: `tflite` or `keras`.
         threads: of the interpreter; 0 for Keras, which takes what it finds.
-        median_ms, p95_ms: milliseconds a picture.
+        median_ms, p95_ms: milliseconds an image.
         ratio: median relative to the first file with as many threads, or, for Keras, to the first file.
         bytes: of the file.
         arena_bytes: of all values that are alive at the busiest moment; 0 for Keras.
@@ -114,6 +114,6 @@ def _keras_step(run: str | Path) -> Callable[[], object]:
     import tensorflow as tf
 
     model = opened.load_model()
-    picture = tf.zeros((1, *opened.recipe.data.image_shape))
+    pixels = tf.zeros((1, *opened.recipe.data.image_shape))
     step = tf.function(lambda image: model(image, training=False))
-    return lambda: step(picture).numpy()
+    return lambda: step(pixels).numpy()

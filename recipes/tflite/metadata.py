@@ -78,17 +78,17 @@ def classifier_metadata(
     label_file: str,
     shares: bool = True,
 ) -> bytes:
-    """Metadata of a model from one picture, pixels 0-255, to a score a class.
+    """Metadata of a model from one image, pixels 0-255, to a score a class.
 
     Args:
         channels: 1 (grey), 3 (RGB), or another number, which has no name.
-        resize: what is done to pictures of another size; the schema has no field for it, so it is described.
+        resize: what is done to images of another size; the schema has no field for it, so it is described.
         label_file: the attached file with class names.
         shares: whether scores are from 0 to 1; else they are numbers in a unit of their own.
     """
-    picture = {
+    image = {
         "name": "image",
-        "description": f"Pixels 0-255 as they are; pictures of another size: {resize}.",
+        "description": f"Pixels 0-255 as they are; images of another size: {resize}.",
         "content": {
             "content_properties_type": 2,
             "content_properties": {"color_space": {3: 1, 1: 2}.get(channels, 0)},
@@ -105,7 +105,7 @@ def classifier_metadata(
         "associated_files": [{"name": label_file, "description": "Class names, one a line.", "type": AXIS_LABELS}],
     }
     facts = {"name": name, "description": description, "version": version, "author": author, "license": license}
-    graph = {"input_tensor_metadata": [picture], "output_tensor_metadata": [scores]}
+    graph = {"input_tensor_metadata": [image], "output_tensor_metadata": [scores]}
     return encode(facts | {"subgraph_metadata": [graph], "min_parser_version": "1.0.0"})
 
 

@@ -1,4 +1,4 @@
-"""What a recipe makes of a model and of pictures: batches that are a function of the seed, loss and optimizer."""
+"""What a recipe makes of a model and of images: batches that are a function of the seed, loss and optimizer."""
 
 import contextlib
 import math
@@ -37,14 +37,14 @@ def training_batches(
     Labels are what `recipes.tasks.tasks.targets` makes of them.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
-    alone. An epoch's last batch is filled up from its first pictures, so that all batches have one shape (another
-    shape is another compilation) and every picture is seen in every epoch.
+    alone. An epoch's last batch is filled up from its first images, so that all batches have one shape (another
+    shape is another compilation) and every image is seen in every epoch.
 
-    With a `share`, only those parts of each batch; together the parts are the batches, picture by picture.
+    With a `share`, only those parts of each batch; together the parts are the batches, image by image.
     """
     count, batch_size = len(train), recipe.batch_of(len(train))
     steps = recipe.steps_per_epoch(len(train))
-    pictures, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
+    images, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
     augment = recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -54,13 +54,13 @@ def training_batches(
         order = tf.reshape(mine, (-1,))
         draws = augment.draw(count, stream("augment", recipe.seed, epoch))
         rows = [order]
-        if augment.mixes:  # a picture's partner is any other of the set, changed by the partner's own draws
+        if augment.mixes:  # an image's partner is any other of the set, changed by the partner's own draws
             rows.append(tf.gather(augment.partners(draws, count), order))
         slices = tuple((row, tf.gather(draws, row)) for row in rows)
         return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size // share.parts, drop_remainder=True)
 
     def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(pictures(rows), draws), tf.gather(labels, rows)
+        return augment(images(rows), draws), tf.gather(labels, rows)
 
     def batch(
         example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
@@ -77,7 +77,7 @@ def training_batches(
 
 
 def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
-    """All pictures once, in order, unchanged."""
+    """All images once, in order, unchanged."""
     labels = targets(split.labels, recipe, classes)
     return replace(split, labels=labels).batches(EVALUATION_BATCH)
 

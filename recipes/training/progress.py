@@ -15,7 +15,7 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         epochs: how many epochs the training has.
         steps: batches an epoch.
-        batch_size: pictures a batch.
+        batch_size: images a batch.
         task: what is watched beside the loss.
     """
 

@@ -106,9 +106,9 @@ def _batches(data: Data, recipe: Recipe, team: Team, first_epoch: int, class_wei
     if class_weight:
         factors = tf.constant([class_weight[label] for label in range(len(class_weight))], tf.float32)
 
-        def weighted(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def weighted(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
             classes = tf.argmax(labels, axis=-1) if labels.shape.rank > 1 else labels
-            return pictures, labels, tf.gather(factors, classes)
+            return images, labels, tf.gather(factors, classes)
 
         batches = batches.map(weighted)
     # Without an end nobody has to ask in every step whether all have one more.
@@ -119,11 +119,11 @@ def _train_steps(learner: keras.Model, watched: str, team: Team, at_once: int) -
     """A function that takes `at_once` steps and returns the sums over them of loss and metric, of the whole batch."""
     parts, optimizer = team.replicas, learner.optimizer
 
-    def step(pictures: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
+    def step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
-            scores = learner(pictures, training=True)
-            loss = learner.compute_loss(pictures, labels, scores, weights)  # Keras has divided it by the devices
+            scores = learner(images, training=True)
+            loss = learner.compute_loss(images, labels, scores, weights)  # Keras has divided it by the devices
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, learner.trainable_variables)
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -153,7 +153,7 @@ def _metric(watched: str, labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
 
 
 def _validation(model: keras.Model, data: Data, recipe: Recipe, team: Team) -> Callable[[], dict[str, float]]:
-    """A function that scores the model on the validation pictures, of which every worker takes its part."""
+    """A function that scores the model on the validation images, of which every worker takes its part."""
     rows = np.array_split(np.arange(len(data.validation)), team.size)[team.rank]
     part = data.validation[rows[0] : rows[-1] + 1] if len(rows) else None
     batches = evaluation_batches(part, recipe, len(data.class_names)) if part else None

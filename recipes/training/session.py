@@ -25,7 +25,7 @@ class Fitted:
 
     Attributes:
         run: the folder.
-        metrics: of the test pictures, see `recipes.tasks.tasks.figures`.
+        metrics: of the test images, see `recipes.tasks.tasks.figures`.
         best_epoch: the epoch, from 1, whose weights were kept, see `recipes.tasks.tasks.Task.merit`.
         warnings: what the user should look at, a sentence each.
         notes: what was decided on the way, a sentence each.
@@ -44,8 +44,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
-    """The pictures that a resolved recipe names.
+def load_images(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
+    """The images that a resolved recipe names.
 
     Raises:
         RequestError: as `recipes.data.load`, or settings that have no meaning for such labels.
@@ -56,10 +56,10 @@ def load_pictures(settings: Recipe, split_table: Path | None, *, quiet: bool) ->
     return data
 
 
-def hand_over(network: "keras.Model", scores: np.ndarray, pictures: Data, run: Run) -> dict[str, Any]:
-    """Ends a training: keeps the model and its figures on the test pictures, and removes what only training needs."""
+def hand_over(network: "keras.Model", scores: np.ndarray, images: Data, run: Run) -> dict[str, Any]:
+    """Ends a training: keeps the model and its figures on the test images, and removes what only training needs."""
     run.save_model(network)
-    metrics = figures(pictures.task, pictures.test, scores, pictures.class_names)
+    metrics = figures(images.task, images.test, scores, images.class_names)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
     return metrics

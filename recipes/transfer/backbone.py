@@ -81,7 +81,7 @@ def _model_in(path: Path) -> Model:
         shape = tuple(config["layers"][0]["config"]["batch_shape"][1:])
         return Model(name=config["name"], input_shape=shape)
     except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, TypeError, IndexError):
-        raise RequestError(f"{path} is damaged, or not a model of one picture of a fixed size.") from None
+        raise RequestError(f"{path} is damaged, or not a model of one image of a fixed size.") from None
 
 
 def build(source: Source, wanted: Model, classes: int, activation: str = "softmax") -> "keras.Model":
@@ -89,12 +89,12 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
 
     Args:
         source: what `open_source` found.
-        wanted: picture size and head.
+        wanted: image size and head.
         classes: of the new head.
         activation: of its scores.
 
     Raises:
-        RequestError: weights that do not fit, or a picture size that the backbone cannot take.
+        RequestError: weights that do not fit, or an image size that the backbone cannot take.
         FailureError: weights that could not be fetched.
     """
     keras = import_keras()
@@ -106,7 +106,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
     if source.file:
         model = load_keras_file(source.file)
         if tuple(model.input_shape[1:]) != wanted.input_shape:
-            raise RequestError(f"{source.file} takes pictures of {model.input_shape[1:]}, not {wanted.input_shape}.")
+            raise RequestError(f"{source.file} takes images of {model.input_shape[1:]}, not {wanted.input_shape}.")
         parts = take_apart(model)
         image = keras.Input(wanted.input_shape, name="image")
         x = image
@@ -152,7 +152,7 @@ def keep_classes(model: "keras.Model", run: Run, class_names: tuple[str, ...]) -
         arrays = []
         for old, new in zip(before[name].get_weights(), layer.get_weights(), strict=True):
             if old.shape[:-1] != new.shape[:-1] or (old.shape != new.shape and old.shape[-1] != len(columns)):
-                raise RequestError(f"{name} of {run.path} has other shapes: the picture size must be the same.")
+                raise RequestError(f"{name} of {run.path} has other shapes: the image size must be the same.")
             if old.shape == new.shape and name not in ("logits", "score_map"):
                 arrays.append(old)
                 continue
@@ -162,17 +162,15 @@ def keep_classes(model: "keras.Model", run: Run, class_names: tuple[str, ...]) -
         layer.set_weights(arrays)
 
 
-def in_parts_of(run: Run, pictures: Data, *, skip_bad: bool) -> Data:
-    """The pictures, where they are the run's in the parts that they had there: what it was tested on stays for that.
+def in_parts_of(run: Run, images: Data, *, skip_bad: bool) -> Data:
+    """The images, where they are the run's in the parts that they had there: what it was tested on stays for that.
 
     Raises:
         RequestError: copies of one file are in several parts, and `skip_bad` does not leave them out.
     """
-    if not run.split_table or not pictures.root:
-        return pictures  # sets that bring their parts, or have them from the seed
+    if not run.split_table or not images.root:
+        return images  # sets that bring their parts, or have them from the seed
     before = run.recipe.data
     root = common_root(list_source(source).root for source in (before.source, *(before.also or ())))
-    pictures = with_parts(
-        pictures, {str(root / row["file"]): row["split"] for row in read_split_table(run.split_table)}
-    )
-    return without_leaks(pictures, skip_bad=skip_bad)
+    images = with_parts(images, {str(root / row["file"]): row["split"] for row in read_split_table(run.split_table)})
+    return without_leaks(images, skip_bad=skip_bad)

@@ -1,4 +1,4 @@
-"""What a frozen part of a model makes of pictures: computed once, trained on many times."""
+"""What a frozen part of a model makes of images: computed once, trained on many times."""
 
 import math
 from collections.abc import Callable
@@ -24,8 +24,8 @@ class Frozen:
 
     Args:
         part: runs as in inference.
-        dtype: of what it is given: uint8 pictures, or float32 features.
-        augment: draws the views of pictures beyond the first.
+        dtype: of what it is given: uint8 images, or float32 features.
+        augment: draws the views of images beyond the first.
     """
 
     def __init__(self, part: keras.Model, dtype: np.dtype, augment: Augment | None = None) -> None:
@@ -33,11 +33,11 @@ class Frozen:
         self._given = tf.TensorSpec((BATCH, *part.input_shape[1:]), dtype)
 
     def __call__(self, split: Split, *, views: int = 1, seed: int = 0, file: Path | None = None) -> Split:
-        """The outputs for all pictures, in their order, with their labels.
+        """The outputs for all images, in their order, with their labels.
 
         Args:
             split: what the part is given (N, ...), and labels.
-            views: the pictures as they are, and views - 1 times as `augment` draws them; one after the other.
+            views: the images as they are, and views - 1 times as `augment` draws them; one after the other.
             seed: of the draws.
             file: where the outputs go if they do not fit into memory.
 

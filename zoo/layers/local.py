@@ -13,7 +13,7 @@ from zoo.registry import Tensor
 class LocallyConnected2D(keras.layers.Layer):
     """A convolution that has its own kernel and bias at every place (LeCun 1989, section 4.3).
 
-    (B, H, W, C) to (B, h, w, filters), h = floor((H - kernel_size) / strides) + 1; the picture size must be known.
+    (B, H, W, C) to (B, h, w, filters), h = floor((H - kernel_size) / strides) + 1; the image size must be known.
     It connects what `Conv2D(filters, kernel_size, strides)` connects, with h w times the weights.
 
     Args:
@@ -23,7 +23,7 @@ class LocallyConnected2D(keras.layers.Layer):
         activation: as in `keras.layers.Conv2D`.
 
     Raises:
-        RequestError: a number below 1, or a picture that is smaller than the window or of unknown size.
+        RequestError: a number below 1, or an image that is smaller than the window or of unknown size.
     """
 
     unshared = True  # `zoo.anatomy` counts each weight once
@@ -65,7 +65,7 @@ class LocallyConnected2D(keras.layers.Layer):
         sizes = input_shape[1:3]
         if any(size is None or size < self.kernel_size for size in sizes):
             raise RequestError(
-                f"a locally connected layer needs pictures of known size, at least {self.kernel_size} a side; "
+                f"a locally connected layer needs images of known size, at least {self.kernel_size} a side; "
                 f"received {sizes}."
             )
         return (input_shape[0], *((size - self.kernel_size) // self.strides + 1 for size in sizes), self.filters)

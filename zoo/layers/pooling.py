@@ -17,7 +17,7 @@ class WeightedAveragePooling2D(WindowPooling2D):
     """The average of each window under learned weights, one a position of the window and a feature map.
 
     out = sum_i w_i x_i with w = softmax(logits): non-negative, of sum 1, and all equal before training. As in
-    Keras' average, what lies outside the picture does not count. Shapes and errors as in `WindowPooling2D`.
+    Keras' average, what lies outside the image does not count. Shapes and errors as in `WindowPooling2D`.
 
     Source: Lee, Gallagher, Tu 2016, "Generalizing pooling functions in convolutional neural networks: mixed, gated,
     and tree", the leaves of their trees (free filters there; the softmax makes averages of them).
@@ -73,7 +73,7 @@ class LpPooling2D(WindowPooling2D):
 class OrderStatisticPooling2D(WindowPooling2D):
     """The value of one rank among each window's values in order of size: the median, or any other.
 
-    In margins of `same` stands the picture mirrored at its edge, as in `scipy.ndimage.rank_filter`. Shapes and
+    In margins of `same` stands the image mirrored at its edge, as in `scipy.ndimage.rank_filter`. Shapes and
     further arguments as in `WindowPooling2D`.
 
     Args:
@@ -172,7 +172,7 @@ class BlurPooling2D(WindowPooling2D):
     """Anti-aliased pooling: the statistic at every place (stride 1), blurred, and only then subsampled.
 
     The blur is the binomial filter, (1, 2, 1) / 4 for size 3, in both directions; at the edge it is the average of
-    what lies inside the picture, with the filter's weights. The output has the size that plain pooling with the
+    what lies inside the image, with the filter's weights. The output has the size that plain pooling with the
     same arguments has. Shapes and further arguments as in `WindowPooling2D`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pooling of whole feature maps, for heads: pictures of any size to one vector."""
+"""Pooling of whole feature maps, for heads: images of any size to one vector."""
 
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ class GlobalPooling2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class GlobalLpPooling2D(GlobalPooling2D):
-    """The power mean of each feature map, (mean |x|^p)^(1/p): a mean, so that the picture's size does not show.
+    """The power mean of each feature map, (mean |x|^p)^(1/p): a mean, so that the image's size does not show.
 
     Args:
         p: from 1; 2 is the root mean square.

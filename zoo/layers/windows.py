@@ -51,7 +51,7 @@ class WindowPooling2D(keras.layers.Layer):
         `extract_patches` multiplies with a dense kernel of C x C x window.
 
         Args:
-            mode: what `same` padding holds: zeros, or the picture mirrored at its edge.
+            mode: what `same` padding holds: zeros, or the image mirrored at its edge.
         """
         x = self.padded(x, mode)
         one_hot = np.eye(self.pool_size[0] * self.pool_size[1]).reshape(-1, *self.pool_size, 1)
@@ -90,7 +90,7 @@ def pad_same(x: Tensor, size: tuple[int, int], strides: tuple[int, int], mode: s
     margins = []
     for length, window, stride in zip(ops.shape(x)[1:3], size, strides, strict=True):
         total = window - 1 - (length - 1) % stride
-        # The length is a tensor where the picture's size is open.
+        # The length is a tensor where the image's size is open.
         total = max(total, 0) if isinstance(total, int) else ops.maximum(total, 0)
         margins.append([total // 2, total - total // 2])
     return ops.pad(x, [[0, 0], *margins, [0, 0]], mode)
@@ -99,7 +99,7 @@ def pad_same(x: Tensor, size: tuple[int, int], strides: tuple[int, int], mode: s
 def binomial_blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
     """The average under binomial weights around each place: (B, H, W, C) to (B, ceil(H / down), ceil(W / right), C).
 
-    Places outside the picture do not count: a constant stays what it is up to the edge.
+    Places outside the image do not count: a constant stays what it is up to the edge.
     """
     row = np.array([comb(size - 1, i) / 2 ** (size - 1) for i in range(size)])
     kernel = np.outer(row, row)[..., None]

@@ -14,7 +14,7 @@ keras = lazy_loader.load("keras")
 Rate = Annotated[float, Ge(0), Lt(1)]
 Version = Literal["all", "base", "strided", "convpool"]
 NOTES = (
-    "The paper whitens CIFAR pictures (ZCA) before the network; here pixels become -1 to 1. No ReLU on the class "
+    "The paper whitens CIFAR images (ZCA) before the network; here pixels become -1 to 1. No ReLU on the class "
     "scores. The other versions have {base:,} (base), {strided:,} (strided) and {convpool:,} (convpool) parameters."
 )
 
@@ -48,7 +48,7 @@ def net(
         version: what replaces that pooling: `base` nothing; `strided` a stride in the stage's last convolution;
             `all` one more, strided 3x3 convolution; `convpool` has that convolution unstrided, before the pooling.
         nonlinearity: of every convolution.
-        input_dropout, stage_dropout: on the picture, and after each stage (section 3.1).
+        input_dropout, stage_dropout: on the image, and after each stage (section 3.1).
     """
     count = 0
 

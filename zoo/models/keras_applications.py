@@ -20,7 +20,7 @@ keras = lazy_loader.load("keras")
 
 @dataclass(frozen=True)
 class Row:
-    """What differs within a line of models: name, class in `keras.applications`, picture size, parameters (all, and
+    """What differs within a line of models: name, class in `keras.applications`, image size, parameters (all, and
     those that are trained), and the head that Keras puts on it."""
 
     name: str
@@ -166,7 +166,7 @@ LINES = (
             Row("nasnet_mobile", "NASNetMobile", 224, 5_326_716, 5_289_978),
             Row("nasnet_large", "NASNetLarge", 331, 88_949_818, 88_753_150),
         ),
-        notes="The picture size must be known: padding depends on whether it is even.",
+        notes="The image size must be known: padding depends on whether it is even.",
     ),
     Line(
         "mobilenet",

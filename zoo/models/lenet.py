@@ -58,9 +58,9 @@ C3_TABLE = (
     pooling="flatten",
     scaling=PAPER_SCALING,
     notes="The backbone (C1 to F6) has the paper's 60,000 trainable parameters: 156 + 12 + 1,516 + 32 + 48,120 + "
-    "10,164. The paper's output layer compares F6 with fixed pictures of the characters by radial basis functions; "
+    "10,164. The paper's output layer compares F6 with fixed images of the characters by radial basis functions; "
     "here softmax stands in its place, with 850 weights. C5 and F6 are written as convolutions, so the backbone "
-    "reads larger pictures as the paper's section VII does.",
+    "reads larger images as the paper's section VII does.",
 )
 def lenet5_1998(x: Tensor) -> Tensor:
     """LeNet-5 as published: partly connected C3, trained subsampling, scaled tanh (1998, section II.B)."""

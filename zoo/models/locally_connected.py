@@ -23,7 +23,7 @@ keras = lazy_loader.load("keras")
     scaling=PAPER_SCALING,
     notes="The idea is the paper's Net-3; the sizes are those of lenet5, its twin: the same connections, but every "
     "place has its own kernel. C1 has 122,304 weights where lenet5 shares 156, C3 241,600 where it shares 2,416; the "
-    "other 59,134 are alike, so the twin has 61,706. The picture size must be known: weights belong to places.",
+    "other 59,134 are alike, so the twin has 61,706. The image size must be known: weights belong to places.",
 )
 def locally_connected(x: Tensor, *, nonlinearity: Nonlinearity = "tanh") -> Tensor:
     """lenet5 without weight sharing: every place has its own kernel (1989, section 4.3)."""

@@ -1,4 +1,4 @@
-"""Network in Network: small perceptrons slid over the picture, and global average pooling."""
+"""Network in Network: small perceptrons slid over the image, and global average pooling."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ keras = lazy_loader.load("keras")
     pooling="convolutional",
     scaling=PLUS_MINUS_ONE,
     notes="The CIFAR-10 network of the authors' published definition; the paper draws it without sizes (figure 2). "
-    "They whiten pictures (ZCA) first and have a ReLU on the class scores: here pixels become -1 to 1, and the scores "
+    "They whiten images (ZCA) first and have a ReLU on the class scores: here pixels become -1 to 1, and the scores "
     "are left as they are.",
 )
 def nin(

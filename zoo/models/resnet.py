@@ -51,7 +51,7 @@ _cifar: Callable[..., Decorator] = partial(
     pooling="average",
     scaling=PLUS_MINUS_ONE,
     notes="Shortcuts are option A: where the size halves, every other pixel, and zeros for the new channels; no "
-    "weights. The paper's rounded count is of trainable_parameters. It subtracts the mean picture; here pixels become "
+    "weights. The paper's rounded count is of trainable_parameters. It subtracts the mean image; here pixels become "
     "-1 to 1.",
 )
 

@@ -119,7 +119,7 @@ def vgg_small(
     depth: Annotated[int, Ge(1), Le(4)] = 2,
     kernel_size: Annotated[int, Ge(1), Le(9)] = 3,
 ) -> Tensor:
-    """Six 3x3 convolutions in three stages, for pictures of about 32x32.
+    """Six 3x3 convolutions in three stages, for images of about 32x32.
 
     `depth` is of each stage; the first has `width` maps, each next twice as many.
     """

@@ -5,9 +5,9 @@ import numpy as np
 from recipes.data.checks.findings import Finding
 from recipes.data.dataset import Task
 
-FEW = 20  # pictures of a class; with fewer, neither training nor its score is worth much
-NEEDED = 3  # pictures of a class, where all parts are cut from one: each part gets one
-IMBALANCE = 10.0  # times as many pictures in the largest class as in the smallest
+FEW = 20  # images of a class; with fewer, neither training nor its score is worth much
+NEEDED = 3  # images of a class, where all parts are cut from one: each part gets one
+IMBALANCE = 10.0  # times as many images in the largest class as in the smallest
 
 
 def about_classes(
@@ -18,16 +18,16 @@ def about_classes(
     source: str,
     where: dict[str, str] | None = None,
 ) -> list[Finding]:
-    """Findings about how many pictures each class has.
+    """Findings about how many images each class has.
 
     Args:
-        labels, parts: of the pictures that can be used.
+        labels, parts: of the images that can be used.
         class_names, task: as in `Data`.
         source: what findings about all of it are told of.
         where: the folder of each class.
     """
     if not len(labels):
-        return [Finding(source, "empty_class", "has no picture that can be used.")]
+        return [Finding(source, "empty_class", "has no image that can be used.")]
     if task == "regression":
         return []
     given = {part for part in ("train", "validation", "test") if (parts == part).any()}
@@ -39,22 +39,22 @@ def about_classes(
     for name, count in zip(class_names, counts, strict=True):
         path = (where or {}).get(name) or f"{source}: {name}"
         if count == 0:
-            found.append(Finding(path, "empty_class", "is a class without any picture to train with."))
+            found.append(Finding(path, "empty_class", "is a class without any image to train with."))
         elif count < needed and task == "classification":
-            detail = f"has {count} picture(s); at least {needed} are needed, one for each part that is cut from them."
+            detail = f"has {count} image(s); at least {needed} are needed, one for each part that is cut from them."
             found.append(Finding(path, "too_few", detail))
         elif count < FEW:
             found.append(
-                Finding(path, "few", f"is a class of {count} pictures; with fewer than {FEW} little is learned.")
+                Finding(path, "few", f"is a class of {count} images; with fewer than {FEW} little is learned.")
             )
     for part in sorted(given - {"train"}):
         for name, count in zip(class_names, hot[parts == part].sum(0), strict=True):
             if not count:
-                found.append(Finding(source, "few", f"has no picture of class {name} in its part {part}."))
+                found.append(Finding(source, "few", f"has no image of class {name} in its part {part}."))
     if task == "classification" and counts.min() and counts.max() > IMBALANCE * counts.min():
         most, least = int(counts.argmax()), int(counts.argmin())
         detail = (
-            f"has {counts[most] / counts[least]:.0f} times as many pictures of {class_names[most]} ({counts[most]:,}) "
+            f"has {counts[most] / counts[least]:.0f} times as many images of {class_names[most]} ({counts[most]:,}) "
             f"as of {class_names[least]} ({counts[least]:,})."
         )
         found.append(Finding(source, "imbalance", detail))

@@ -1,4 +1,4 @@
-"""What is wrong, or worth knowing, about a set of pictures, before anything is trained on it."""
+"""What is wrong, or worth knowing, about a set of images, before anything is trained on it."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from recipes.data.readers.sources import kind_of, list_source
 from recipes.data.splits import joined
 from zoo.errors import RequestError
 
-SPREAD = 4.0  # times as long a side in the largest picture as in the smallest
+SPREAD = 4.0  # times as long a side in the largest image as in the smallest
 _MODES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "LAB", "HSV": "HSV", "1": "black and white only"}
 
 
@@ -28,7 +28,7 @@ class Diagnosis:
     Attributes:
         listing: the files that can be used; without the bad ones.
         looks: `Examined` of each of them.
-        together: int64 (N,), equal for copies of one picture, exact or near.
+        together: int64 (N,), equal for copies of one image, exact or near.
         findings: errors first.
     """
 
@@ -39,8 +39,8 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """What duplicates are looked for in: N pictures with a name, a digest, a thumbnail, a label and a part each."""
+class Images:
+    """What duplicates are looked for in: N images with a name, a digest, a thumbnail, a label and a part each."""
 
     paths: Sequence[str]
     digests: np.ndarray
@@ -51,7 +51,7 @@ class Pictures:
     @classmethod
     def of_files(
         cls, paths: Sequence[str], looks: Sequence[Examined], labels: np.ndarray, parts: np.ndarray
-    ) -> "Pictures":
+    ) -> "Images":
         """Of files that can be used, as `examine` saw them."""
         digests = np.asarray([found.look.digest for found in looks], "V20")
         return cls(paths, digests, _thumbnails([found.look.thumbnail for found in looks]), labels, parts)
@@ -63,13 +63,13 @@ class Report:
 
     Attributes:
         findings: errors first.
-        pictures: how many can be used.
+        images: how many can be used.
         task: what the labels are.
         class_names: position is the label.
     """
 
     findings: tuple[Finding, ...]
-    pictures: int
+    images: int
     task: Task
     class_names: tuple[str, ...]
 
@@ -79,7 +79,7 @@ class Report:
 
 
 def check(source: str, *, task: Task | None = None, quiet: bool = False) -> Report:
-    """Looks at every picture of a source; TensorFlow is not imported for folders and tables.
+    """Looks at every image of a source; TensorFlow is not imported for folders and tables.
 
     Args:
         source: as for `recipes.data.load`.
@@ -102,15 +102,15 @@ def check(source: str, *, task: Task | None = None, quiet: bool = False) -> Repo
         arrays = open_arrays(source, (64, 64, 3), "fill", quiet=quiet)
     splits = arrays.splits
     images = [image for split in splits.values() for image in split.images]
-    pictures = Pictures(
+    batch = Images(
         paths=[f"{shown(source)}: {part} {row}" for part, split in splits.items() for row in range(len(split))],
         digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
         thumbnails=_thumbnails([thumbnail(from_array(image)) for image in images]),
         labels=np.concatenate([split.labels for split in splits.values()]),
         parts=np.repeat(np.asarray(list(splits), "U10"), [len(split) for split in splits.values()]),
     )
-    findings = find_copies(pictures)[1]
-    findings += about_classes(pictures.labels, pictures.parts, arrays.class_names, "classification", shown(source))
+    findings = find_copies(batch)[1]
+    findings += about_classes(batch.labels, batch.parts, arrays.class_names, "classification", shown(source))
     return Report(tuple(errors_first(findings)), len(images), "classification", arrays.class_names)
 
 
@@ -129,7 +129,7 @@ def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
     usable = np.asarray([found.look is not None for found in looks], bool)
     kept = listing.only(usable)
     looks = [found for found in looks if found.look is not None]
-    together, copies, leaked = find_copies(Pictures.of_files(kept.paths, looks, kept.labels, kept.parts))
+    together, copies, leaked = find_copies(Images.of_files(kept.paths, looks, kept.labels, kept.parts))
     findings += copies
     clean = ~leaked
     kept, together = kept.only(clean), together[clean]
@@ -150,47 +150,47 @@ def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
     path = shown(path)
     if found.look is None:
         if not meant and found.kind in ("undecodable", "empty"):
-            yield Finding(path, "ignored", "is not a picture.")
+            yield Finding(path, "ignored", "is not an image.")
         else:
             yield Finding(path, found.kind, found.detail)
         return
-    picture = found.look
-    if picture.mode.startswith("I;16"):
+    image = found.look
+    if image.mode.startswith("I;16"):
         yield Finding(path, "mode", "has 16 bits a pixel: scaled to 8.")
-    elif picture.mode.startswith("I") or picture.mode == "F":
+    elif image.mode.startswith("I") or image.mode == "F":
         yield Finding(path, "mode", "has 32 bits a pixel: read as 0 to 65,535 and scaled to 8 bits.")
-    elif picture.mode in _MODES:
-        yield Finding(path, "mode", f"is {_MODES[picture.mode]}: converted.")
-    elif picture.transparent:
+    elif image.mode in _MODES:
+        yield Finding(path, "mode", f"is {_MODES[image.mode]}: converted.")
+    elif image.transparent:
         yield Finding(path, "mode", "has transparency (alpha): laid over white.")
-    elif picture.mode in ("P", "PA"):
+    elif image.mode in ("P", "PA"):
         yield Finding(path, "mode", "has a palette: converted.")
-    if picture.animated:
+    if image.animated:
         yield Finding(path, "animated", "has more than one frame: the first is used.")
 
 
-def find_copies(pictures: Pictures) -> tuple[np.ndarray, list[Finding], np.ndarray]:
-    """Which pictures are copies of another, what that means, and which of them leak.
+def find_copies(images: Images) -> tuple[np.ndarray, list[Finding], np.ndarray]:
+    """Which images are copies of another, what that means, and which of them leak.
 
     Returns:
-        int64 (N,), equal for copies; the findings; bool (N,): training pictures (or validation pictures) that are
+        int64 (N,), equal for copies; the findings; bool (N,): training images (or validation images) that are
         also among those that the training is judged by.
     """
-    exact = duplicates.equal(pictures.digests)
-    alike = duplicates.near(pictures.thumbnails)
+    exact = duplicates.equal(images.digests)
+    alike = duplicates.near(images.thumbnails)
     leaked = np.zeros(len(exact), bool)
     told = np.zeros(len(exact), bool)
     findings = []
     for numbers, prefix in ((exact, ""), (alike, "near_")):
         for members in _groups(numbers):
-            first = _most_held_out(members, pictures.parts)
+            first = _most_held_out(members, images.parts)
             for row in members:
                 if row == first or told[row] or (prefix and exact[row] == exact[first]):
                     continue
                 told[row] = True
-                kind, detail = _copy(pictures, row, first, prefix)
+                kind, detail = _copy(images, row, first, prefix)
                 leaked[row] |= kind == "leak"
-                findings.append(Finding(shown(pictures.paths[row]), kind, detail))
+                findings.append(Finding(shown(images.paths[row]), kind, detail))
     return joined(exact, alike), findings, leaked
 
 
@@ -205,11 +205,11 @@ def _most_held_out(members: np.ndarray, parts: np.ndarray) -> int:
     return max(members, key=lambda row: (("", "train", "validation", "test").index(str(parts[row])), -row))
 
 
-def _copy(pictures: Pictures, row: int, first: int, prefix: str) -> tuple[str, str]:
-    other, near = shown(pictures.paths[first]), "looks like" if prefix else "is the same file as"
-    if pictures.parts[row] != pictures.parts[first]:
-        return f"{prefix}leak", f"{near} {other}, which is in another part ({pictures.parts[first]})."
-    if not np.array_equal(pictures.labels[row], pictures.labels[first]):
+def _copy(images: Images, row: int, first: int, prefix: str) -> tuple[str, str]:
+    other, near = shown(images.paths[first]), "looks like" if prefix else "is the same file as"
+    if images.parts[row] != images.parts[first]:
+        return f"{prefix}leak", f"{near} {other}, which is in another part ({images.parts[first]})."
+    if not np.array_equal(images.labels[row], images.labels[first]):
         return ("near_duplicate" if prefix else "conflict"), f"{near} {other}, which has another label."
     return f"{prefix}duplicate", f"{near} {other}."
 
@@ -218,7 +218,7 @@ def _about_sizes(listing: Listing, looks: Sequence[Examined]) -> Iterator[Findin
     sides = np.asarray([(found.look.width, found.look.height) for found in looks]).reshape(-1, 2)
     if len(sides) and sides.max(1).max() > SPREAD * sides.max(1).min():
         small, large = (sides[pick(sides.prod(1))] for pick in (np.argmin, np.argmax))
-        detail = f"has pictures from {small[0]}x{small[1]} to {large[0]}x{large[1]} pixels."
+        detail = f"has images from {small[0]}x{small[1]} to {large[0]}x{large[1]} pixels."
         yield Finding(shown(listing.source), "sizes", detail)
 
 

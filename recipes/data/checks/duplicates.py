@@ -1,12 +1,12 @@
-"""Equal and nearly equal pictures, found by digests and by a 64-bit difference hash of grey thumbnails."""
+"""Equal and nearly equal images, found by digests and by a 64-bit difference hash of grey thumbnails."""
 
 import numpy as np
 
 from recipes.data.decoding import THUMBNAIL
 
-MOST_BITS = 3  # hashes that differ in more bits are of different pictures; four bands of 16 bits find all others
-LEAST_CORRELATION = 0.99  # of two thumbnails: pictures may differ in brightness and contrast, not in content
-LEAST_CONTRAST = 4.0  # grey levels, standard deviation; a flatter picture has no content to compare
+MOST_BITS = 3  # hashes that differ in more bits are of different images; four bands of 16 bits find all others
+LEAST_CORRELATION = 0.99  # of two thumbnails: images may differ in brightness and contrast, not in content
+LEAST_CONTRAST = 4.0  # grey levels, standard deviation; a flatter image has no content to compare
 _BLOCK = 1_000
 
 
@@ -24,9 +24,9 @@ def equal(digests: np.ndarray) -> np.ndarray:
 
 
 def near(thumbnails: np.ndarray) -> np.ndarray:
-    """int64 (N,): the same number where pictures look the same, directly or through others between them.
+    """int64 (N,): the same number where images look the same, directly or through others between them.
 
-    Two pictures look the same if their hashes differ in at most three bits and their thumbnails correlate.
+    Two images look the same if their hashes differ in at most three bits and their thumbnails correlate.
 
     Args:
         thumbnails: uint8 (N, 16, 18).
@@ -36,7 +36,7 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
 
     kinds, kind = np.unique(thumbnails.reshape(len(thumbnails), -1), axis=0, return_inverse=True)
     kind = kind.reshape(-1)
-    thumbnails = kinds.reshape(-1, *thumbnails.shape[1:])  # a thousand copies of one picture are one to compare
+    thumbnails = kinds.reshape(-1, *thumbnails.shape[1:])  # a thousand copies of one image are one to compare
     count = len(thumbnails)
     pixels = thumbnails.reshape(count, -1).astype(np.float32)
     pixels -= pixels.mean(1, keepdims=True)

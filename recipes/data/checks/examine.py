@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from recipes.data import cache
-from recipes.data.decoding import Look, PictureError, look, pillow_warnings
+from recipes.data.decoding import ImageError, Look, look, pillow_warnings
 from recipes.support.threads import in_threads, progress
 
 _KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than these
@@ -14,7 +14,7 @@ _KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than thes
 
 @dataclass(frozen=True)
 class Examined:
-    """One file: either a `look` at the picture, or the `kind` and `detail` of what is wrong with it."""
+    """One file: either a `look` at the image, or the `kind` and `detail` of what is wrong with it."""
 
     look: Look | None
     kind: str = ""
@@ -31,7 +31,7 @@ def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
     known = {path: _from_json(facts) for path, facts in cache.recall(paths).items()}
     fresh = [path for path in paths if path not in known]
     with pillow_warnings():
-        done = progress(in_threads(_examined, fresh), len(fresh), "looking at pictures", quiet=quiet)
+        done = progress(in_threads(_examined, fresh), len(fresh), "looking at images", quiet=quiet)
         while some := list(islice(done, _KEPT_EVERY)):
             cache.remember((path, when, _to_json(found)) for path, when, found in some if found.kind != "unreadable")
             known.update((path, found) for path, _, found in some)
@@ -42,7 +42,7 @@ def _examined(path: str) -> tuple[str, tuple[int, int] | None, Examined]:
     when = cache.state(path)  # before it is opened: a file that changes meanwhile is looked at again
     try:
         return path, when, Examined(look(path))
-    except PictureError as error:
+    except ImageError as error:
         return path, when, Examined(None, error.kind, error.detail)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 SPLIT_SEED = 1998
-SIZES = {"train": 350, "validation": 50, "test": 100}  # of the 500 pictures of each digit
+SIZES = {"train": 350, "validation": 50, "test": 100}  # of the 500 images of each digit
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
@@ -57,7 +57,7 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_rows(labels: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    """Row numbers of each split, the given number of pictures of each class, drawn with `SPLIT_SEED`."""
+    """Row numbers of each split, the given number of images of each class, drawn with `SPLIT_SEED`."""
     random = np.random.RandomState(SPLIT_SEED)  # the one generator whose stream NumPy promises never to change
     shuffled = [random.permutation(np.flatnonzero(labels == digit)) for digit in np.unique(labels)]
     ends = np.cumsum(list(sizes.values()))

@@ -20,11 +20,11 @@ PART_NAMES = {
 }
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db"}  # what systems leave behind
 _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .ico .avif .jp2 .tga .heic"
-PICTURE_ENDINGS = frozenset(_ENDINGS.split())
+IMAGE_ENDINGS = frozenset(_ENDINGS.split())
 
 
 def list_folder(source: str) -> Listing:
-    """Lists the picture files below the class folders of `source`; class names are the sorted folder names.
+    """Lists the image files below the class folders of `source`; class names are the sorted folder names.
 
     Files may lie in folders of their own below a class folder. Links are followed while they stay inside.
 
@@ -53,7 +53,7 @@ def list_folder(source: str) -> Listing:
             names.append(file)
             labels.append(class_names.index(name))
             of_part.append(part)
-            meant.append(os.path.splitext(file)[1].lower() in PICTURE_ENDINGS)
+            meant.append(os.path.splitext(file)[1].lower() in IMAGE_ENDINGS)
     return Listing(
         source=source,
         root=root,
@@ -98,7 +98,7 @@ def _classes(folder: Path, found: list[Finding]) -> list[tuple[str, Path]]:
 
 def _strays(folder: Path) -> Iterator[Finding]:
     for entry in sorted(folder.iterdir()):
-        if not entry.is_dir() and not _is_litter(entry.name) and entry.suffix.lower() in PICTURE_ENDINGS:
+        if not entry.is_dir() and not _is_litter(entry.name) and entry.suffix.lower() in IMAGE_ENDINGS:
             yield Finding(shown(entry), "ignored", "is in no class folder.")
 
 

@@ -42,15 +42,15 @@ def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
         if images.ndim == 3:
             images = images[..., None]
         if images.ndim != 4 or images.shape[3] not in (1, 3) or labels.ndim != 1:
-            raise RequestError(f"{shown(files[part, 'images'])} does not hold pictures with one label each.")
+            raise RequestError(f"{shown(files[part, 'images'])} does not hold images with one label each.")
         if len(images) != len(labels):
             raise RequestError(
-                f"{shown(files[part, 'images'])} has {len(images):,} pictures, {shown(files[part, 'labels'])} "
+                f"{shown(files[part, 'images'])} has {len(images):,} images, {shown(files[part, 'labels'])} "
                 f"{len(labels):,} labels."
             )
         parts[part] = images, labels
     if len({images.shape[1:] for images, _ in parts.values()}) > 1:
-        raise RequestError(f"{shown(folder)}: the pictures of train and test have different sizes.")
+        raise RequestError(f"{shown(folder)}: the images of train and test have different sizes.")
     known = np.unique(parts["train"][1])  # EMNIST's letters begin at 1: there is no class 0 then
     for part, (images, labels) in parts.items():
         if len(foreign := np.setdiff1d(labels, known)):

@@ -17,7 +17,7 @@ Kind = Literal["digits", "tfds", "folder", "table", "idx"]
 
 
 def check_source(source: str) -> None:
-    """Answers at once, without opening a picture, whether `source` can name data.
+    """Answers at once, without opening an image, whether `source` can name data.
 
     Raises:
         RequestError: it cannot; the message says what is allowed and the nearest match.
@@ -60,7 +60,7 @@ def kind_of(source: str) -> Kind:
 
 
 def list_source(source: str, task: Task | None = None) -> Listing:
-    """The files of a folder or a table, without opening any picture.
+    """The files of a folder or a table, without opening any image.
 
     Raises:
         RequestError: it has no classes, or a line that is not possible.

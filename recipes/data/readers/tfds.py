@@ -14,7 +14,7 @@ from recipes.support.quiet import native_output_hidden
 from zoo.errors import FailureError, RequestError
 
 _RETRIES = 3
-_BLOCK = 1_000  # encoded pictures handed over at a time
+_BLOCK = 1_000  # encoded images handed over at a time
 # `name/config:1.0.0` is how TFDS writes it; `name:config@1.0.0` is understood, too.
 _NAME = re.compile(r"(?P<name>[^/:@]+)(?:[/:](?P<config>(?!\d+\.)[^/:@]+))?(?:[:@](?P<version>[\d.*]+))?")
 
@@ -25,9 +25,9 @@ class Prepared:
 
     Attributes:
         source: what was opened.
-        parts: how many pictures each of train, validation and test has; those that there are.
+        parts: how many images each of train, validation and test has; those that there are.
         class_names: position is the label.
-        builder: gives the pictures.
+        builder: gives the images.
         image_key, label_key: of an example.
     """
 
@@ -46,7 +46,7 @@ class Prepared:
         return f"{self.builder.data_path} {facts}"
 
     def examples(self, part: str) -> Iterator[tuple[bytes, int]]:
-        """Every encoded picture of a part, in order, with its label."""
+        """Every encoded image of a part, in order, with its label."""
         with native_output_hidden():
             import tensorflow  # noqa: F401  (loaded here, where what it prints is not seen)
         dataset = self.builder.as_dataset(
@@ -63,7 +63,7 @@ def open_source(source: str) -> Prepared:
     A set that lies prepared in the data folder is read without asking the network.
 
     Raises:
-        RequestError: no such set, or not one of pictures with one class each.
+        RequestError: no such set, or not one of images with one class each.
         FailureError: it is not there and could not be prepared.
     """
     tfds.disable_progress_bar()
@@ -72,7 +72,7 @@ def open_source(source: str) -> Prepared:
     features = builder.info.features
     image, label = (features[keys[0]], features[keys[1]]) if keys else (None, None)
     if not isinstance(label, tfds.features.ClassLabel) or not isinstance(image, tfds.features.Image):
-        raise RequestError(f"{source} is not a set of pictures with one class each.")
+        raise RequestError(f"{source} is not a set of images with one class each.")
     sizes = {part: builder.info.splits[part].num_examples for part in builder.info.splits}
     parts = {part: sizes[part] for part in ("train", "validation", "test") if sizes.get(part)}
     if "train" not in parts:

@@ -1,4 +1,4 @@
-"""One picture from a file: every mode and format, whatever is wrong with it, by the one decoder."""
+"""One image from a file: every mode and format, whatever is wrong with it, by the one decoder."""
 
 import io
 import threading
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import bomb, noise, save
+from images import bomb, noise, save
 from PIL import Image
 
 from recipes.data.decoding import (
-    PictureError,
+    ImageError,
     decode,
     from_array,
     look,
@@ -33,7 +33,7 @@ def seen(path):
 @pytest.mark.parametrize("ending", FORMATS)
 def test_every_format_gives_about_the_same_pixels(tmp_path, ending):
     image = noise(1, (64, 48))
-    path = save(image, tmp_path / f"picture{ending}", **FORMATS[ending])
+    path = save(image, tmp_path / f"image{ending}", **FORMATS[ending])
     array = to_array(read(path), (48, 64, 3))
     assert array.dtype == np.uint8
     assert array.shape == (48, 64, 3)
@@ -57,7 +57,7 @@ def test_every_mode_becomes_uint8(tmp_path, mode, channels):
         image = Image.fromarray(values)
     else:
         image = noise(3).convert(mode)
-    path = save(image, tmp_path / "picture.tif")
+    path = save(image, tmp_path / "image.tif")
     array = to_array(read(path), (20, 24, channels))
     assert array.shape == (20, 24, channels)
     assert 40 < array.mean() < 220
@@ -83,7 +83,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_upright(tmp_path, orientation):
+def test_an_image_is_turned_upright(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(noise(4, (24, 16)), tmp_path / "turned.jpg", exif=exif)
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_is_named_with_its_kind(tmp_path):
     for name in broken(tmp_path):
         path, kind = tmp_path / f"{name}.jpg", name.partition("-")[0]
         for opened in (read, seen):
-            with pytest.raises(PictureError) as caught:
+            with pytest.raises(ImageError) as caught:
                 opened(path)
             assert caught.value.kind == kind
             assert str(caught.value).startswith(str(path))
@@ -123,17 +123,17 @@ def test_what_cannot_be_read_is_named_with_its_kind(tmp_path):
 
 
 def test_missing_files_and_folders_are_told_apart(tmp_path):
-    with pytest.raises(PictureError, match="does not exist") as caught:
+    with pytest.raises(ImageError, match="does not exist") as caught:
         read(tmp_path / "none.png")
     assert caught.value.kind == "missing"
-    with pytest.raises(PictureError, match="is a folder"):
+    with pytest.raises(ImageError, match="is a folder"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".gif", ".bmp", ".tif"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_of_any_sort_is_an_error_of_one_line_or_a_picture(tmp_path, ending, data):
+def test_damage_of_any_sort_is_an_error_of_one_line_or_an_image(tmp_path, ending, data):
     content = bytearray(save(noise(6, (16, 12)), tmp_path / f"whole{ending}").read_bytes())
     for position, value in data.draw(
         st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=6)
@@ -145,7 +145,7 @@ def test_damage_of_any_sort_is_an_error_of_one_line_or_a_picture(tmp_path, endin
     message = str(path)
     try:
         array = to_array(read(path), (8, 8, 3))
-    except PictureError as error:
+    except ImageError as error:
         message = str(error)
     else:
         assert array.shape == (8, 8, 3)
@@ -160,7 +160,7 @@ def test_jpeg_looks_see_truncation_though_they_decode_at_an_eighth(tmp_path):
         content = path.read_bytes()
         assert (seen(path).width, seen(path).height) == (800, 600)
         path.write_bytes(content[: int(len(content) * 0.9)])
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             seen(path)
         assert caught.value.kind == "truncated"
 

@@ -1,4 +1,4 @@
-"""Real picture files for tests of the data room, made with Pillow."""
+"""Real image files for tests of the data room, made with Pillow."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def noise(seed: int, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Image.Image:
-    """A picture like no other: smooth blotches, so that it stays itself when it is compressed and shrunk."""
+    """An image like no other: smooth blotches, so that it stays itself when it is compressed and shrunk."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
 
@@ -23,7 +23,7 @@ def save(image: Image.Image, path: Path, **options) -> Path:
 
 
 def class_folders(root: Path, counts: Mapping[str, int], *, first_seed: int = 0, ending: str = ".png") -> Path:
-    """A folder with that many pictures, all different, in each class."""
+    """A folder with that many images, all different, in each class."""
     seed = first_seed
     for name, count in counts.items():
         (root / name).mkdir(parents=True, exist_ok=True)
