@@ -154,15 +154,13 @@ def _say(
 
 
 def _write_said(out: Path, images: Any, pool: Any, fold_of: np.ndarray, said: np.ndarray) -> None:
-    from recipes.data.dataset import label_text
-
     def write(aside: Path) -> None:
         with open(aside, "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("image", "fold", "label", *images.class_names))
             for i, row in enumerate(said):
                 name = pool.files[i] if pool.files else i
-                label = label_text(pool.labels[i], images.class_names, images.task)
+                label = images.label_kind.text(pool.labels[i], images.class_names)
                 table.writerow((name, fold_of[i] + 1, label, *(f"{score:.6g}" for score in row)))
 
     if not out.absolute().parent.is_dir():

@@ -89,8 +89,7 @@ def embed(
     if neighbours:
         rows, similarity = nearest(features, min(neighbours, len(features) - 1))
         arrays |= {"neighbours": rows, "similarity": similarity}
-        if loaded.task == "classification":
-            same_class = float((arrays["labels"][rows] == arrays["labels"][:, None]).mean())
+        same_class = loaded.label_kind.same_class(arrays["labels"], rows)
     write_whole(out, lambda aside: np.savez(aside, **arrays))
     return Embedded(str(out), features, tuple(arrays), same_class)
 

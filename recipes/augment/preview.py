@@ -38,25 +38,8 @@ def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = N
     """
     from recipes.data import load
 
-    train = load(source, image_shape=image_shape).train
-    return train.images[in_turn(train.labels, count)]
-
-
-def in_turn(labels: np.ndarray, count: int) -> np.ndarray:
-    """The rows, at most `count`, of one image of each class, then of another of each, and so on.
-
-    Args:
-        labels: of a `Split`; of several classes the first counts, of numbers as many low as high ones are taken.
-        count: how many.
-    """
-    if labels.dtype.kind == "f" and labels.ndim == 1:
-        places = np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int)
-        return np.argsort(labels, kind="stable")[places]
-    labels = labels.argmax(1) if labels.ndim == 2 else labels
-    turn = np.zeros(len(labels), int)  # an image's number within its class
-    for label in np.unique(labels):
-        turn[labels == label] = np.arange((labels == label).sum())
-    return np.lexsort((labels, turn))[:count]
+    data = load(source, image_shape=image_shape)
+    return data.train.images[data.label_kind.in_turn(data.train.labels, count)]
 
 
 def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: int = 6, seed: int = 0) -> Preview:

@@ -14,6 +14,7 @@ from recipes.data import cache, pixels
 from recipes.data.checks.classes import about_classes
 from recipes.data.dataset import PARTS, Data, Split
 from recipes.data.decoding import Resize, decode, from_array, pillow_warnings, size_of, to_array
+from recipes.data.labels import ONE_CLASS
 from recipes.data.readers import idx
 from recipes.data.readers.sources import kind_of
 from recipes.data.splits import cut
@@ -48,7 +49,7 @@ def load_arrays(source: str, shape: Shape | None, resize: Resize, seed: int, *, 
     if len(given) < len(PARTS):
         kinds = np.repeat(np.asarray(list(given), "U10"), [len(split) for split in given.values()])
         labels = np.concatenate([split.labels for split in given.values()])
-        for finding in about_classes(labels, kinds, class_names, "classification", source):
+        for finding in about_classes(labels, kinds, class_names, ONE_CLASS.task, source):
             if finding.kind == "too_few":
                 raise RequestError(f"{finding.path} {finding.detail}")
         rows = cut({part: np.arange(len(split)) for part, split in given.items()}, train.labels, seed=seed)

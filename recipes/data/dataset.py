@@ -1,19 +1,19 @@
 """What every source of images is turned into."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recipes.data.checks.findings import Finding
+from recipes.data.labels import LABEL_KINDS, ONE_CLASS, LabelKind
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Task = Literal["classification", "multilabel", "regression"]
+Task = str  # a name in `LABEL_KINDS`
 PARTS = ("train", "validation", "test")
 EVALUATION_BATCH = 250  # images at a time where nothing is learned
 
@@ -62,7 +62,7 @@ class Data:
         source: what `load` was given.
         class_names: position is the label; for regression the name of the one number.
         image_shape: (H, W, C) of the images as they came, None where they differ among themselves.
-        task: what the labels are, see `Split.labels`.
+        task: what is learned of the labels, a name in `recipes.data.labels.LABEL_KINDS`.
         skipped: files that were left out because they cannot be used (`skip_bad`).
         root: the folder that the names in `split_table` are relative to, None where images are not files.
     """
@@ -73,9 +73,14 @@ class Data:
     train: Split
     validation: Split
     test: Split
-    task: Task = "classification"
+    task: Task = ONE_CLASS.task
     skipped: tuple[Finding, ...] = ()
     root: Path | None = None
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """How the labels are read, written, counted and ordered."""
+        return LABEL_KINDS[self.task]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -92,7 +97,7 @@ class Data:
         for part in PARTS:
             split = getattr(self, part)
             for file, label in zip(split.files or (), split.labels, strict=bool(split.files)):
-                text = label_text(label, self.class_names, self.task)
+                text = self.label_kind.text(label, self.class_names)
                 rows.append({"file": relative(file, self.root), "split": part, "label": text})
         return rows
 
@@ -100,15 +105,6 @@ class Data:
 def relative(file: str, root: Path) -> str:
     """The name of a file in a split table: the same, however the path to it was written."""
     return Path(relpath(file, root)).as_posix()
-
-
-def label_text(label: Any, class_names: tuple[str, ...], task: Task) -> str:
-    """A label as a table writes it: a class, several with `|` between them, or a number."""
-    if task == "regression":
-        return repr(float(label))
-    if task == "multilabel":
-        return "|".join(name for name, there in zip(class_names, label, strict=True) if there)
-    return class_names[int(label)]
 
 
 def class_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
@@ -122,13 +118,3 @@ def class_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
 
     weights = compute_class_weight("balanced", classes=np.arange(classes), y=labels)
     return {label: float(weight) for label, weight in enumerate(weights)}
-
-
-def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in the order of their labels: whole numbers by value, anything else as text."""
-    names = set(names)
-    return tuple(sorted(names, key=int) if all(_is_plain_number(name) for name in names) else sorted(names))
-
-
-def _is_plain_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")

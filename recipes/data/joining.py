@@ -22,7 +22,7 @@ def joined(sets: Sequence[Data]) -> Data:
         RequestError: a set that does not have one class an image.
     """
     for one in sets:
-        if one.task != "classification":
+        if not one.label_kind.single_label:
             raise RequestError(f"{one.source} is a set for {one.task}; only sets of classes can be joined.")
     names = tuple(dict.fromkeys(name for one in sets for name in one.class_names))
     number = {name: label for label, name in enumerate(names)}

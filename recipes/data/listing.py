@@ -8,6 +8,7 @@ import numpy as np
 
 from recipes.data.checks.findings import Finding
 from recipes.data.dataset import PARTS, Task
+from recipes.data.labels import LABEL_KINDS, LabelKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,10 @@ class Listing:
     meant: np.ndarray | None = None
     findings: tuple[Finding, ...] = field(default=())
 
+    @property
+    def label_kind(self) -> LabelKind:
+        return LABEL_KINDS[self.task]
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -64,6 +69,4 @@ class Listing:
 
     def of_class(self, row: int) -> str:
         """The label of one file, for people."""
-        from recipes.data.dataset import label_text
-
-        return label_text(self.labels[row], self.class_names, self.task)
+        return self.label_kind.text(self.labels[row], self.class_names)

@@ -9,6 +9,7 @@ import numpy as np
 from recipes.data.checks.findings import BAD_FILE, listed, shown
 from recipes.data.dataset import Data, Split, Task, relative
 from recipes.data.decoding import Resize, channels, check_shape
+from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
 from recipes.data.readers.sources import check_source, kind_of, list_source
 from recipes.support.quiet import import_keras
@@ -89,7 +90,7 @@ def _load_one(
         if table is not None:
             listing = _as_in(table, listing)
         return _load_files(listing, image_shape, resize, seed, skip_bad=skip_bad, quiet=quiet)
-    if task not in (None, "classification"):
+    if not ONE_CLASS.is_meant(task):
         raise RequestError(f"{source} is a set of classes: task={task!r} is not possible.")
     from recipes.data.arrays import load_arrays
 
@@ -125,12 +126,12 @@ def _load_files(
         raise RequestError(f"{source} has no part `train`; it has {', '.join(given)}.")
     parts = splits.cut(
         given,
-        splits.strata(kept.labels, kept.task),
+        kept.label_kind.strata(kept.labels),
         seed=seed,
         together=diagnosis.together,
         groups=kept.groups,
     )
-    if kept.task == "classification":
+    if kept.label_kind.single_label:
         _check_classes(parts, kept)
     paths = kept.paths
     digests = [found.look.digest for found in diagnosis.looks]
@@ -208,16 +209,13 @@ def _as_in(table: _Table, listing: Listing) -> Listing:
         )
     chosen = np.asarray([position[row["file"]] for row in rows])
     for row, where in zip(rows, chosen, strict=True):
-        if listing.task != "regression" and row["label"] != listing.of_class(where):
+        if not listing.label_kind.is_same(row["label"], listing.labels[where], listing.class_names):
             raise RequestError(
                 f"{shown(root / row['file'])} has the label {listing.of_class(where)!r} now; "
                 f"{shown(table.path)} has it as {row['label']!r}."
             )
     kept = listing.only(chosen)
     parts = np.asarray([row["split"] for row in rows], "U10")
-    labels, class_names = kept.labels, kept.class_names
-    if kept.task == "classification":  # a class that came later must not move the numbers of the others
-        used, labels = np.unique(labels, return_inverse=True)
-        class_names = tuple(class_names[label] for label in used)
-    labels = labels.astype(kept.labels.dtype)
+    # A class that came later must not move the numbers of the others.
+    labels, class_names = kept.label_kind.used_only(kept.labels, kept.class_names)
     return replace(kept, labels=labels, class_names=class_names, parts=parts, groups=None, findings=())

@@ -8,23 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data.checks.findings import shown
-from recipes.data.dataset import PARTS, Task
+from recipes.data.dataset import PARTS
 from zoo.errors import RequestError
 
 SHARES = (("test", 0.2), ("validation", 0.1))  # of what is left when it is cut off
-_RARE = 3  # of a combination of labels seen less often, no image could be put into each part
-
-
-def strata(labels: np.ndarray, task: Task) -> np.ndarray:
-    """int64 (N,): what a cut keeps the proportions of. Classes; sets of classes; tenths of the range of values."""
-    if task == "classification":
-        return labels
-    if task == "regression":
-        edges = np.quantile(labels, np.linspace(0, 1, 11)[1:-1])
-        return np.searchsorted(edges, labels).astype(np.int64)
-    _, kind, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
-    kind = kind.reshape(-1)
-    return np.where(counts[kind] < _RARE, -1, kind)
 
 
 def cut(
@@ -39,7 +26,7 @@ def cut(
 
     Args:
         given: row numbers of the parts that there are; `train` at least.
-        kinds: see `strata`; every kind with enough images is in every part.
+        kinds: see `recipes.data.labels.LabelKind.strata`; every kind with enough images is in every part.
         seed: draws the cut.
         together: (N,) numbers; rows of one number (copies of one image) are never parted.
         groups: (N,) names of groups, as `together`; scikit-learn balances large groups over the parts.

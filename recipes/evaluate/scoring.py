@@ -86,18 +86,15 @@ def other_images(run: Run, source: str) -> Split:
     if data.task != run.task:
         raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
     chosen = data.test if _brings_test(source) else _all_of(data)
-    if data.task == "regression":
+    kind = data.label_kind
+    if not kind.has_classes:
         return chosen
     names = run.class_names
     for name in data.class_names:
         if name not in names:
             raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
     label_of = np.array([names.index(name) for name in data.class_names])
-    if data.task == "classification":
-        return Split(chosen.images, label_of[chosen.labels], chosen.files)
-    labels = np.zeros((len(chosen), len(names)), np.float32)
-    labels[:, label_of] = chosen.labels
-    return Split(chosen.images, labels, chosen.files)
+    return Split(chosen.images, kind.renumbered(chosen.labels, label_of, len(names)), chosen.files)
 
 
 def _brings_test(source: str) -> bool:

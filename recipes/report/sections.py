@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recipes.augment.preview import in_turn, vary
+from recipes.augment.preview import vary
 from recipes.config.settings import Recipe
 from recipes.data import Data
-from recipes.data.dataset import label_text
 from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam
 from recipes.report import charts
 from recipes.run.folder import Run
@@ -53,7 +52,7 @@ class Page:
 
     def label(self, of: Any) -> str:
         """A label of the data in words."""
-        return label_text(of, self.data.class_names, self.data.task)
+        return self.data.label_kind.text(of, self.data.class_names)
 
     @cached_property
     def classifies(self) -> bool:
@@ -125,7 +124,7 @@ def _each_class(m: Mapping[str, Any]) -> str:
 
 def _samples(page: Page) -> str:
     train = page.data.train
-    rows = in_turn(train.labels, SAMPLES)
+    rows = page.data.label_kind.in_turn(train.labels, SAMPLES)
     return charts.gallery(
         charts.image(train.images[row], f"Training image of class {name}", name)
         for row in rows
@@ -137,7 +136,7 @@ def _augmentation(page: Page) -> str:
     augment, train = page.recipe.augment, page.data.train
     if augment.is_identity and not augment.mixes:
         return "<p>None: images were used as they are.</p>"
-    rows = in_turn(train.labels, VARIED)
+    rows = page.data.label_kind.in_turn(train.labels, VARIED)
     originals = np.asarray(train.images[rows])
     cells, captions = vary(originals, augment, columns=DRAWS, seed=page.recipe.seed)
     lines = []
@@ -260,7 +259,8 @@ def _saliency(page: Page) -> str:
         return ""
     test = page.data.test
     rows = [m["index"] for m in page.mistakes[: LOOKED_AT // 2]]
-    rows += [int(row) for row in in_turn(test.labels, LOOKED_AT) if row not in rows][: LOOKED_AT - len(rows)]
+    others = page.data.label_kind.in_turn(test.labels, LOOKED_AT)
+    rows += [int(row) for row in others if row not in rows][: LOOKED_AT - len(rows)]
     images = np.asarray(test.images[rows])
     guesses = page.model.predict(images, verbose=0).argmax(1)
     strengths = grad_cam(page.model, images, guesses)

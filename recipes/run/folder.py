@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from recipes.config.presets import load_recipe
 from recipes.config.settings import Recipe
+from recipes.data.labels import task_name
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
 from zoo.errors import RequestError
@@ -163,8 +164,8 @@ class Run:
 
     @property
     def task(self) -> str:
-        """What the labels are, see `recipes.data.dataset.Data.task`; runs say so with their figures."""
-        return self.metrics.get("task", "classification")
+        """What is learned of the labels, see `recipes.data.Data`; runs say so with their metrics."""
+        return task_name(self.metrics)
 
     def load_data(self) -> "Data":
         """The images of the run, in the parts that it was trained with."""

@@ -10,7 +10,8 @@ import numpy as np
 from recipes.config.settings import Recipe
 from recipes.data import Data, Split
 from recipes.data.dataset import EVALUATION_BATCH
-from recipes.data.splits import cut, strata
+from recipes.data.labels import LABEL_KINDS
+from recipes.data.splits import cut
 from recipes.tasks.tasks import TASKS
 from zoo.errors import RequestError
 
@@ -35,7 +36,7 @@ def held_out(pool: Split, task: str, folds: int, seed: int) -> list[np.ndarray]:
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    kinds = strata(pool.labels, task)
+    kinds = LABEL_KINDS[task].strata(pool.labels)
     units = np.arange(len(pool)) if pool.groups is None else pool.groups
     fewest = min(len(np.unique(units[kinds == kind])) for kind in np.unique(kinds))
     if not 2 <= folds <= fewest:
@@ -49,7 +50,7 @@ def held_out(pool: Split, task: str, folds: int, seed: int) -> list[np.ndarray]:
 def fold_data(data: Data, pool: Split, held: np.ndarray, seed: int) -> Data:
     """A fold as a set of its own: what it holds out is its test part, and a tenth of the rest chooses the epoch."""
     rows = np.setdiff1d(np.arange(len(pool)), held)
-    kinds = strata(pool.labels, data.task)
+    kinds = data.label_kind.strata(pool.labels)
     _, together = np.unique(pool.groups, return_inverse=True) if pool.groups is not None else (None, None)
     parts = cut({"train": rows, "test": held}, kinds, seed=seed, together=together)
     return replace(data, **{part: pool[of_part] for part, of_part in parts.items()})

@@ -60,7 +60,7 @@ class Frozen:
         if isinstance(outputs, np.memmap):
             outputs.flush()
             outputs = np.load(file, mmap_mode="c", allow_pickle=False)  # as `gather_rows` reads without copying
-        return Split(outputs, np.tile(split.labels, (views, *[1] * (split.labels.ndim - 1))))
+        return Split(outputs, np.concatenate([split.labels] * views))
 
     @cached_property
     def _plain(self) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -4,6 +4,7 @@ import numpy as np
 
 from recipes.data.checks.findings import Finding
 from recipes.data.dataset import Task
+from recipes.data.labels import LABEL_KINDS
 
 FEW = 20  # images of a class; with fewer, neither training nor its score is worth much
 NEEDED = 3  # images of a class, where all parts are cut from one: each part gets one
@@ -28,11 +29,12 @@ def about_classes(
     """
     if not len(labels):
         return [Finding(source, "empty_class", "has no image that can be used.")]
-    if task == "regression":
+    kind = LABEL_KINDS[task]
+    if not kind.has_classes:
         return []
     given = {part for part in ("train", "validation", "test") if (parts == part).any()}
     training = np.isin(parts, ["", "train"])
-    hot = labels[:, None] == np.arange(len(class_names)) if task == "classification" else labels > 0
+    hot = kind.hot(labels, len(class_names))
     counts = hot[training].sum(0)
     needed = NEEDED - len(given & {"validation", "test"})
     found = []
@@ -40,7 +42,7 @@ def about_classes(
         path = (where or {}).get(name) or f"{source}: {name}"
         if count == 0:
             found.append(Finding(path, "empty_class", "is a class without any image to train with."))
-        elif count < needed and task == "classification":
+        elif count < needed and kind.single_label:
             detail = f"has {count} image(s); at least {needed} are needed, one for each part that is cut from them."
             found.append(Finding(path, "too_few", detail))
         elif count < FEW:
@@ -51,7 +53,7 @@ def about_classes(
         for name, count in zip(class_names, hot[parts == part].sum(0), strict=True):
             if not count:
                 found.append(Finding(source, "few", f"has no image of class {name} in its part {part}."))
-    if task == "classification" and counts.min() and counts.max() > IMBALANCE * counts.min():
+    if kind.single_label and counts.min() and counts.max() > IMBALANCE * counts.min():
         most, least = int(counts.argmax()), int(counts.argmin())
         detail = (
             f"has {counts[most] / counts[least]:.0f} times as many images of {class_names[most]} ({counts[most]:,}) "

@@ -12,6 +12,7 @@ from recipes.data.checks.examine import Examined, examine
 from recipes.data.checks.findings import Finding, errors_first, shown
 from recipes.data.dataset import Task
 from recipes.data.decoding import THUMBNAIL, from_array, thumbnail
+from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
 from recipes.data.readers.sources import kind_of, list_source
 from recipes.data.splits import joined
@@ -110,8 +111,8 @@ def check(source: str, *, task: Task | None = None, quiet: bool = False) -> Repo
         parts=np.repeat(np.asarray(list(splits), "U10"), [len(split) for split in splits.values()]),
     )
     findings = find_copies(batch)[1]
-    findings += about_classes(batch.labels, batch.parts, arrays.class_names, "classification", shown(source))
-    return Report(tuple(errors_first(findings)), len(images), "classification", arrays.class_names)
+    findings += about_classes(batch.labels, batch.parts, arrays.class_names, ONE_CLASS.task, shown(source))
+    return Report(tuple(errors_first(findings)), len(images), ONE_CLASS.task, arrays.class_names)
 
 
 def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data.checks.findings import Finding, shown
+from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
 from zoo.errors import RequestError
 
@@ -60,7 +61,7 @@ def list_folder(source: str) -> Listing:
         names=tuple(names),
         labels=np.asarray(labels, np.int64),
         class_names=class_names,
-        task="classification",
+        task=ONE_CLASS.task,
         parts=np.asarray(of_part, "U10"),
         meant=np.asarray(meant, bool),
         findings=tuple(found),

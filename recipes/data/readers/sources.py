@@ -6,6 +6,7 @@ from typing import Literal
 
 from recipes.data.checks.findings import shown
 from recipes.data.dataset import Task
+from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
 from zoo.errors import RequestError, unknown
 
@@ -71,6 +72,6 @@ def list_source(source: str, task: Task | None = None) -> Listing:
         return list_table(source, task)
     from recipes.data.readers.folder import list_folder
 
-    if task not in (None, "classification"):
+    if not ONE_CLASS.is_meant(task):
         raise RequestError(f"{shown(source)} is a folder of classes: task={task!r} is not possible.")
     return list_folder(source)

@@ -2,20 +2,19 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from recipes.data.checks.findings import Finding, shown
-from recipes.data.dataset import PARTS, Task, ordered
+from recipes.data.dataset import PARTS, Task
+from recipes.data.labels import LABEL_KINDS, SEVERAL_CLASSES, guess_kind
 from recipes.data.listing import Listing
 from recipes.data.readers.folder import PART_NAMES
 from zoo.errors import RequestError, unknown
 
 FIXED = ("file", "split", "group")
-TASKS = ("classification", "multilabel", "regression")
 
 
 def list_table(source: str, task: Task | None = None) -> Listing:
@@ -110,8 +109,8 @@ def _parts(table: Path, rows: list[dict[str, str]]) -> list[str]:
 def _labels(
     table: Path, columns: list[str], rows: list[dict[str, str]], task: Task | None
 ) -> tuple[Task, np.ndarray, tuple[str, ...]]:
-    if task is not None and task not in TASKS:
-        raise unknown("task", task, TASKS)
+    if task is not None and task not in LABEL_KINDS:
+        raise unknown("task", task, LABEL_KINDS)
     others = [name for name in columns if name not in FIXED]
     if "label" in others:
         if len(others) > 1:
@@ -119,58 +118,8 @@ def _labels(
                 f"{shown(table)} has a column `label` and also {next(n for n in others if n != 'label')!r}."
             )
         texts = [row["label"] for row in rows]
-        task = task or _guess(texts)
-        if task == "regression":
-            return task, _numbers(table, texts), ("value",)
-        if task == "multilabel":
-            return task, *_several(texts)
-        return task, *_one(table, texts)
-    if len(others) > 1 and task in (None, "multilabel"):
-        for name in others:
-            for number, row in enumerate(rows, start=2):
-                if row[name] not in ("0", "1"):
-                    raise RequestError(
-                        f"{shown(table)} line {number}: {name}={row[name]!r} is not possible; allowed: 0, 1. "
-                        "A table without a column `label` has one column of 0 and 1 for each class."
-                    )
-        hot = np.asarray([[row[name] == "1" for name in others] for row in rows], np.float32)
-        return "multilabel", hot, tuple(others)
+        kind = LABEL_KINDS[task] if task else guess_kind(texts)
+        return kind.task, *kind.parse(texts, shown(table))
+    if len(others) > 1 and SEVERAL_CLASSES.is_meant(task):
+        return SEVERAL_CLASSES.task, *SEVERAL_CLASSES.parse_columns(rows, others, shown(table))
     raise RequestError(f"{shown(table)} has no column `label`; it has {', '.join(columns)}.")
-
-
-def _guess(texts: list[str]) -> Task:
-    if any("|" in text for text in texts):
-        return "multilabel"
-    numbers = [_number(text) for text in texts]
-    whole = all(text.lstrip("+-").isdigit() for text in texts)
-    return "classification" if whole or any(number is None for number in numbers) else "regression"
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _numbers(table: Path, texts: list[str]) -> np.ndarray:
-    numbers = [_number(text) for text in texts]
-    for line, (text, number) in enumerate(zip(texts, numbers, strict=True), start=2):
-        if number is None or not math.isfinite(number):
-            raise RequestError(f"{shown(table)} line {line}: label {text!r} is not a finite number.")
-    return np.asarray(numbers, np.float32)
-
-
-def _several(texts: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    sets = [{name.strip() for name in text.split("|") if name.strip()} for text in texts]
-    class_names = ordered(set().union(*sets))
-    return np.asarray([[name in names for name in class_names] for names in sets], np.float32), class_names
-
-
-def _one(table: Path, texts: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    for line, text in enumerate(texts, start=2):
-        if not text or not text.isprintable():
-            raise RequestError(f"{shown(table)} line {line} has no label.")
-    class_names = ordered(texts)
-    position = {name: label for label, name in enumerate(class_names)}
-    return np.asarray([position[text] for text in texts], np.int64), class_names

@@ -1,0 +1,246 @@
+"""The kinds of labels that images have: how each is read, written, counted and ordered.
+
+A kind has no state. What a model learns of such labels, and how it is judged, is a task of `recipes.tasks`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from zoo.errors import RequestError
+
+_RARE = 3  # of a combination of labels seen less often, no image could be put into each part
+
+
+class LabelKind(ABC):
+    """One kind of labels.
+
+    Attributes:
+        task: the name of the task that such labels are for, as `Data.task` has it.
+        has_classes: whether the names that belong to the labels are of classes.
+        single_label: whether every image has exactly one class.
+    """
+
+    task: ClassVar[str]
+    has_classes: ClassVar[bool] = True
+    single_label: ClassVar[bool] = False
+
+    def is_meant(self, task: str | None) -> bool:
+        """Whether labels are of this kind as far as a user's choice of a task (None: no choice) says."""
+        return task is None or task == self.task
+
+    @abstractmethod
+    def fits(self, texts: Sequence[str]) -> bool:
+        """Whether a column of a table looks like labels of this kind and of none before it in `guess_kind`."""
+
+    @abstractmethod
+    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Labels, as `Split.labels`, and class names, from the column of a table.
+
+        Args:
+            texts: one a line; the first is in line 2.
+            table: what an error calls the table.
+
+        Raises:
+            RequestError: a text that is no label; the message names the line.
+        """
+
+    @abstractmethod
+    def text(self, label: Any, class_names: Sequence[str]) -> str:
+        """A label as a table writes it."""
+
+    def is_same(self, text: str, label: Any, class_names: Sequence[str]) -> bool:
+        """Whether a table's text is still what an image has as its label."""
+        return text == self.text(label, class_names)
+
+    @abstractmethod
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """int64 (N,): what a cut into parts keeps the proportions of."""
+
+    @abstractmethod
+    def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """Row numbers, at most `count`, of images that show the range of labels."""
+
+    def hot(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """bool (N, classes): which image has which class; of kinds with classes."""
+        raise NotImplementedError
+
+    def renumbered(self, labels: np.ndarray, numbers: np.ndarray, classes: int) -> np.ndarray:
+        """The same labels where class i is `numbers[i]` of `classes` classes."""
+        return labels
+
+    def used_only(self, labels: np.ndarray, class_names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Labels and class names without the classes of no image, where that leaves the meaning of the labels."""
+        return labels, class_names
+
+    def same_class(self, labels: np.ndarray, others: np.ndarray) -> float | None:
+        """Share of pairs of one class; None where images have not one class each.
+
+        Args:
+            labels: (N, ...).
+            others: row numbers (N, K), for each image its K partners.
+        """
+        return None
+
+
+class OneClass(LabelKind):
+    """Every image has one class: int64 (N,), positions in the class names."""
+
+    task = "classification"
+    single_label = True
+
+    def fits(self, texts: Sequence[str]) -> bool:
+        return True
+
+    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        for line, text in enumerate(texts, start=2):
+            if not text or not text.isprintable():
+                raise RequestError(f"{table} line {line} has no label.")
+        class_names = ordered(texts)
+        position = {name: label for label, name in enumerate(class_names)}
+        return np.asarray([position[text] for text in texts], np.int64), class_names
+
+    def text(self, label: Any, class_names: Sequence[str]) -> str:
+        return class_names[int(label)]
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """The classes."""
+        return labels
+
+    def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """One image of each class, then another of each, and so on."""
+        turn = np.zeros(len(labels), int)  # an image's number within its class
+        for label in np.unique(labels):
+            turn[labels == label] = np.arange((labels == label).sum())
+        return np.lexsort((labels, turn))[:count]
+
+    def hot(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        return labels[:, None] == np.arange(classes)
+
+    def renumbered(self, labels: np.ndarray, numbers: np.ndarray, classes: int) -> np.ndarray:
+        return numbers[labels]
+
+    def used_only(self, labels: np.ndarray, class_names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+        used, left = np.unique(labels, return_inverse=True)
+        return left.astype(labels.dtype), tuple(class_names[label] for label in used)
+
+    def same_class(self, labels: np.ndarray, others: np.ndarray) -> float | None:
+        return float((labels[others] == labels[:, None]).mean())
+
+
+class SeveralClasses(LabelKind):
+    """An image has any number of classes: float32 (N, classes) of 0 and 1."""
+
+    task = "multilabel"
+
+    def fits(self, texts: Sequence[str]) -> bool:
+        return any("|" in text for text in texts)
+
+    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        sets = [{name.strip() for name in text.split("|") if name.strip()} for text in texts]
+        class_names = ordered(set[str]().union(*sets))
+        return np.asarray([[name in names for name in class_names] for names in sets], np.float32), class_names
+
+    def parse_columns(
+        self, rows: Sequence[Mapping[str, str]], columns: Sequence[str], table: str
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """As `parse`, from a table with a column of 0 and 1 for each class."""
+        for name in columns:
+            for line, row in enumerate(rows, start=2):
+                if row[name] not in ("0", "1"):
+                    raise RequestError(
+                        f"{table} line {line}: {name}={row[name]!r} is not possible; allowed: 0, 1. "
+                        "A table without a column `label` has one column of 0 and 1 for each class."
+                    )
+        return np.asarray([[row[name] == "1" for name in columns] for row in rows], np.float32), tuple(columns)
+
+    def text(self, label: Any, class_names: Sequence[str]) -> str:
+        return "|".join(name for name, there in zip(class_names, label, strict=True) if there)
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """The sets of classes; all that are rare count as one."""
+        _, kind, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+        kind = kind.reshape(-1)
+        return np.where(counts[kind] < _RARE, -1, kind)
+
+    def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """As of one class, the first that an image has."""
+        return ONE_CLASS.in_turn(labels.argmax(1), count)
+
+    def hot(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        return labels > 0
+
+    def renumbered(self, labels: np.ndarray, numbers: np.ndarray, classes: int) -> np.ndarray:
+        moved = np.zeros((len(labels), classes), np.float32)
+        moved[:, numbers] = labels
+        return moved
+
+
+class Number(LabelKind):
+    """An image has a number: float32 (N,); the one name is the number's."""
+
+    task = "regression"
+    has_classes = False
+
+    def fits(self, texts: Sequence[str]) -> bool:
+        whole = all(text.lstrip("+-").isdigit() for text in texts)
+        return not whole and all(_number(text) is not None for text in texts)
+
+    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        numbers = [_number(text) for text in texts]
+        for line, (text, number) in enumerate(zip(texts, numbers, strict=True), start=2):
+            if number is None or not math.isfinite(number):
+                raise RequestError(f"{table} line {line}: label {text!r} is not a finite number.")
+        return np.asarray(numbers, np.float32), ("value",)
+
+    def text(self, label: Any, class_names: Sequence[str]) -> str:
+        return repr(float(label))
+
+    def is_same(self, text: str, label: Any, class_names: Sequence[str]) -> bool:
+        """Always: a number that was measured again is still that image's."""
+        return True
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Tenths of the values."""
+        edges = np.quantile(labels, np.linspace(0, 1, 11)[1:-1])
+        return np.searchsorted(edges, labels).astype(np.int64)
+
+    def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """From the lowest number to the highest, in equal steps of rank."""
+        places = np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int)
+        return np.argsort(labels, kind="stable")[places]
+
+
+ONE_CLASS, SEVERAL_CLASSES, NUMBER = OneClass(), SeveralClasses(), Number()
+LABEL_KINDS: dict[str, LabelKind] = {kind.task: kind for kind in (ONE_CLASS, SEVERAL_CLASSES, NUMBER)}
+
+
+def guess_kind(texts: Sequence[str]) -> LabelKind:
+    """What the column of a table looks like: numbers if all are and not all of them whole, several classes if any
+    holds a `|`, else classes."""
+    return next(kind for kind in (NUMBER, SEVERAL_CLASSES, ONE_CLASS) if kind.fits(texts))
+
+
+def task_name(facts: Mapping[str, Any]) -> str:
+    """The task that a run's metrics, or what a file says of itself, name; those that name none are of classes."""
+    return str(facts.get("task", ONE_CLASS.task))
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order of their labels: whole numbers by value, anything else as text."""
+    names = set(names)
+    return tuple(sorted(names, key=int) if all(_is_plain_number(name) for name in names) else sorted(names))
+
+
+def _is_plain_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
