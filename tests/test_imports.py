@@ -1,6 +1,7 @@
 """The arrows of the house run one way: cli -> recipes -> zoo -> keras, and in recipes from a room to lower ones."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,7 @@ def file_of(module: str) -> Path | None:
     return None
 
 
+@functools.cache
 def arrows() -> dict[Path, set[Path]]:
     found = {}
     for file in files():

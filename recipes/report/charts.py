@@ -117,6 +117,11 @@ def _scrolling(label: str, inner: str) -> str:
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'
 
 
+def folded(summary: str, content: str) -> str:
+    """Content that is shown when its summary, plain text, is opened."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
 def image(pixels: np.ndarray, alt: str, caption: str = "") -> str:
     """An image uint8 (H, W), (H, W, 1) or (H, W, 3) with what stands under it."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""

@@ -1,0 +1,51 @@
+"""What the sections of a page are made from."""
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from recipes.config.settings import Recipe
+from recipes.data import Data
+from recipes.run.folder import Run
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """What the sections are made from."""
+
+    run: Run
+    recipe: Recipe
+    model: "keras.Model"
+    data: Data
+    metrics: dict[str, Any]
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        file = self.run.path / "history.csv"
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+    @cached_property
+    def mistakes(self) -> list[dict[str, Any]]:
+        return [m for m in self.metrics.get("worst_mistakes", []) if m["index"] < len(self.data.test)]
+
+    def label(self, of: Any) -> str:
+        """A label of the data in words."""
+        return self.data.label_kind.text(of, self.data.class_names)
+
+    @cached_property
+    def classifies(self) -> bool:
+        return self.data.task == "classification"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

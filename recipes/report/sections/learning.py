@@ -1,0 +1,29 @@
+"""How the training went."""
+
+from recipes.report import charts
+from recipes.report.sections.contents import Page
+from recipes.tasks.tasks import TASKS
+
+
+def learning_curves(page: Page) -> str:
+    """Metric, loss and learning rate by epoch."""
+    if not page.history:
+        return ""
+
+    def curve(key: str) -> list[tuple[float, float]]:
+        return [(row.get("epoch", i + 1), row[key]) for i, row in enumerate(page.history) if key in row]
+
+    watched = TASKS[page.data.task].watched
+    drawn = [
+        charts.line_chart(
+            watched.capitalize().replace("_", " "),
+            {"training": curve(watched), "validation": curve(f"val_{watched}")},
+            x="epoch",
+            percent=page.data.task != "regression",
+        ),
+        charts.line_chart("Loss", {"training": curve("loss"), "validation": curve("val_loss")}, x="epoch"),
+        charts.line_chart("Learning rate", {"learning rate": curve("learning_rate")}, x="epoch"),
+    ]
+    varied = not page.recipe.augment.is_identity
+    note = "<p>Training metrics are of augmented images, which are harder.</p>" if varied else ""
+    return f'{note}<div class="charts">{"".join(drawn)}</div>'

@@ -1,0 +1,26 @@
+"""How to train the same again."""
+
+import shlex
+from html import escape
+
+from recipes.config.settings import Recipe
+from recipes.report import charts
+from recipes.report.sections.contents import Page
+from recipes.run.folder import Run
+
+
+def command_to_reproduce(run: Run, recipe: Recipe) -> str:
+    """What trains the same again; the run's own recipe.toml holds every setting."""
+    words = ["zoo", "fit", recipe.model.name, "--data", recipe.data.source, "--recipe", str(run.path / "recipe.toml")]
+    words += ["--resize", recipe.data.resize] if recipe.data.resize != "fill" else []
+    words += ["--skip-bad"] if recipe.data.skip_bad else []
+    return shlex.join([*words, "--out", f"{run.path}-again"])
+
+
+def reproduce(page: Page) -> str:
+    """The command that trains the same again, and every setting."""
+    command = command_to_reproduce(page.run, page.recipe)
+    recipe = (page.run.path / "recipe.toml").read_text("utf-8")
+    return f"<pre><code>{escape(command)}</code></pre>" + charts.folded(
+        "recipe.toml: every setting of this training", f"<pre><code>{escape(recipe)}</code></pre>"
+    )
