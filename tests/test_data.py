@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 import shutil
 import struct
 import subprocess
@@ -207,6 +208,20 @@ def test_the_cache_is_pruned_of_what_was_used_longest_ago(folder, tmp_path, monk
         load(str(folder), image_shape=(height, 8, 3))
     kept = sorted((tmp_path / "cache").glob("*.npy"), key=lambda file: file.stat().st_mtime)
     assert [np.load(file).shape[1] for file in kept] == [7, 8]
+
+
+def test_pruning_leaves_alone_what_another_process_is_writing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pixels, "KEPT", 0)
+    (tmp_path / "cache").mkdir()
+    being_written = [tmp_path / "cache" / f".{who}-a.pictures.npy" for who in ("123", "aside-0123456789abcdef")]
+    abandoned = [tmp_path / "cache" / f".{who}-b.pictures.npy" for who in ("123", "aside-0123456789abcdef")]
+    for file in (*being_written, *abandoned):
+        file.write_bytes(b"half")
+    for file in abandoned:
+        os.utime(file, (0, 0))
+    load(str(folder), image_shape=SHAPE)
+    assert all(file.exists() for file in being_written)
+    assert not any(file.exists() for file in abandoned)
 
 
 def test_batches_hold_every_image_once_and_shuffle_anew(folder):

@@ -121,10 +121,12 @@ def test_what_a_killed_process_had_half_written_does_not_stay(uninterrupted, tmp
     run = Run.create(tmp_path / "run")
     run.write_text("labels.txt", (uninterrupted.path / "labels.txt").read_text())
     run.write_recipe(uninterrupted.recipe)
-    for name in (".123-history.csv", "checkpoints/.123-state.npz"):
+    aside = ".aside-0123456789abcdef"
+    for name in (".123-history.csv", "checkpoints/.123-state.npz", f"{aside}-history.csv", f"checkpoints/{aside}-a"):
         (run.path / name).write_text("cut o")
     assert_same_ending(resume(run.path, quiet=True).run, uninterrupted)
     assert not list(run.path.rglob(".[0-9]*"))
+    assert not list(run.path.rglob(".aside-*"))
 
 
 def test_a_finished_run_has_nothing_to_resume(uninterrupted):

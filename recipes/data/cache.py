@@ -5,10 +5,11 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from recipes.support.files import replacing
 from zoo.cache import cache_folder
 
 VERSION = 1  # of what is kept about a file; another version does not read the older one's
@@ -72,13 +73,10 @@ def remember(facts: Iterable[tuple[str, tuple[int, int] | None, Mapping[str, Any
 
 def write(file: Path, text: str) -> None:
     """Writes a file of the cache whole or not at all; without the cache, things take longer, that is all."""
-    aside = file.with_name(f".{os.getpid()}-{file.name}")
-    try:
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, "utf-8")
-        os.replace(aside, file)
-    except OSError:
-        aside.unlink(missing_ok=True)
+        with replacing(file) as aside:
+            aside.write_text(text, "utf-8")
 
 
 def say(line: str) -> None:

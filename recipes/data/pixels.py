@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import PIL
 
 from recipes.data import cache
 from recipes.data.decoding import Resize, decode, pillow_warnings, to_array
+from recipes.support.files import is_half_written, replacing
 from recipes.support.threads import in_threads, progress
 from zoo.errors import FailureError
 
 MEMORY = 2 * 2**30  # bytes of images that are held in memory, if that is at most a quarter of what is free
 KEPT = 20 * 2**30  # bytes that the cache folder's images may take; those unused longest go first
-_ENDING = ".pictures.npy"
+_ENDING = ".pictures.npy"  # as earlier versions wrote it: their files are found, and pruned
+_ABANDONED = 24 * 3600  # seconds that a file being written has not grown for
 
 
 def memory_limit() -> int:
@@ -138,18 +141,10 @@ def _write(file: Path, images: Iterator[np.ndarray], shape: tuple[int, ...]) -> 
     file.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(file.parent).free < math.prod(shape) + 2**26:
         raise OSError(f"no space for {math.prod(shape) / 2**30:.1f} GB")
-    aside = file.with_name(f".{os.getpid()}-{file.name}")
-    try:
-        with open(aside, "wb") as out:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(out, header)
-            for image in images:
-                out.write(image.tobytes())
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(file) as aside, open(aside, "wb") as out:
+        np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for image in images:
+            out.write(image.tobytes())
     _prune(file)
     stored = _stored(file, shape)
     if stored is None:
@@ -158,10 +153,22 @@ def _write(file: Path, images: Iterator[np.ndarray], shape: tuple[int, ...]) -> 
 
 
 def _prune(newest: Path) -> None:
-    """Removes the images that were used longest ago, until the rest take no more than `KEPT`."""
-    files = sorted(newest.parent.glob(f"*{_ENDING}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    """Removes the images that were used longest ago, until the rest take no more than `KEPT`.
+
+    What another process is writing is left alone; what one that was killed had half written goes after a day.
+    """
+    now, kept = time.time(), []
+    for file in newest.parent.glob(f"*{_ENDING}"):
+        try:
+            facts = file.stat()
+        except FileNotFoundError:  # another process has put it in its place, or removed it
+            continue
+        if not is_half_written(file):
+            kept.append((file == newest, facts.st_mtime, facts.st_size, file))
+        elif now - facts.st_mtime > _ABANDONED:
+            file.unlink(missing_ok=True)
     taken = 0
-    for file in [newest, *(file for file in files if file != newest)]:
-        taken += file.stat().st_size
-        if taken > KEPT and file != newest:
+    for is_newest, _, size, file in sorted(kept, reverse=True):
+        taken += size
+        if taken > KEPT and not is_newest:
             file.unlink(missing_ok=True)

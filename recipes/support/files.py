@@ -2,17 +2,20 @@
 
 import os
 import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import FailureError, RequestError
 
-_ASIDE = re.compile(r"\.\d+-.+")  # files that are being written, or were when their process was killed
+# Files that are being written, or were when their process was killed; earlier versions named them by process id.
+_ASIDE = re.compile(r"\.(aside-[0-9a-f]{16}|\d+)-.+")
 
 
 def is_half_written(file: Path) -> bool:
-    """Whether a name is one that `write_whole` gives a file that it has not put in its place yet."""
+    """Whether a name is one that `replacing` gives a file that it has not put in its place yet."""
     return _ASIDE.fullmatch(file.name) is not None
 
 
@@ -22,21 +25,36 @@ def check_writable(path: Path, folder: Path) -> None:
         raise RequestError(f"{path} cannot be written: no permission in {folder}.")
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Has `write` fill a file aside, then puts it in place of `path` in one step.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` to be filled in the block, and put in place of `path` in one step when it ends.
 
-    Whoever reads `path` at any moment, also after a crash, finds the old file or the new one.
+    Whoever reads `path` at any moment, also after a crash, finds the old file or the new one. The name of the file
+    aside is drawn at random and made exclusively: processes of several machines may write one path at the same time.
+    It ends as `path` does, because writers look at endings.
+
+    Raises:
+        OSError: no space, or no permission; `path` is as it was.
+    """
+    aside = path.with_name(f".aside-{secrets.token_hex(8)}-{path.name}")  # as `_ASIDE`
+    aside.touch(exist_ok=False)
+    try:
+        yield aside
+        with open(aside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Has `write` fill a file aside, then puts it in place of `path`, see `replacing`.
 
     Raises:
         FailureError: no space, or no permission; `path` is as it was.
     """
-    aside = path.with_name(f".{os.getpid()}-{path.name}")  # as `_ASIDE`; the ending stays: writers look at it
     try:
-        write(aside)
-        with open(aside, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(aside, path)
+        with replacing(path) as aside:
+            write(aside)
     except OSError as error:
         raise FailureError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        aside.unlink(missing_ok=True)
