@@ -142,7 +142,7 @@ def _resolve(
             "data": DataSettings(
                 source=first, also=tuple(also) or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
             ),
-            "finetune": recipe.finetune.model_copy(update={"source": source.name, "keep_classes": keep}),
+            "finetune": recipe.finetune.model_copy(update={"source": source.name, "keep_old_classes": keep}),
             "versions": versions(),
         }
     )
@@ -158,7 +158,7 @@ def _start(source: Source, settings: Recipe, images: Data) -> "keras.Model":
     network = build(source, settings.model, len(images.class_names), TASKS[images.task].activation)
     if images.task == "regression":
         network = in_units(network, images)
-    if settings.finetune.keep_classes:
+    if settings.finetune.keep_old_classes:
         keep_classes(network, source.run, images.class_names)
     _sections(take_apart(network).backbone, settings.finetune)  # a cut that is not possible is told now
     return network

@@ -196,6 +196,8 @@ def resolve(
         recipe = "digits" if data == "digits" else "default"
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, [*([f"model.name={model}"] if isinstance(model, str) else []), *overrides])
+    if recipe.finetune:
+        raise RequestError("this recipe has a table [finetune]: it trains a model on; see `zoo finetune`.")
     if isinstance(model, str):
         model = (recipe.model or Model(name=model)).model_copy(update={"name": model})
     model = model or recipe.model

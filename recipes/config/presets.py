@@ -13,6 +13,7 @@ from recipes.config.settings import Recipe
 from zoo.errors import RequestError, unknown
 
 PRESETS = files("recipes") / "presets"
+SCHEMA = 2  # of the recipe.toml of a run; one that does not name its schema has the first
 
 
 def list_recipes() -> list[str]:
@@ -78,12 +79,29 @@ def load_recipe(
 
 
 def _validated(settings: dict[str, Any], name: str) -> Recipe:
+    _upgrade(settings, name)
     if isinstance(settings.get("augment"), str):
         settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         raise RequestError(f"recipe {name}: {_first_problem(error)}") from None
+
+
+def _upgrade(settings: dict[str, Any], name: str) -> None:
+    """Turns the settings of an earlier schema into those of this one.
+
+    Raises:
+        RequestError: a later schema.
+    """
+    schema = settings.pop("schema", 1)
+    if schema not in range(1, SCHEMA + 1):
+        raise RequestError(
+            f"recipe {name} has schema {schema!r}; this convzoo reads 1 to {SCHEMA}, a newer one may read it."
+        )
+    tuning = settings.get("finetune")
+    if schema == 1 and isinstance(tuning, dict) and "keep_classes" in tuning:
+        tuning["keep_old_classes"] = tuning.pop("keep_classes")
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

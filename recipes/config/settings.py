@@ -134,7 +134,7 @@ class FineTune(_Settings):
 
     Attributes:
         source: where the backbone comes from: a model with published weights, a run, or a `.keras` file.
-        keep_classes: classes of the source keep what its head knows of them.
+        keep_old_classes: classes of the source keep what its head knows of them.
         views: how often the frozen part looks at each training image: at the image itself, and views - 1 times at
             what `augment` makes of it.
         stages: of the backbone, how many of the last learn in the second phase; "all", or 0.
@@ -146,7 +146,7 @@ class FineTune(_Settings):
     """
 
     source: str | None = None
-    keep_classes: bool = False
+    keep_old_classes: bool = False
     views: Annotated[int, Field(ge=1, le=100)] = 1
     stages: Annotated[int, Field(ge=0)] | Literal["all"] = 0
     layers: Annotated[int, Field(ge=0)] = 0

@@ -207,5 +207,4 @@ def _keep(source: str | Path | Run, results: Sequence[Exported]) -> None:
     """Writes the figures into the run's `export.json`: a row a kind, each from its last export."""
     if is_keras_file(source):
         return
-    run = Run.open(source)
-    run.write_json("export.json", run.exports | {result.kind: result.to_dict() for result in results})
+    Run.open(source).write_exports({result.kind: result.to_dict() for result in results})

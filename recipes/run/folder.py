@@ -7,13 +7,14 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from filelock import FileLock, Timeout
 
-from recipes.config.presets import load_recipe
+from recipes.config.presets import SCHEMA, load_recipe
 from recipes.config.settings import Recipe
 from recipes.data.labels import task_name
 from recipes.run.keras_file import load_keras_file
@@ -26,11 +27,22 @@ if TYPE_CHECKING:
     from recipes.data import Data
 
 _BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "skipped.json"}
+_READ_ONCE = {
+    "recipe.toml": "recipe",
+    "labels.txt": "class_names",
+    "history.csv": "history",
+    "metrics.json": "metrics",
+    "export.json": "exports",
+}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Its files are written whole or not at all."""
+    """A run folder. Its files are written whole or not at all.
+
+    What is in them is read at the first access and kept. It is read again after this object has written the file,
+    and once this object has the lock: another process may have written before.
+    """
 
     path: Path
 
@@ -75,14 +87,75 @@ class Run:
     def is_run(self) -> bool:
         return (self.path / "recipe.toml").is_file()
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         """The settings that the run was trained with."""
         return load_recipe(self.path / "recipe.toml")
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:
         return tuple((self.path / "labels.txt").read_text("utf-8").splitlines())
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """The rows of `history.csv`, one an epoch; empty before the first. What is not a number is not-a-number."""
+        file = self.path / "history.csv"
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics that were written last, empty while the training is not finished."""
+        file = self.path / "metrics.json"
+        metrics: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return metrics
+
+    @cached_property
+    def exports(self) -> dict[str, dict[str, Any]]:
+        """What each kind of export came to when it was last made, see `recipes.export.parity.Exported`."""
+        try:
+            rows = json.loads((self.path / "export.json").read_text("utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return {kind: row for kind, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+
+    @property
+    def task(self) -> str:
+        """What is learned of the labels, see `recipes.data.Data`; runs say so with their metrics."""
+        return task_name(self.metrics)
+
+    @property
+    def split_table(self) -> Path | None:
+        """The file that says which image is in which part; None where images are not files."""
+        return self.path / "split.csv" if (self.path / "split.csv").is_file() else None
+
+    @property
+    def model_file(self) -> Path:
+        """The trained model's file.
+
+        Raises:
+            RequestError: the training did not get as far as a model.
+        """
+        file = self.path / "model.keras"
+        if not file.is_file():
+            raise RequestError(f"{self.path} has no model.keras: its training did not finish.")
+        return file
+
+    def load_model(self) -> "keras.Model":
+        """The trained model.
+
+        Raises:
+            RequestError: the training did not get as far as a model, or the file is damaged.
+        """
+        return load_keras_file(self.model_file)
+
+    def load_data(self) -> "Data":
+        """The images of the run, in the parts that it was trained with."""
+        from recipes.data import load
+
+        return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -96,22 +169,15 @@ class Run:
             lock.acquire()
         except Timeout:
             raise RequestError(f"{self.path} is being written by another process.") from None
+        self._read_again(*_READ_ONCE)
         try:
             yield
         finally:
             lock.release()
 
-    @property
-    def exports(self) -> dict[str, dict[str, Any]]:
-        """What each kind of export came to when it was last made, see `recipes.export.parity.Exported`."""
-        try:
-            rows = json.loads((self.path / "export.json").read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        return {kind: row for kind, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
-
     def write_recipe(self, recipe: Recipe) -> None:
-        self.write_text("recipe.toml", tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+        settings = {"schema": SCHEMA} | recipe.model_dump(mode="json", exclude_none=True)
+        self.write_text("recipe.toml", tomli_w.dumps(settings))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self.write_text(name, json.dumps(value, indent=1) + "\n")
@@ -127,6 +193,17 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         write_whole(self.path / name, lambda aside: aside.write_text(text, "utf-8"))
+        self._read_again(name)
+
+    def _read_again(self, *names: str) -> None:
+        """Forgets what was read of these files."""
+        for name in names:
+            vars(self).pop(_READ_ONCE.get(name), None)
+
+    def write_exports(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds to `export.json`, or replaces, a row for each kind of export; the rows of other kinds stay."""
+        self._read_again("export.json")  # another process may have exported meanwhile
+        self.write_json("export.json", self.exports | rows)
 
     def save_model(self, model: "keras.Model") -> None:
         """Keeps the model without its optimizer: with it the file would be three times as large, and plain Keras could
@@ -146,33 +223,6 @@ class Run:
         for file in (self.path / "checkpoints").iterdir():
             file.unlink()
 
-    def load_model(self) -> "keras.Model":
-        """The trained model.
-
-        Raises:
-            RequestError: the training did not get as far as a model, or the file is damaged.
-        """
-        if not (self.path / "model.keras").is_file():
-            raise RequestError(f"{self.path} has no model.keras: its training did not finish.")
-        return load_keras_file(self.path / "model.keras")
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The figures that were written last, empty while the training is not finished."""
-        file = self.path / "metrics.json"
-        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
-
-    @property
-    def task(self) -> str:
-        """What is learned of the labels, see `recipes.data.Data`; runs say so with their metrics."""
-        return task_name(self.metrics)
-
-    def load_data(self) -> "Data":
-        """The images of the run, in the parts that it was trained with."""
-        from recipes.data import load
-
-        return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
-
     def write_data(self, data: "Data") -> None:
         """What later commands must know: class names, which file is in which part, which files were left out."""
         self.write_text("labels.txt", "\n".join(data.class_names) + "\n")
@@ -181,10 +231,12 @@ class Run:
         if data.skipped:
             self.write_text("skipped.json", json.dumps([asdict(finding) for finding in data.skipped], indent=1) + "\n")
 
-    @property
-    def split_table(self) -> Path | None:
-        """The file that says which image is in which part; None where images are not files."""
-        return self.path / "split.csv" if (self.path / "split.csv").is_file() else None
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

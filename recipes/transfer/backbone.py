@@ -30,7 +30,7 @@ class Source:
     """Where a backbone comes from.
 
     Attributes:
-        name: as it was given.
+        name: as it was given; the whole path of a run or a file.
         model: the architecture and the head that it has there; `input_shape` is set.
         run: the run, if it is one.
         file: the `.keras` file, if it is one.
@@ -62,12 +62,11 @@ def open_source(name: str | Path, weights: str | None = None) -> Source:
     if weights is not None:
         raise RequestError(f"{text} has weights of its own; weights={weights!r} goes with the name of a model.")
     if path.name.endswith(".keras"):
-        return Source(text, _model_in(path), file=path)
+        return Source(str(path.absolute()), _model_in(path), file=path)
     if path.exists() or os.sep in text:
         run = Run.open(path)
-        if not (path / "model.keras").is_file():
-            raise RequestError(f"{path} has no model.keras: its training did not finish.")
-        return Source(text, run.recipe.model.model_copy(update={"weights": None}), run=run)
+        _ = run.model_file  # told now, where it is missing
+        return Source(str(path.absolute()), run.recipe.model.model_copy(update={"weights": None}), run=run)
     known = [*(model for model in list_models() if get_card(model).weights), "RUN", "FILE.keras"]
     raise unknown("source", text, known, hint="Allowed: a run, a .keras file, or one of `zoo list --weights`.")
 

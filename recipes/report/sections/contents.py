@@ -1,6 +1,5 @@
 """What the sections of a page are made from."""
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,6 @@ class Page:
     metrics: dict[str, Any]
 
     @cached_property
-    def history(self) -> list[dict[str, float]]:
-        file = self.run.path / "history.csv"
-        if not file.is_file():
-            return []
-        with file.open(encoding="utf-8", newline="") as lines:
-            return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(lines)]
-
-    @cached_property
     def mistakes(self) -> list[dict[str, Any]]:
         return [m for m in self.metrics.get("worst_mistakes", []) if m["index"] < len(self.data.test)]
 
@@ -42,10 +33,3 @@ class Page:
     @cached_property
     def classifies(self) -> bool:
         return self.data.task == "classification"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

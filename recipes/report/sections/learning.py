@@ -7,11 +7,12 @@ from recipes.tasks.tasks import TASKS
 
 def learning_curves(page: Page) -> str:
     """Metric, loss and learning rate by epoch."""
-    if not page.history:
+    history = page.run.history
+    if not history:
         return ""
 
     def curve(key: str) -> list[tuple[float, float]]:
-        return [(row.get("epoch", i + 1), row[key]) for i, row in enumerate(page.history) if key in row]
+        return [(row.get("epoch", i + 1), row[key]) for i, row in enumerate(history) if key in row]
 
     watched = TASKS[page.data.task].watched
     drawn = [

@@ -11,9 +11,17 @@ from recipes.run.folder import Run
 
 def command_to_reproduce(run: Run, recipe: Recipe) -> str:
     """What trains the same again; the run's own recipe.toml holds every setting."""
-    words = ["zoo", "fit", recipe.model.name, "--data", recipe.data.source, "--recipe", str(run.path / "recipe.toml")]
-    words += ["--resize", recipe.data.resize] if recipe.data.resize != "fill" else []
-    words += ["--skip-bad"] if recipe.data.skip_bad else []
+    data, words = recipe.data, ["zoo", "fit", recipe.model.name]
+    source = data.source
+    if recipe.finetune:
+        words = ["zoo", "finetune", recipe.finetune.source]
+        words += ["--weights", recipe.model.weights] if recipe.model.weights else []
+        if recipe.finetune.keep_old_classes:  # those images that the source was trained on come with it
+            words += ["--keep-classes"]
+            source = (source, *(data.also or ()))[-1]
+    words += ["--data", source, "--recipe", str(run.path / "recipe.toml")]
+    words += ["--resize", data.resize] if data.resize != "fill" else []
+    words += ["--skip-bad"] if data.skip_bad else []
     return shlex.join([*words, "--out", f"{run.path}-again"])
 
 

@@ -23,7 +23,7 @@ def summary(page: Page) -> str:
         "Training images": f"{len(page.data.train):,}",
         "Validation images": f"{len(page.data.validation):,}",
         "Test images": f"{m['examples']:,}",
-        "Epochs": f"{len(page.history):,}",
+        "Epochs": f"{len(page.run.history):,}",
         "Seed": str(page.recipe.seed),
     }
     listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
