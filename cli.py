@@ -541,16 +541,15 @@ def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> No
     \b
     Example: zoo evaluate runs/first --invariance
     """
-    from recipes.data import check_source
+    from recipes.data import open_reader
     from recipes.run.folder import Run
 
     opened = Run.open(run)
-    if data is not None:
-        check_source(data)
+    other = None if data is None else open_reader(data)
     _load_keras()
     from recipes.evaluate.scoring import evaluate
 
-    metrics = evaluate(opened, data=data, invariance=invariance)
+    metrics = evaluate(opened, data=other, invariance=invariance)
     drawn = f"\n\nDrawn in {run / 'confusion_matrix.png'}" if not data and "confusion_matrix" in metrics else ""
     _answer(as_json, metrics, lambda: f"{data or run}: {text.evaluation(metrics)}{drawn}")
 
@@ -719,7 +718,7 @@ def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
     \b
     Example: zoo data check photos/ --json
     """
-    from recipes.data.checks.doctor import check
+    from recipes.data import check
 
     report = check(data, task=task, quiet=quiet)
     _answer(as_json, [finding.to_dict() for finding in report.findings], lambda: text.diagnosis(data, report))

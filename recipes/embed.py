@@ -67,12 +67,12 @@ def embed(
         FailureError: as `recipes.finetune.finetune`.
     """
     opened, out = open_source(source), Path(out)
-    recipes.data.check_source(data)
+    reader = recipes.data.open_reader(data)
     if out.suffix != ".npz" or out.is_dir() or not out.absolute().parent.is_dir():
         raise RequestError(f"{out} is not possible; allowed: a file in an existing folder that ends in .npz.")
     model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
     import_keras()
-    loaded = recipes.data.load(data, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad, quiet=quiet)
+    loaded = recipes.data.load(reader, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad, quiet=quiet)
     splits = [getattr(loaded, part) for part in PARTS]
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 

@@ -9,9 +9,10 @@ import numpy as np
 
 import recipes.data
 from recipes.config.presets import load_recipe
-from recipes.config.settings import DataSettings, FineTune, Recipe, Schedule, from_any_folder
+from recipes.config.settings import DataSettings, FineTune, Recipe, Schedule
 from recipes.data import Data
 from recipes.data.decoding import Resize
+from recipes.data.readers import absolute_source
 from recipes.distributed.team import check_alone
 from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
@@ -134,7 +135,7 @@ def _resolve(
     first, also = data, []
     if keep:
         before = source.run.recipe.data
-        every = dict.fromkeys((before.source, *(before.also or ()), from_any_folder(data)))  # each once, in order
+        every = dict.fromkeys((before.source, *(before.also or ()), absolute_source(data)))  # each once, in order
         first, *also = every
     return recipe.model_copy(
         update={

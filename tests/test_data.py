@@ -377,9 +377,9 @@ def test_digits_are_as_they_were_and_come_at_once_the_second_time(monkeypatch):
     assert data.image_shape == (28, 28, 1)
     assert (data.train.images.sum(), data.validation.images.sum()) == (91731109, 13317145)
     assert data.split_table() == []
-    from recipes.data.readers import tfds as tfds_source
+    from recipes.data.readers.tfds import TfdsReader
 
-    monkeypatch.setattr(tfds_source.Prepared, "examples", lambda self, part: pytest.fail("read again"))
+    monkeypatch.setattr(TfdsReader, "examples", lambda self, part: pytest.fail("read again"))
     assert same(load("digits"), data)
     monkeypatch.undo()
     large = load("digits", image_shape=(32, 32, 3))
@@ -455,7 +455,7 @@ def test_balanced_class_weights():
 @given(st.lists(st.integers(3, 40), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
 def test_every_class_is_in_every_part_and_every_row_in_one(counts, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
-    rows = splits.cut({"train": np.arange(len(labels))}, labels, seed=seed)
+    rows = splits.draw_parts({"train": np.arange(len(labels))}, labels, seed=seed)
     assert np.array_equal(np.sort(np.concatenate(list(rows.values()))), np.arange(len(labels)))
     for part in rows.values():
         assert len(np.unique(labels[part])) == len(counts)
@@ -469,7 +469,9 @@ def test_what_belongs_together_is_never_parted(rows, seed):
     for groups in (None, np.asarray([f"group {number}" for number in together])):
         copies = together if groups is None else None
         try:
-            parts = splits.cut({"train": np.arange(len(rows))}, labels, seed=seed, together=copies, groups=groups)
+            parts = splits.draw_parts(
+                {"train": np.arange(len(rows))}, labels, seed=seed, together=copies, groups=groups
+            )
         except RequestError:
             continue
         held = [set(together[part]) for part in parts.values()]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from recipes.augment.pipeline import Augment
 from recipes.data.decoding import Resize
-from recipes.data.readers.sources import NAMED
+from recipes.data.readers import absolute_source
 from zoo.errors import unknown
 from zoo.heads import HEADS
 
@@ -77,17 +77,12 @@ class DataSettings(_Settings):
     @field_validator("source")
     @classmethod
     def _holds_from_any_folder(cls, source: str) -> str:
-        return from_any_folder(source)
+        return absolute_source(source)
 
     @field_validator("also")
     @classmethod
     def _hold_from_any_folder(cls, also: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if also is None else tuple(from_any_folder(source) for source in also)
-
-
-def from_any_folder(source: str) -> str:
-    """A source of images with its path whole: later commands may be typed elsewhere."""
-    return source if source in NAMED or source.startswith("tfds:") else str(Path(source).expanduser().absolute())
+        return None if also is None else tuple(absolute_source(source) for source in also)
 
 
 class Optimizer(_Settings):

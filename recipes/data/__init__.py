@@ -1,7 +1,8 @@
 """From a name to images and labels: `load("digits")`, `load("tfds:mnist")`, `load("folder")`, `load("table.csv")`."""
 
+from recipes.data.checks.doctor import check
 from recipes.data.dataset import Data, Split, class_weights
 from recipes.data.loading import load
-from recipes.data.readers.sources import check_source
+from recipes.data.readers import Reader, check_source, open_reader
 
-__all__ = ["Data", "Split", "check_source", "class_weights", "load"]
+__all__ = ["Data", "Reader", "Split", "check", "check_source", "class_weights", "load", "open_reader"]

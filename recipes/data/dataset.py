@@ -98,7 +98,7 @@ class Data:
             split = getattr(self, part)
             for file, label in zip(split.files or (), split.labels, strict=bool(split.files)):
                 text = self.label_kind.text(label, self.class_names)
-                rows.append({"file": relative(file, self.root), "split": part, "label": text})
+                rows.append({"file": relative(file, self.root or Path()), "split": part, "label": text})
         return rows
 
 

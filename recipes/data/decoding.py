@@ -47,7 +47,7 @@ class Look:
     Attributes:
         format: by content: "JPEG", "PNG", ...
         mode: Pillow's name of the pixels as they are stored: "RGB", "CMYK", "I;16", "P", ...
-        width, height: after turning by the EXIF orientation.
+        width, height: once it is upright by its EXIF orientation.
         animated: there is more than the first frame.
         transparent: there are see-through pixels, or could be.
         digest: of the file's bytes.
@@ -99,7 +99,7 @@ def decode(path: str | Path, content: bytes | None = None) -> Image.Image:
     with _explained(path, content), _opened(path, content) as file:
         image = Image.open(file)
         image.load()
-        return _turned(image)
+        return _upright(image)
 
 
 def look(path: str | Path) -> Look:
@@ -117,12 +117,12 @@ def look(path: str | Path) -> Look:
         mode, (width, height) = image.mode, image.size
         animated = bool(getattr(image, "is_animated", False))
         transparent = image.has_transparency_data
-        image.draft("L" if mode in ("RGB", "L") else None, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
+        image.draft("L" if mode in ("RGB", "L") else None, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # type: ignore[arg-type]
         image.load()
-        turned = _turned(image)
-        if turned is not image and _orientation(image) >= 5:  # 5 to 8 lie on their side
+        upright = _upright(image)
+        if upright is not image and _orientation(image) >= 5:  # 5 to 8 lie on their side
             width, height = height, width
-        small = _plain(turned).convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
+        small = _plain(upright).convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
         return Look(image.format or "", mode, width, height, animated, transparent, digest, small.tobytes())
 
 
@@ -193,7 +193,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """Upright by its EXIF orientation; as it is where that entry is damaged."""
     try:
         return ImageOps.exif_transpose(image)

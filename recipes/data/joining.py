@@ -1,18 +1,20 @@
 """Several sets of images as one."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from recipes.data.checks.doctor import Fingerprints, find_copies
+from recipes.data.checks.examine import examine
 from recipes.data.checks.findings import listed
 from recipes.data.dataset import PARTS, Data, Split
+from recipes.data.split_table import common_root
 from zoo.errors import RequestError
 
 
-def joined(sets: Sequence[Data]) -> Data:
+def join(sets: Sequence[Data]) -> Data:
     """The images of all sets, part by part, held in memory. Classes of one name are one class.
 
     Class names keep the order that they first appear in, so those of the first set keep their labels. Each set was cut
@@ -38,21 +40,19 @@ def joined(sets: Sequence[Data]) -> Data:
             np.concatenate([split.images for split in splits]), np.concatenate(labels), files if are_files else None
         )
 
-    are_files = all(one.root for one in sets)
+    roots = [one.root for one in sets if one.root is not None]
+    are_files = len(roots) == len(sets)
     shapes = {one.image_shape for one in sets}
     return Data(
         source=" + ".join(one.source for one in sets),
         class_names=names,
         image_shape=shapes.pop() if len(shapes) == 1 else None,
-        **{kind: part(kind) for kind in PARTS},
+        train=part("train"),
+        validation=part("validation"),
+        test=part("test"),
         skipped=tuple(finding for one in sets for finding in one.skipped),
-        root=common_root(one.root for one in sets) if are_files else None,
+        root=common_root(roots) if are_files else None,
     )
-
-
-def common_root(roots: Iterable[Path]) -> Path:
-    """The folder that names in a split table of several sets are relative to."""
-    return Path(os.path.commonpath([os.path.abspath(root) for root in roots]))
 
 
 def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
@@ -60,7 +60,8 @@ def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
     files, labels, now = _rows(data)
     parts = np.asarray([part_of.get(os.path.abspath(file), part) for file, part in zip(files, now, strict=True)])
     every = Split(np.concatenate([getattr(data, part).images for part in PARTS]), labels, files)
-    return replace(data, **{part: every[np.flatnonzero(parts == part)] for part in PARTS})
+    train, validation, test = (every[np.flatnonzero(parts == part)] for part in PARTS)
+    return replace(data, train=train, validation=validation, test=test)
 
 
 def without_leaks(data: Data, *, skip_bad: bool) -> Data:
@@ -73,11 +74,9 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
     Raises:
         RequestError: there are such copies; the message names them.
     """
-    from recipes.data.checks.doctor import Images, find_copies
-    from recipes.data.checks.examine import examine
-
     files, labels, parts = _rows(data)
-    _, findings, leaked = find_copies(Images.of_files(files, examine(files, quiet=True), labels, parts))
+    looks = [found.look_at(file) for file, found in zip(files, examine(files, quiet=True), strict=True)]
+    _, findings, leaked = find_copies(Fingerprints.of_files(files, looks, labels, parts))
     leaks = tuple(finding for finding in findings if finding.kind == "leak")
     if not leaks:
         return data
@@ -86,8 +85,8 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
             f"{data.source}: {len(leaks):,} file{'s' * (len(leaks) != 1)} to learn from would be judged by too: "
             f"{listed(leaks)}; {leaks[0].path} {leaks[0].detail} Remove them, or leave them out with --skip-bad."
         )
-    kept = {part: getattr(data, part)[np.flatnonzero(~leaked[parts == part])] for part in PARTS}
-    return replace(data, **kept, skipped=data.skipped + leaks)
+    train, validation, test = (getattr(data, part)[np.flatnonzero(~leaked[parts == part])] for part in PARTS)
+    return replace(data, train=train, validation=validation, test=test, skipped=data.skipped + leaks)
 
 
 def _rows(data: Data) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:

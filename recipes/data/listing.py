@@ -23,8 +23,8 @@ class Listing:
         class_names: position is the label.
         task: what the labels are.
         parts: "train", "validation", "test" or "" (not said) for each file.
-        groups: files of one group belong into one part; None where the source names no groups.
         meant: whether the ending of a file tells that it was meant as an image, for each file.
+        groups: files of one group belong into one part; None where the source names no groups.
         findings: what the names alone tell.
     """
 
@@ -35,8 +35,8 @@ class Listing:
     class_names: tuple[str, ...]
     task: Task
     parts: np.ndarray
+    meant: np.ndarray
     groups: np.ndarray | None = None
-    meant: np.ndarray | None = None
     findings: tuple[Finding, ...] = field(default=())
 
     @property
@@ -63,8 +63,8 @@ class Listing:
             names=tuple(np.asarray(self.names, object)[rows]),
             labels=self.labels[rows],
             parts=self.parts[rows],
+            meant=self.meant[rows],
             groups=None if self.groups is None else self.groups[rows],
-            meant=None if self.meant is None else self.meant[rows],
         )
 
     def of_class(self, row: int) -> str:

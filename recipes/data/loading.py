@@ -1,26 +1,33 @@
-"""From a name, a folder or a table to `Data`."""
+"""From a source to `Data`: reader, listing or arrays, diagnosis, parts, pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from recipes.data.checks.findings import BAD_FILE, listed, shown
-from recipes.data.dataset import Data, Split, Task, relative
+from recipes.data import pixels
+from recipes.data.checks.classes import about_classes
+from recipes.data.checks.doctor import Diagnosis, diagnose
+from recipes.data.checks.findings import BAD_FILE, Finding, listed, shown
+from recipes.data.dataset import PARTS, Data, Split, Task
 from recipes.data.decoding import Resize, channels, check_shape
+from recipes.data.joining import join
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
-from recipes.data.readers.sources import check_source, kind_of, list_source
+from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
+from recipes.data.split_table import split_tables
+from recipes.data.splits import connected, draw_parts
 from recipes.support.quiet import import_keras
 from zoo.errors import RequestError
 
+Shape = tuple[int, int, int]
+
 
 def load(
-    source: str,
+    source: str | Reader,
     *,
-    also: Sequence[str] | None = None,
-    image_shape: tuple[int, int, int] | None = None,
+    also: Sequence[str | Reader] | None = None,
+    image_shape: Shape | None = None,
     resize: Resize = "fill",
     split_seed: int = 0,
     skip_bad: bool = False,
@@ -36,8 +43,8 @@ def load(
     Args:
         source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
-            or TSV table, see `recipes.data.readers.table.list_table`.
-        also: further sources, whose images are added part by part; see `recipes.data.joining.joined`.
+            or TSV table, see `recipes.data.readers.table.TableReader`. Or what `recipes.data.open_reader` made of it.
+        also: further sources, whose images are added part by part; see `recipes.data.joining.join`.
         image_shape: (H, W, C) of the arrays; as the images are if None, where they are all of one size by their
             source; files need it.
         resize: what is done to images of another size, see `recipes.data.decoding.to_array`.
@@ -53,108 +60,89 @@ def load(
             different sizes without `image_shape`; the message names the file and the ways on.
         FailureError: the source exists but could not be prepared (no network, no space, no permission).
     """
-    sources = (source, *(also or ()))
-    for one in sources:
-        check_source(one)
-    tables = _tables(split_table, sources) if split_table is not None else [None] * len(sources)
-    how = {"image_shape": image_shape, "resize": resize, "seed": split_seed, "task": task}
-    how |= {"skip_bad": skip_bad, "quiet": quiet}
-    sets = [_load_one(one, table, **how) for one, table in zip(sources, tables, strict=True)]
-    if not also:
-        return sets[0]
-    from recipes.data.joining import joined
-
-    return joined(sets)
-
-
-def _load_one(
-    source: str,
-    table: "_Table | None",
-    *,
-    image_shape: tuple[int, int, int] | None,
-    resize: Resize,
-    seed: int,
-    task: Task | None,
-    skip_bad: bool,
-    quiet: bool,
-) -> Data:
+    readers = [open_reader(one, task) for one in (source, *(also or ()))]
+    tables = split_tables(split_table, readers) if split_table is not None else None
     import_keras()  # before TensorFlow, which would find the name taken by what loads it lazily
     if image_shape is not None:
         check_shape(image_shape, resize)
-        image_shape = tuple(int(n) for n in image_shape)
-    kind = kind_of(source)
-    if kind in ("folder", "table"):
-        if image_shape is None:
-            raise RequestError(f"{shown(source)}: say which size to bring the images to (image_shape).")
-        listing = list_source(source, task)
-        if table is not None:
-            listing = _as_in(table, listing)
-        return _load_files(listing, image_shape, resize, seed, skip_bad=skip_bad, quiet=quiet)
-    if not ONE_CLASS.is_meant(task):
-        raise RequestError(f"{source} is a set of classes: task={task!r} is not possible.")
-    from recipes.data.arrays import load_arrays
+        height, width, depth = image_shape
+        image_shape = int(height), int(width), int(depth)
+    sets = []
+    for number, reader in enumerate(readers):
+        if isinstance(reader, FileReader):
+            if image_shape is None:
+                raise RequestError(f"{shown(reader.source)}: say which size to bring the images to (image_shape).")
+            listing = tables[number].reduce(reader.listing) if tables else reader.listing
+            sets.append(_load_files(listing, image_shape, resize, split_seed, skip_bad=skip_bad, quiet=quiet))
+        else:
+            assert isinstance(reader, ArrayReader)
+            sets.append(_load_arrays(reader, image_shape, resize, split_seed, quiet=quiet))
+    return join(sets) if also else sets[0]
 
-    return load_arrays(source, image_shape, resize, seed, quiet=quiet)
 
-
-def _load_files(
-    listing: Listing,
-    shape: tuple[int, int, int],
-    resize: Resize,
-    seed: int,
-    *,
-    skip_bad: bool,
-    quiet: bool,
-) -> Data:
-    from recipes.data import pixels, splits
-    from recipes.data.checks import doctor
-
-    diagnosis = doctor.diagnose(listing, quiet=quiet)
-    skipped = tuple(finding for finding in diagnosis.findings if finding.kind in BAD_FILE)
-    source = shown(listing.source)
-    if skipped and not skip_bad:
-        raise RequestError(
-            f"{source}: {len(skipped):,} file{'s' * (len(skipped) != 1)} cannot be used: {listed(skipped)}. "
-            f"`zoo data check {source}` lists them; mend or remove them, or leave them out with --skip-bad."
-        )
-    if errors := [finding for finding in diagnosis.findings if finding.is_error and finding not in skipped]:
-        raise RequestError(" ".join(f"{finding.path} {finding.detail}" for finding in errors[:3]))
-    kept = diagnosis.listing
-    given = {part: np.flatnonzero(kept.parts == part) for part in kept.given_parts}
-    given = given or {"train": np.arange(len(kept))}
-    if "train" not in given:
-        raise RequestError(f"{source} has no part `train`; it has {', '.join(given)}.")
-    parts = splits.cut(
-        given,
-        kept.label_kind.strata(kept.labels),
-        seed=seed,
-        together=diagnosis.together,
-        groups=kept.groups,
-    )
-    if kept.label_kind.single_label:
-        _check_classes(parts, kept)
-    paths = kept.paths
-    digests = [found.look.digest for found in diagnosis.looks]
-    images = pixels.load_files(parts, paths, digests, shape, resize, quiet=quiet)
-    files = np.asarray(paths, object)
-    units = splits.joined(kept.groups, diagnosis.together) if kept.groups is not None else diagnosis.together
-    shapes = {(found.look.height, found.look.width, channels(found.look.mode)) for found in diagnosis.looks}
+def _load_files(listing: Listing, shape: Shape, resize: Resize, seed: int, *, skip_bad: bool, quiet: bool) -> Data:
+    diagnosis = diagnose(listing, quiet=quiet)
+    skipped = _bad_files(diagnosis, skip_bad=skip_bad)
+    kept, together = diagnosis.listing, diagnosis.together
+    parts = _parts_of_files(kept, together, seed)
+    digests = [look.digest for look in diagnosis.looks]
+    images = pixels.load_files(parts, kept.paths, digests, shape, resize, quiet=quiet)
+    files = np.asarray(kept.paths, object)
+    units = together if kept.groups is None else connected(kept.groups, together)
+    shapes = {(look.height, look.width, channels(look.mode)) for look in diagnosis.looks}
+    splits = {
+        part: Split(images[part], kept.labels[rows], tuple(files[rows]), units[rows]) for part, rows in parts.items()
+    }
     return Data(
         source=listing.source,
         class_names=kept.class_names,
         image_shape=shapes.pop() if len(shapes) == 1 else None,
-        **{
-            part: Split(images[part], kept.labels[rows], tuple(files[rows]), units[rows])
-            for part, rows in parts.items()
-        },
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         task=kept.task,
         skipped=skipped,
         root=kept.root,
     )
 
 
+def _bad_files(diagnosis: Diagnosis, *, skip_bad: bool) -> tuple[Finding, ...]:
+    """The findings of files that are left out.
+
+    Raises:
+        RequestError: there are such files, and they are not to be left out; or what leaving files out does not mend.
+    """
+    bad = tuple(finding for finding in diagnosis.findings if finding.kind in BAD_FILE)
+    if bad and not skip_bad:
+        source = shown(diagnosis.listing.source)
+        raise RequestError(
+            f"{source}: {len(bad):,} file{'s' * (len(bad) != 1)} cannot be used: {listed(bad)}. "
+            f"`zoo data check {source}` lists them; mend or remove them, or leave them out with --skip-bad."
+        )
+    if errors := [finding for finding in diagnosis.findings if finding.is_error and finding not in bad]:
+        raise RequestError(" ".join(f"{finding.path} {finding.detail}" for finding in errors[:3]))
+    return bad
+
+
+def _parts_of_files(kept: Listing, together: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Row numbers of each part: those that the source brings, and what is drawn from its training part.
+
+    Raises:
+        RequestError: there is no training part, or a class is missing in a part that needs it.
+    """
+    given = {part: np.flatnonzero(kept.parts == part) for part in kept.given_parts}
+    given = given or {"train": np.arange(len(kept))}
+    if "train" not in given:
+        raise RequestError(f"{shown(kept.source)} has no part `train`; it has {', '.join(given)}.")
+    strata = kept.label_kind.strata(kept.labels)
+    parts = draw_parts(given, strata, seed=seed, together=together, groups=kept.groups)
+    if kept.label_kind.single_label:
+        _check_classes(parts, kept)
+    return parts
+
+
 def _check_classes(parts: dict[str, np.ndarray], kept: Listing) -> None:
-    """Every class in training and, where the parts were cut here, in all of them."""
+    """Every class in training and, where the parts were drawn here, in all of them."""
     for part, rows in parts.items():
         if part in kept.given_parts and part != "train":
             continue
@@ -166,56 +154,35 @@ def _check_classes(parts: dict[str, np.ndarray], kept: Listing) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Rows of a split table that are of one source; their files are relative to `root`, or else to the source's own."""
-
-    path: str | Path
-    rows: list[dict[str, str]]
-    root: Path | None = None
-
-
-def _tables(path: str | Path, sources: Sequence[str]) -> list[_Table]:
-    """What a split table says of each source. A file that no source has any more counts with the first."""
-    from recipes.data.joining import common_root
-    from recipes.data.splits import read_split_table
-
-    for source in sources:
-        if kind_of(source) not in ("folder", "table"):
-            raise RequestError(f"{source} is not made of files: it has no split table, its parts follow from the seed.")
-    rows = read_split_table(path)
-    if len(sources) == 1:
-        return [_Table(path, rows)]
-    listings = [list_source(source) for source in sources]
-    root = common_root(listing.root for listing in listings)
-    own = [{relative(file, root) for file in listing.paths} for listing in listings]
-    owners = [next((number for number, files in enumerate(own) if row["file"] in files), 0) for row in rows]
-    return [
-        _Table(path, [row for row, owner in zip(rows, owners, strict=True) if owner == number], root)
-        for number in range(len(sources))
-    ]
-
-
-def _as_in(table: _Table, listing: Listing) -> Listing:
-    """The listing reduced to the files of a split table, in its parts."""
-    root, rows = table.root or listing.root, table.rows
-    position = {relative(path, root): row for row, path in enumerate(listing.paths)}
-    missing = [row["file"] for row in rows if row["file"] not in position]
-    if missing:
-        first = shown(root / missing[0])
+def _load_arrays(reader: ArrayReader, shape: Shape | None, resize: Resize, seed: int, *, quiet: bool) -> Data:
+    shape = shape or reader.image_shape
+    if shape is None:
         raise RequestError(
-            f"{first}, which {shown(table.path)} names, is not there any more"
-            + (f", nor are {len(missing) - 1:,} others." if len(missing) > 1 else ".")
+            f"{reader.source} has images of different sizes; say which size to bring them to (image_shape)."
         )
-    chosen = np.asarray([position[row["file"]] for row in rows])
-    for row, where in zip(rows, chosen, strict=True):
-        if not listing.label_kind.is_same(row["label"], listing.labels[where], listing.class_names):
-            raise RequestError(
-                f"{shown(root / row['file'])} has the label {listing.of_class(where)!r} now; "
-                f"{shown(table.path)} has it as {row['label']!r}."
-            )
-    kept = listing.only(chosen)
-    parts = np.asarray([row["split"] for row in rows], "U10")
-    # A class that came later must not move the numbers of the others.
-    labels, class_names = kept.label_kind.used_only(kept.labels, kept.class_names)
-    return replace(kept, labels=labels, class_names=class_names, parts=parts, groups=None, findings=())
+    given = {
+        part: Split(reader.images(part, shape, resize, quiet=quiet), labels) for part, labels in reader.labels.items()
+    }
+    train = given["train"]
+    if len(given) < len(PARTS):
+        _check_counts(reader)
+        rows = draw_parts({part: np.arange(len(split)) for part, split in given.items()}, train.labels, seed=seed)
+        drawn = {part: train[rows[part]] for part in PARTS if part == "train" or part not in given}
+        given |= drawn
+    return Data(
+        source=reader.source,
+        class_names=reader.class_names,
+        image_shape=reader.image_shape,
+        train=given["train"],
+        validation=given["validation"],
+        test=given["test"],
+    )
+
+
+def _check_counts(reader: ArrayReader) -> None:
+    """Raises a `RequestError` where a class has too few images to draw the parts that the source lacks."""
+    labels = np.concatenate(list(reader.labels.values()))
+    parts = np.repeat(np.asarray(reader.parts, "U10"), [len(labels) for labels in reader.labels.values()])
+    for finding in about_classes(labels, parts, reader.class_names, ONE_CLASS.task, reader.source):
+        if finding.kind == "too_few":
+            raise RequestError(f"{finding.path} {finding.detail}")

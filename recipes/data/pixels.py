@@ -15,6 +15,7 @@ from recipes.data import cache
 from recipes.data.decoding import Resize, decode, pillow_warnings, to_array
 from recipes.support.files import is_half_written, replacing
 from recipes.support.threads import in_threads, progress
+from zoo.cache import cache_folder
 from zoo.errors import FailureError
 
 MEMORY = 2 * 2**30  # bytes of images that are held in memory, if that is at most a quarter of what is free
@@ -62,7 +63,7 @@ def load_files(
         every = _kept(np.arange(len(paths)), paths, digests, shape, resize, quiet=quiet, needed=False)
         return {part: np.asarray(every[rows]) for part, rows in parts.items()}
     if not quiet:
-        cache.say(f"{total / 2**30:.1f} GB of images do not fit into memory: kept in {cache.cache_folder()}.")
+        cache.say(f"{total / 2**30:.1f} GB of images do not fit into memory: kept in {cache_folder()}.")
     return {part: _kept(rows, paths, digests, shape, resize, quiet=quiet, needed=True) for part, rows in parts.items()}
 
 
@@ -82,7 +83,7 @@ def _kept(
         return to_array(decode(paths[row]), shape, resize)
 
     def images() -> Iterator[np.ndarray]:
-        yield from progress(in_threads(decoded, rows), len(rows), "reading images", quiet=quiet)
+        yield from progress(in_threads(decoded, rows.tolist()), len(rows), "reading images", quiet=quiet)
 
     key = b"".join(digests[row] for row in rows)
     return keep(key, (len(rows), *shape), resize, images, quiet=quiet, needed=needed)
@@ -111,7 +112,7 @@ def keep(
         FailureError: they cannot be written, and are `needed`.
     """
     name = hashlib.sha256(f"{cache.VERSION} {PIL.__version__} {shape} {resize} ".encode() + key).hexdigest()[:32]
-    file = cache.cache_folder() / f"{name}{_ENDING}"
+    file = cache_folder() / f"{name}{_ENDING}"
     if (stored := _stored(file, shape)) is not None:
         return stored
     with pillow_warnings():

@@ -1,20 +1,17 @@
 """Which image goes into which part."""
 
-import csv
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from recipes.data.checks.findings import shown
 from recipes.data.dataset import PARTS
 from zoo.errors import RequestError
 
 SHARES = (("test", 0.2), ("validation", 0.1))  # of what is left when it is cut off
 
 
-def cut(
+def draw_parts(
     given: Mapping[str, np.ndarray],
     kinds: np.ndarray,
     *,
@@ -80,7 +77,7 @@ def _drawn_by_group(
 ) -> np.ndarray:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    units = joined(groups[train], together[train] if together is not None else np.arange(len(train)))
+    units = connected(groups[train], together[train] if together is not None else np.arange(len(train)))
     most = min(round(1 / share), len(np.unique(units)))
     if most < 2:
         raise RequestError("all images are of one group: they cannot be parted.")
@@ -104,7 +101,7 @@ def _drawn_by_group(
     return best
 
 
-def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def connected(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Numbers that are equal where rows hang together by either of the two, directly or through others."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -115,22 +112,3 @@ def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     size = int(second.max()) + 1
     links = coo_matrix((np.ones(len(first)), (first, second)), shape=(size, size))
     return connected_components(links, directed=False)[1][first]
-
-
-def read_split_table(path: str | Path) -> list[dict[str, str]]:
-    """The rows of `Data.split_table`, from the CSV file that they were kept in.
-
-    Raises:
-        RequestError: no such file, or not such a table.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except FileNotFoundError:
-        raise RequestError(f"{shown(path)} does not exist.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{shown(path)} cannot be read: {error}.") from None
-    good = rows and all(set(row) == {"file", "split", "label"} and row["split"] in PARTS for row in rows)
-    if not good or any(value is None for row in rows for value in row.values()):
-        raise RequestError(f"{shown(path)} is not a table of file, split and label.")
-    return rows

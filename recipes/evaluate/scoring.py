@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data import Data, Split, load
+from recipes.data import Data, Reader, Split, load, open_reader
 from recipes.data.dataset import EVALUATION_BATCH
-from recipes.data.readers.sources import kind_of, list_source
+from recipes.data.readers import FileReader
 from recipes.run.folder import Run
 from recipes.support.files import write_whole
 from recipes.tasks.tasks import figures
@@ -17,7 +17,7 @@ from zoo.errors import RequestError, unknown
 MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
 
 
-def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool = False) -> dict[str, Any]:
+def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invariance: bool = False) -> dict[str, Any]:
     """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it.
 
     Args:
@@ -34,9 +34,9 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     Raises:
         RequestError: no run there, one without a model, or other data with classes that the run does not know.
     """
-    run = Run.open(run)
+    run, reader = Run.open(run), None if data is None else open_reader(data)
     model = run.load_model()
-    task, test = _test_images(run, data)
+    task, test = _test_images(run, reader)
     if invariance and task != "classification":
         raise RequestError(f"invariance is measured of one class an image; {run.path} is a run for {task}.")
     scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
@@ -47,8 +47,8 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
 
         metrics["invariance"] = measure_invariance(model, test, fill=run.recipe.augment.fill)
         metrics["equivariance"] = equivariance_errors(model, test.images)
-    if data is not None:
-        return metrics | {"data": data}
+    if reader is not None:
+        return metrics | {"data": reader.source}
     metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
     run.write_json("metrics.json", metrics)
     if task == "classification":
@@ -59,15 +59,15 @@ def evaluate(run: str | Path | Run, *, data: str | None = None, invariance: bool
     return metrics
 
 
-def _test_images(run: Run, source: str | None) -> tuple[str, Split]:
+def _test_images(run: Run, other: Reader | None) -> tuple[str, Split]:
     """What kind of labels there are, and the images to score."""
-    if source is None:
+    if other is None:
         data = run.load_data()
         return data.task, data.test
-    return run.task, other_images(run, source)
+    return run.task, other_images(run, other)
 
 
-def other_images(run: Run, source: str) -> Split:
+def other_images(run: Run, source: str | Reader) -> Split:
     """The images of another source at the run's size, by its resize rule, with labels by the run's class names.
 
     They are the test images where the source brings such a part or is not made of files, and all of them where it
@@ -77,15 +77,16 @@ def other_images(run: Run, source: str) -> Split:
         RequestError: a class that the run does not have, other labels than classes, or what the run itself was
             trained on.
     """
-    settings = run.recipe.data
-    if kind_of(source) in ("folder", "table") and Path(source).resolve() == Path(settings.source).resolve():
+    settings, reader = run.recipe.data, open_reader(source)
+    source = reader.source
+    if isinstance(reader, FileReader) and reader.path.resolve() == Path(settings.source).resolve():
         raise RequestError(f"{source} is what {run.path} was trained on; without --data its test images are scored.")
     data = load(
-        source, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
+        reader, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
     )
     if data.task != run.task:
         raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
-    chosen = data.test if _brings_test(source) else _all_of(data)
+    chosen = _all_of(data) if isinstance(reader, FileReader) and "test" not in reader.parts else data.test
     kind = data.label_kind
     if not kind.has_classes:
         return chosen
@@ -95,10 +96,6 @@ def other_images(run: Run, source: str) -> Split:
             raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
     label_of = np.array([names.index(name) for name in data.class_names])
     return Split(chosen.images, kind.renumbered(chosen.labels, label_of, len(names)), chosen.files)
-
-
-def _brings_test(source: str) -> bool:
-    return kind_of(source) not in ("folder", "table") or "test" in list_source(source).given_parts
 
 
 def _all_of(data: Data) -> Split:

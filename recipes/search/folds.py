@@ -11,7 +11,7 @@ from recipes.config.settings import Recipe
 from recipes.data import Data, Split
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.labels import LABEL_KINDS
-from recipes.data.splits import cut
+from recipes.data.splits import draw_parts
 from recipes.tasks.tasks import TASKS
 from zoo.errors import RequestError
 
@@ -52,7 +52,7 @@ def fold_data(data: Data, pool: Split, held: np.ndarray, seed: int) -> Data:
     rows = np.setdiff1d(np.arange(len(pool)), held)
     kinds = data.label_kind.strata(pool.labels)
     _, together = np.unique(pool.groups, return_inverse=True) if pool.groups is not None else (None, None)
-    parts = cut({"train": rows, "test": held}, kinds, seed=seed, together=together)
+    parts = draw_parts({"train": rows, "test": held}, kinds, seed=seed, together=together)
     return replace(data, **{part: pool[of_part] for part, of_part in parts.items()})
 
 

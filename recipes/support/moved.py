@@ -26,7 +26,7 @@ MOVED = {
     "data.folder": "data.readers.folder",
     "data.idx": "data.readers.idx",
     "data.image": "data.decoding",
-    "data.sources": "data.readers.sources",
+    "data.sources": "data.readers",
     "data.table": "data.readers.table",
     "data.tfds_source": "data.readers.tfds",
     "equivariance": "evaluate.equivariance",

@@ -7,7 +7,7 @@ from recipes.support.tables import SHOWN, short, table
 from recipes.tasks.words import summary
 
 if TYPE_CHECKING:
-    from recipes.data.checks.doctor import Report
+    from recipes.data.checks.doctor import CheckResult
     from recipes.embed import Embedded
     from recipes.fit import Fitted
 
@@ -119,7 +119,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(header, lines, right=range(4, len(header)))
 
 
-def diagnosis(source: str, report: "Report") -> str:
+def diagnosis(source: str, report: "CheckResult") -> str:
     lines = []
     for kind in dict.fromkeys(finding.kind for finding in report.findings):
         found = [finding for finding in report.findings if finding.kind == kind]

@@ -11,9 +11,8 @@ import numpy as np
 
 from recipes.config.settings import Model
 from recipes.data import Data
-from recipes.data.joining import common_root, with_parts, without_leaks
-from recipes.data.readers.sources import list_source
-from recipes.data.splits import read_split_table
+from recipes.data.joining import with_parts, without_leaks
+from recipes.data.split_table import parts_of_files
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file
 from recipes.support.quiet import import_keras
@@ -170,6 +169,5 @@ def in_parts_of(run: Run, images: Data, *, skip_bad: bool) -> Data:
     if not run.split_table or not images.root:
         return images  # sets that bring their parts, or have them from the seed
     before = run.recipe.data
-    root = common_root(list_source(source).root for source in (before.source, *(before.also or ())))
-    images = with_parts(images, {str(root / row["file"]): row["split"] for row in read_split_table(run.split_table)})
-    return without_leaks(images, skip_bad=skip_bad)
+    part_of = parts_of_files(run.split_table, (before.source, *(before.also or ())))
+    return without_leaks(with_parts(images, part_of), skip_bad=skip_bad)

@@ -10,13 +10,12 @@ from recipes.data.checks import duplicates
 from recipes.data.checks.classes import about_classes
 from recipes.data.checks.examine import Examined, examine
 from recipes.data.checks.findings import Finding, errors_first, shown
-from recipes.data.dataset import Task
-from recipes.data.decoding import THUMBNAIL, from_array, thumbnail
+from recipes.data.dataset import PARTS, Task
+from recipes.data.decoding import THUMBNAIL, Look, from_array, thumbnail
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
-from recipes.data.readers.sources import kind_of, list_source
-from recipes.data.splits import joined
-from zoo.errors import RequestError
+from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
+from recipes.data.splits import connected
 
 SPREAD = 4.0  # times as long a side in the largest image as in the smallest
 _MODES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "LAB", "HSV": "HSV", "1": "black and white only"}
@@ -28,20 +27,27 @@ class Diagnosis:
 
     Attributes:
         listing: the files that can be used; without the bad ones.
-        looks: `Examined` of each of them.
+        looks: what one look at each of them told.
         together: int64 (N,), equal for copies of one image, exact or near.
         findings: errors first.
     """
 
     listing: Listing
-    looks: tuple[Examined, ...]
+    looks: tuple[Look, ...]
     together: np.ndarray
     findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """What duplicates are looked for in: N images with a name, a digest, a thumbnail, a label and a part each."""
+class Fingerprints:
+    """What copies are looked for in.
+
+    Attributes:
+        paths: N images, as findings name them.
+        digests: (N,), equal for equal images.
+        thumbnails: uint8 (N, 16, 18), see `recipes.data.decoding.THUMBNAIL`.
+        labels, parts: (N, ...) and (N,), as in `Listing`.
+    """
 
     paths: Sequence[str]
     digests: np.ndarray
@@ -51,15 +57,29 @@ class Images:
 
     @classmethod
     def of_files(
-        cls, paths: Sequence[str], looks: Sequence[Examined], labels: np.ndarray, parts: np.ndarray
-    ) -> "Images":
-        """Of files that can be used, as `examine` saw them."""
-        digests = np.asarray([found.look.digest for found in looks], "V20")
-        return cls(paths, digests, _thumbnails([found.look.thumbnail for found in looks]), labels, parts)
+        cls, paths: Sequence[str], looks: Sequence[Look], labels: np.ndarray, parts: np.ndarray
+    ) -> "Fingerprints":
+        """Of files that can be used."""
+        digests = np.asarray([look.digest for look in looks], "V20")
+        return cls(paths, digests, _thumbnails([look.thumbnail for look in looks]), labels, parts)
+
+    @classmethod
+    def of_arrays(cls, reader: ArrayReader, *, quiet: bool) -> "Fingerprints":
+        """Of the images of a source that is not made of files; at 64x64 where they are of different sizes."""
+        shape = reader.image_shape or (64, 64, 3)
+        images = [image for part in reader.parts for image in reader.images(part, shape, "fill", quiet=quiet)]
+        sizes = {part: len(labels) for part, labels in reader.labels.items()}
+        return cls(
+            paths=[f"{shown(reader.source)}: {part} {row}" for part, size in sizes.items() for row in range(size)],
+            digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
+            thumbnails=_thumbnails([thumbnail(from_array(image)) for image in images]),
+            labels=np.concatenate(list(reader.labels.values())),
+            parts=np.repeat(np.asarray(list(sizes), "U10"), list(sizes.values())),
+        )
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckResult:
     """What `zoo data check` tells.
 
     Attributes:
@@ -76,10 +96,11 @@ class Report:
 
     @property
     def errors(self) -> int:
+        """How many findings are errors."""
         return sum(finding.is_error for finding in self.findings)
 
 
-def check(source: str, *, task: Task | None = None, quiet: bool = False) -> Report:
+def check(source: str | Reader, *, task: Task | None = None, quiet: bool = False) -> CheckResult:
     """Looks at every image of a source; TensorFlow is not imported for folders and tables.
 
     Args:
@@ -91,28 +112,16 @@ def check(source: str, *, task: Task | None = None, quiet: bool = False) -> Repo
         RequestError: there is no such source, or nothing in it that could be looked at.
         FailureError: it could not be prepared.
     """
-    if kind_of(source) in ("folder", "table"):
-        diagnosis = diagnose(list_source(source, task), quiet=quiet)
+    reader = open_reader(source, task)
+    if isinstance(reader, FileReader):
+        diagnosis = diagnose(reader.listing, quiet=quiet)
         listing = diagnosis.listing
-        return Report(diagnosis.findings, len(listing), listing.task, listing.class_names)
-    from recipes.data.arrays import open_arrays
-
-    try:
-        arrays = open_arrays(source, None, "fill", quiet=quiet)
-    except RequestError:  # of different sizes: any one will do to compare them at
-        arrays = open_arrays(source, (64, 64, 3), "fill", quiet=quiet)
-    splits = arrays.splits
-    images = [image for split in splits.values() for image in split.images]
-    batch = Images(
-        paths=[f"{shown(source)}: {part} {row}" for part, split in splits.items() for row in range(len(split))],
-        digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
-        thumbnails=_thumbnails([thumbnail(from_array(image)) for image in images]),
-        labels=np.concatenate([split.labels for split in splits.values()]),
-        parts=np.repeat(np.asarray(list(splits), "U10"), [len(split) for split in splits.values()]),
-    )
-    findings = find_copies(batch)[1]
-    findings += about_classes(batch.labels, batch.parts, arrays.class_names, ONE_CLASS.task, shown(source))
-    return Report(tuple(errors_first(findings)), len(images), ONE_CLASS.task, arrays.class_names)
+        return CheckResult(diagnosis.findings, len(listing), listing.task, listing.class_names)
+    assert isinstance(reader, ArrayReader)
+    images = Fingerprints.of_arrays(reader, quiet=quiet)
+    findings = find_copies(images)[1]
+    findings += about_classes(images.labels, images.parts, reader.class_names, ONE_CLASS.task, shown(reader.source))
+    return CheckResult(tuple(errors_first(findings)), len(images.paths), ONE_CLASS.task, reader.class_names)
 
 
 def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
@@ -124,17 +133,17 @@ def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
     """
     findings = list(listing.findings)
     paths = listing.paths
-    looks = examine(paths, quiet=quiet)
-    for path, meant, found in zip(paths, listing.meant, looks, strict=True):
+    examined = examine(paths, quiet=quiet)
+    for path, meant, found in zip(paths, listing.meant, examined, strict=True):
         findings += _about(path, found, bool(meant))
-    usable = np.asarray([found.look is not None for found in looks], bool)
+    usable = np.asarray([found.look is not None for found in examined], bool)
     kept = listing.only(usable)
-    looks = [found for found in looks if found.look is not None]
-    together, copies, leaked = find_copies(Images.of_files(kept.paths, looks, kept.labels, kept.parts))
+    looks = [found.look for found in examined if found.look is not None]
+    together, copies, leaked = find_copies(Fingerprints.of_files(kept.paths, looks, kept.labels, kept.parts))
     findings += copies
     clean = ~leaked
     kept, together = kept.only(clean), together[clean]
-    looks = [found for found, good in zip(looks, clean, strict=True) if good]
+    looks = [look for look, good in zip(looks, clean, strict=True) if good]
     where = {name: _class_folder(listing, name) for name in listing.class_names}
     findings += about_classes(kept.labels, kept.parts, kept.class_names, kept.task, shown(listing.source), where)
     findings += _about_sizes(kept, looks)
@@ -170,7 +179,7 @@ def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
         yield Finding(path, "animated", "has more than one frame: the first is used.")
 
 
-def find_copies(images: Images) -> tuple[np.ndarray, list[Finding], np.ndarray]:
+def find_copies(images: Fingerprints) -> tuple[np.ndarray, list[Finding], np.ndarray]:
     """Which images are copies of another, what that means, and which of them leak.
 
     Returns:
@@ -192,7 +201,7 @@ def find_copies(images: Images) -> tuple[np.ndarray, list[Finding], np.ndarray]:
                 kind, detail = _copy(images, row, first, prefix)
                 leaked[row] |= kind == "leak"
                 findings.append(Finding(shown(images.paths[row]), kind, detail))
-    return joined(exact, alike), findings, leaked
+    return connected(exact, alike), findings, leaked
 
 
 def _groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
@@ -203,10 +212,10 @@ def _groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _most_held_out(members: np.ndarray, parts: np.ndarray) -> int:
-    return max(members, key=lambda row: (("", "train", "validation", "test").index(str(parts[row])), -row))
+    return int(max(members, key=lambda row: (("", *PARTS).index(str(parts[row])), -row)))
 
 
-def _copy(images: Images, row: int, first: int, prefix: str) -> tuple[str, str]:
+def _copy(images: Fingerprints, row: int, first: int, prefix: str) -> tuple[str, str]:
     other, near = shown(images.paths[first]), "looks like" if prefix else "is the same file as"
     if images.parts[row] != images.parts[first]:
         return f"{prefix}leak", f"{near} {other}, which is in another part ({images.parts[first]})."
@@ -215,8 +224,8 @@ def _copy(images: Images, row: int, first: int, prefix: str) -> tuple[str, str]:
     return f"{prefix}duplicate", f"{near} {other}."
 
 
-def _about_sizes(listing: Listing, looks: Sequence[Examined]) -> Iterator[Finding]:
-    sides = np.asarray([(found.look.width, found.look.height) for found in looks]).reshape(-1, 2)
+def _about_sizes(listing: Listing, looks: Sequence[Look]) -> Iterator[Finding]:
+    sides = np.asarray([(look.width, look.height) for look in looks]).reshape(-1, 2)
     if len(sides) and sides.max(1).max() > SPREAD * sides.max(1).min():
         small, large = (sides[pick(sides.prod(1))] for pick in (np.argmin, np.argmax))
         detail = f"has images from {small[0]}x{small[1]} to {large[0]}x{large[1]} pixels."

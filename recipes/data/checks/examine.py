@@ -20,6 +20,16 @@ class Examined:
     kind: str = ""
     detail: str = ""
 
+    def look_at(self, path: str) -> Look:
+        """The look, where there must be one.
+
+        Raises:
+            ImageError: the file cannot be used.
+        """
+        if self.look is None:
+            raise ImageError(path, self.kind, self.detail)
+        return self.look
+
 
 def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
     """Opens and decodes every file whose size or time has changed since it was last examined.

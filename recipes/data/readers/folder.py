@@ -9,6 +9,7 @@ import numpy as np
 from recipes.data.checks.findings import Finding, shown
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
+from recipes.data.readers.reader import FileReader
 from zoo.errors import RequestError
 
 PART_NAMES = {
@@ -24,15 +25,32 @@ _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm
 IMAGE_ENDINGS = frozenset(_ENDINGS.split())
 
 
-def list_folder(source: str) -> Listing:
-    """Lists the image files below the class folders of `source`; class names are the sorted folder names.
+class FolderReader(FileReader):
+    """A folder of class folders; class names are the sorted folder names.
 
     Files may lie in folders of their own below a class folder. Links are followed while they stay inside.
+    """
+
+    called = "FOLDER"
+    what = "a folder of classes"
+
+    def is_there(self) -> bool:
+        return self.path.is_dir()
+
+    @property
+    def root(self) -> Path:
+        return self.path
+
+    def list_files(self) -> Listing:
+        return list_folder(self.source, self.root)
+
+
+def list_folder(source: str, root: Path) -> Listing:
+    """Lists the image files below the class folders of `root`.
 
     Raises:
         RequestError: there are no class folders, or it cannot be told parts from classes.
     """
-    root = Path(source).expanduser()
     found: list[Finding] = []
     parts = _parts(root, found)
     entries = [

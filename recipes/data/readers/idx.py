@@ -4,15 +4,35 @@ import gzip
 import math
 import re
 import zlib
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from recipes.data.checks.findings import shown
+from recipes.data.readers.reader import Arrays, MemoryReader
 from zoo.errors import RequestError
 
 _NAME = re.compile(r"(?:.*-)?(train|t10k|test)-(images|labels)[-.]idx[134]-ubyte(?:\.gz)?", re.IGNORECASE)
 MAX_BYTES = 8 * 2**30  # of one file's content; a header that says more is taken for damage
+
+
+class IdxReader(MemoryReader):
+    """A folder of IDX files; classes are the labels that occur."""
+
+    called = "FOLDER"
+
+    def is_there(self) -> bool:
+        return self.path.is_dir() and bool(self.files)
+
+    @cached_property
+    def files(self) -> dict[tuple[str, str], Path]:
+        """See `find`."""
+        return find(self.path)
+
+    def read(self) -> Arrays:
+        return read_files(self.files, self.source)
 
 
 def find(folder: Path) -> dict[tuple[str, str], Path]:
@@ -25,14 +45,13 @@ def find(folder: Path) -> dict[tuple[str, str], Path]:
     return found if ("train", "images") in found else {}
 
 
-def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
-    """Images uint8 (N, H, W, C) and labels int64 (N,) of each part, and the class names: the labels that occur.
+def read_files(files: Mapping[tuple[str, str], Path], source: str) -> Arrays:
+    """Images and labels of each part that `find` found.
 
     Raises:
         RequestError: a file is missing, damaged, or does not fit the others.
     """
-    files = find(folder)
-    parts = {}
+    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for part in ("train", "test"):
         if (part, "images") not in files:
             continue
@@ -50,7 +69,7 @@ def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
             )
         parts[part] = images, labels
     if len({images.shape[1:] for images, _ in parts.values()}) > 1:
-        raise RequestError(f"{shown(folder)}: the images of train and test have different sizes.")
+        raise RequestError(f"{shown(source)}: the images of train and test have different sizes.")
     known = np.unique(parts["train"][1])  # EMNIST's letters begin at 1: there is no class 0 then
     for part, (images, labels) in parts.items():
         if len(foreign := np.setdiff1d(labels, known)):
@@ -58,7 +77,7 @@ def read_folder(folder: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
                 f"{shown(files[part, 'labels'])} has the label {foreign[0]}, which training does not have."
             )
         parts[part] = images, np.searchsorted(known, labels).astype(np.int64)
-    return parts, tuple(str(label) for label in known)
+    return Arrays(parts, tuple(str(label) for label in known))
 
 
 def read(path: Path) -> np.ndarray:

@@ -12,26 +12,46 @@ from recipes.data.dataset import PARTS, Task
 from recipes.data.labels import LABEL_KINDS, SEVERAL_CLASSES, guess_kind
 from recipes.data.listing import Listing
 from recipes.data.readers.folder import PART_NAMES
+from recipes.data.readers.reader import FileReader
 from zoo.errors import RequestError, unknown
 
 FIXED = ("file", "split", "group")
 
 
-def list_table(source: str, task: Task | None = None) -> Listing:
-    """Lists the files that a table names, each path relative to the table's own folder.
+class TableReader(FileReader):
+    """A table of files, each path relative to the table's own folder.
 
     The columns are `file`, then `label` (a class; several with `|` between them; or a number) or several columns of
     0 and 1, one a class; `split` (train, validation or test) and `group` may be there too. A `label` column is read as
     numbers if all of it is numbers and not all of them whole, as several classes if any holds a `|`, else as classes.
+    """
+
+    called = "TABLE.csv"
+    endings = (".csv", ".tsv")
+
+    def check_task(self) -> None:
+        if self.task is not None and self.task not in LABEL_KINDS:
+            raise unknown("task", self.task, LABEL_KINDS)
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent
+
+    def list_files(self) -> Listing:
+        return list_table(self.source, self.path, self.task)
+
+
+def list_table(source: str, table: Path, task: Task | None = None) -> Listing:
+    """Lists the files that a table names.
 
     Args:
-        source: the table.
-        task: how the labels are meant, where that is not so.
+        source: the table as the user wrote it.
+        table: its file.
+        task: how the labels are meant, if not as they look.
 
     Raises:
         RequestError: the table cannot be read, or a line of it; the message names the line.
     """
-    table = Path(source).expanduser()
     columns, rows = _rows(table)
     if "file" not in columns:
         raise RequestError(f"{shown(table)} has no column `file`; it has {', '.join(columns)}.")
@@ -109,8 +129,6 @@ def _parts(table: Path, rows: list[dict[str, str]]) -> list[str]:
 def _labels(
     table: Path, columns: list[str], rows: list[dict[str, str]], task: Task | None
 ) -> tuple[Task, np.ndarray, tuple[str, ...]]:
-    if task is not None and task not in LABEL_KINDS:
-        raise unknown("task", task, LABEL_KINDS)
     others = [name for name in columns if name not in FIXED]
     if "label" in others:
         if len(others) > 1:

@@ -1,17 +1,27 @@
-"""Sources that TensorFlow Datasets prepares, the embedded digits among them."""
+"""Sources that TensorFlow Datasets prepares."""
 
 import contextlib
+import hashlib
+import json
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import tensorflow_datasets as tfds
-from filelock import FileLock
+import numpy as np
 
-from recipes.data.cache import say
+from recipes.data import cache, pixels
+from recipes.data.dataset import PARTS
+from recipes.data.decoding import Resize, decode, pillow_warnings, size_of, to_array
+from recipes.data.readers.reader import ArrayReader, Shape
 from recipes.support.quiet import native_output_hidden
+from zoo.cache import cache_folder
 from zoo.errors import FailureError, RequestError
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 _RETRIES = 3
 _BLOCK = 1_000  # encoded images handed over at a time
@@ -19,103 +29,175 @@ _BLOCK = 1_000  # encoded images handed over at a time
 _NAME = re.compile(r"(?P<name>[^/:@]+)(?:[/:](?P<config>(?!\d+\.)[^/:@]+))?(?:[:@](?P<version>[\d.*]+))?")
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A set that lies prepared on disk.
+class TfdsReader(ArrayReader):
+    """`tfds:NAME`, `tfds:FOLDER`, or a folder that TFDS wrote: one that holds `dataset_info.json` itself.
 
-    Attributes:
-        source: what was opened.
-        parts: how many images each of train, validation and test has; those that there are.
-        class_names: position is the label.
-        builder: gives the images.
-        image_key, label_key: of an example.
+    A set that lies prepared in the data folder is read without asking the network.
     """
 
-    source: str
-    parts: dict[str, int]
-    class_names: tuple[str, ...]
-    builder: tfds.core.DatasetBuilder
-    image_key: str
-    label_key: str
+    called = "tfds:NAME"
 
     @property
+    def path(self) -> Path:
+        return Path(self.source.removeprefix("tfds:")).expanduser()
+
+    @property
+    def is_name(self) -> bool:
+        return self.source.startswith("tfds:") and self.source != "tfds:"
+
+    def is_there(self) -> bool:
+        return self.is_name or self.is_folder
+
+    @property
+    def is_folder(self) -> bool:
+        return (self.path / "dataset_info.json").is_file()
+
+    @cached_property
+    def builder(self) -> "tfds.core.DatasetBuilder":
+        """The set, prepared on disk.
+
+        Raises:
+            RequestError: no such set, or not one of images with one class each.
+            FailureError: it is not there and could not be prepared.
+        """
+        import tensorflow_datasets as tfds
+
+        tfds.disable_progress_bar()
+        if self.is_folder:
+            builder = _from_folder(self.path)
+        else:
+            folder = Path(tfds.core.constants.DATA_DIR).expanduser()
+            builder = self.find(folder)
+            self._prepare(builder, folder)
+        keys, features = builder.info.supervised_keys, builder.info.features
+        image, label = (features[keys[0]], features[keys[1]]) if keys else (None, None)
+        if not isinstance(label, tfds.features.ClassLabel) or not isinstance(image, tfds.features.Image):
+            raise RequestError(f"{self.source} is not a set of images with one class each.")
+        return builder
+
+    def find(self, folder: Path) -> "tfds.core.DatasetBuilder":
+        """The builder of a set that may have to be prepared in `folder`.
+
+        Raises:
+            RequestError: there is none of that name, config or version.
+        """
+        import tensorflow_datasets as tfds
+
+        name = self.source.removeprefix("tfds:")
+        try:
+            return tfds.builder(_native(name), data_dir=folder)
+        except tfds.core.DatasetNotFoundError:
+            raise RequestError(f"TensorFlow Datasets knows no {name!r}, and there is none in {folder}.") from None
+        except (AssertionError, ValueError, RuntimeError) as error:  # a config or version that there is not
+            raise RequestError(f"{self.source} is not possible: {_first_line(error)}") from None
+
+    def say_prepared(self, folder: Path) -> None:
+        """Tells that the set is prepared now, which takes its time."""
+        cache.say(f"{self.source} is not in {folder}: it is prepared there now.")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.builder.info.features[self.builder.info.supervised_keys[1]].names)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """How many images each part has; those parts that there are.
+
+        Raises:
+            RequestError: there is no part `train`.
+        """
+        splits = self.builder.info.splits
+        sizes = {part: int(splits[part].num_examples) for part in splits}
+        if not sizes.get("train"):
+            raise RequestError(f"{self.source} has no part `train`; it has {', '.join(sizes) or 'none'}.")
+        return {part: sizes[part] for part in PARTS if sizes.get(part)}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.sizes)
+
+    @cached_property
     def state(self) -> str:
         """Tells whether the files on disk are still the same: name, size and time of each."""
         files = sorted(path for path in Path(self.builder.data_path).iterdir() if path.is_file())
         facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         return f"{self.builder.data_path} {facts}"
 
+    @property
+    def labels(self) -> dict[str, np.ndarray]:
+        return {part: labels for part, (labels, _) in self._surveys.items()}
+
+    @property
+    def image_shape(self) -> Shape | None:
+        seen = {size for _, sizes in self._surveys.values() for size in sizes}
+        return seen.pop() if len(seen) == 1 else None
+
+    def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:
+        """As `ArrayReader.images`, from the cache if they are there."""
+
+        def decoded() -> Iterator[np.ndarray]:
+            for number, (content, _) in enumerate(self.examples(part)):
+                yield to_array(decode(f"{self.source}: {part} {number}", content), shape, resize)
+
+        large = sum(self.sizes.values()) * math.prod(shape) > pixels.memory_limit()
+        key = f"{self.state} {part}".encode()
+        images = pixels.keep(key, (self.sizes[part], *shape), resize, decoded, quiet=quiet, needed=large)
+        return images if large else np.array(images)
+
     def examples(self, part: str) -> Iterator[tuple[bytes, int]]:
         """Every encoded image of a part, in order, with its label."""
+        import tensorflow_datasets as tfds
+
         with native_output_hidden():
             import tensorflow  # noqa: F401  (loaded here, where what it prints is not seen)
-        dataset = self.builder.as_dataset(
-            split=part, shuffle_files=False, decoders={self.image_key: tfds.decode.SkipDecoding()}
-        )
-        dataset = dataset.map(lambda example: (example[self.image_key], example[self.label_key]))
+        image, label = self.builder.info.supervised_keys
+        dataset = self.builder.as_dataset(split=part, shuffle_files=False, decoders={image: tfds.decode.SkipDecoding()})
+        dataset = dataset.map(lambda example: (example[image], example[label]))
         for images, labels in tfds.as_numpy(dataset.batch(_BLOCK)):
             yield from zip(images.tolist(), labels.tolist(), strict=True)
 
+    @cached_property
+    def _surveys(self) -> dict[str, tuple[np.ndarray, set[Shape]]]:
+        return {part: self._survey(part) for part in self.parts}
 
-def open_source(source: str) -> Prepared:
-    """Opens `digits`, `tfds:NAME`, `tfds:FOLDER`, or a folder that TFDS wrote.
+    def _survey(self, part: str) -> tuple[np.ndarray, set[Shape]]:
+        """Labels int64 (N,) of a part and the sizes of its images; kept, so that TensorFlow need not be asked again."""
+        name = hashlib.sha256(f"{cache.VERSION} {self.state} {part}".encode()).hexdigest()[:32]
+        file = cache_folder() / f"{name}.labels.json"
+        try:
+            kept = json.loads(file.read_text("utf-8"))
+            return np.asarray(kept["labels"], np.int64), {_shape(size) for size in kept["sizes"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not there, or not whole
+        labels: list[int] = []
+        sizes: set[Shape] = set()
+        with pillow_warnings():
+            for content, label in self.examples(part):
+                sizes.add(size_of(content, f"{self.source}: {part} {len(labels)}"))
+                labels.append(label)
+        if len(labels) != self.sizes[part]:
+            where = f"{self.source} is damaged: its part {part}"
+            raise FailureError(f"{where} has {len(labels):,} images, its description says {self.sizes[part]:,}.")
+        cache.write(file, json.dumps({"labels": labels, "sizes": sorted(sizes)}))
+        return np.asarray(labels, np.int64), sizes
 
-    A set that lies prepared in the data folder is read without asking the network.
+    def _prepare(self, builder: "tfds.core.DatasetBuilder", folder: Path) -> None:
+        from filelock import FileLock
 
-    Raises:
-        RequestError: no such set, or not one of images with one class each.
-        FailureError: it is not there and could not be prepared.
-    """
-    tfds.disable_progress_bar()
-    builder = _builder(source)
-    keys = builder.info.supervised_keys
-    features = builder.info.features
-    image, label = (features[keys[0]], features[keys[1]]) if keys else (None, None)
-    if not isinstance(label, tfds.features.ClassLabel) or not isinstance(image, tfds.features.Image):
-        raise RequestError(f"{source} is not a set of images with one class each.")
-    sizes = {part: builder.info.splits[part].num_examples for part in builder.info.splits}
-    parts = {part: sizes[part] for part in ("train", "validation", "test") if sizes.get(part)}
-    if "train" not in parts:
-        raise RequestError(f"{source} has no part `train`; it has {', '.join(sizes) or 'none'}.")
-    return Prepared(source, parts, tuple(label.names), builder, *keys)
-
-
-def is_tfds_folder(folder: Path) -> bool:
-    """Whether TFDS wrote this folder: it holds `dataset_info.json` itself, as `.../mnist/3.0.1` does."""
-    return (folder / "dataset_info.json").is_file()
-
-
-def _builder(source: str) -> tfds.core.DatasetBuilder:
-    folder = Path(tfds.core.constants.DATA_DIR).expanduser()
-    name = source.removeprefix("tfds:")
-    if is_tfds_folder(Path(name).expanduser()):
-        return _from_folder(Path(name).expanduser())
-    try:
-        if source == "digits":
-            from recipes.data.readers.digits import Digits
-
-            builder = Digits(data_dir=folder)
-        else:
-            builder = tfds.builder(_native(name), data_dir=folder)
-    except tfds.core.DatasetNotFoundError:
-        raise RequestError(f"TensorFlow Datasets knows no {name!r}, and there is none in {folder}.") from None
-    except (AssertionError, ValueError, RuntimeError) as error:  # a config or version that there is not
-        raise RequestError(f"{source} is not possible: {_first_line(error)}") from None
-    try:
-        if not builder.is_prepared():
-            if source != "digits":  # those take a second
-                say(f"{source} is not in {folder}: it is prepared there now.")
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(Path(folder, f".{builder.name}.lock"))  # several workers may begin at the same moment
-            with lock, native_output_hidden(), _few_retries():
-                builder.download_and_prepare()
-    except PermissionError as error:
-        raise FailureError(
-            f"no permission to write {error.filename}; set TFDS_DATA_DIR to a folder of your own."
-        ) from None
-    except Exception as error:  # network libraries each raise their own
-        raise FailureError(f"{source} is not in {folder} and could not be prepared: {_first_line(error)}") from error
-    return builder
+        try:
+            if not builder.is_prepared():
+                self.say_prepared(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(folder / f".{builder.name}.lock")  # several workers may begin at the same moment
+                with lock, native_output_hidden(), _few_retries():
+                    builder.download_and_prepare()
+        except PermissionError as error:
+            raise FailureError(
+                f"no permission to write {error.filename}; set TFDS_DATA_DIR to a folder of your own."
+            ) from None
+        except Exception as error:  # network libraries each raise their own
+            where = f"{self.source} is not in {folder} and could not be prepared"
+            raise FailureError(f"{where}: {_first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -131,7 +213,9 @@ def _few_retries() -> Iterator[None]:
         downloader.MAX_RETRIES = usual
 
 
-def _from_folder(folder: Path) -> tfds.core.DatasetBuilder:
+def _from_folder(folder: Path) -> "tfds.core.DatasetBuilder":
+    import tensorflow_datasets as tfds
+
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged description: JSON, protobuf and file errors
@@ -144,6 +228,11 @@ def _native(name: str) -> str:
         raise RequestError(f"tfds:{name} is not possible; allowed: tfds:NAME[/CONFIG][:VERSION] or tfds:FOLDER.")
     config, version = match["config"], match["version"]
     return match["name"] + (f"/{config}" if config else "") + (f":{version}" if version else "")
+
+
+def _shape(size: Any) -> Shape:
+    height, width, channels = size
+    return height, width, channels
 
 
 def _first_line(error: Exception) -> str:

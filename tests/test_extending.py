@@ -1,0 +1,60 @@
+"""What docs/extending.md shows works as it is shown."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo.errors import RequestError
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "extending.md"
+
+
+def example(heading: str) -> dict:
+    """Runs the Python of a section, and gives the names that it made."""
+    section = re.split(r"^## ", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)
+    (text,) = [part for part in section if part.startswith(heading + "\n")]
+    names = {"__name__": "example"}
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(code, DOCUMENT.name, "exec"), names)
+    return names
+
+
+@pytest.fixture
+def npz(tmp_path, monkeypatch):
+    from recipes.data import readers
+
+    monkeypatch.setattr(readers, "READERS", list(readers.READERS))
+    example("A data source")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (60, 9, 8, 3), np.uint8)
+    np.savez(tmp_path / "shapes.npz", images=images, labels=np.repeat(["square", "circle"], 30))
+    return tmp_path / "shapes.npz"
+
+
+def test_a_data_source(npz):
+    from recipes.data import check, load, open_reader
+
+    data = load(str(npz), split_seed=3)
+    assert data.class_names == ("circle", "square")
+    assert data.sizes == {"train": 44, "validation": 4, "test": 12}
+    assert data.image_shape == data.test.images.shape[1:] == (9, 8, 3)
+    assert load(str(npz), image_shape=(6, 6, 1)).train.images.shape[1:] == (6, 6, 1)
+    result = check(open_reader(str(npz)))
+    assert (result.images, result.errors) == (60, 0)
+
+
+def test_a_data_source_is_named_where_others_are(npz, tmp_path):
+    from recipes.data import load
+
+    with pytest.raises(RequestError, match=r"none\.npz does not exist"):
+        load(str(tmp_path / "none.npz"))
+    with pytest.raises(RequestError, match=r"allowed: .*TABLE\.csv, ARRAYS\.npz"):
+        load(__file__)
+    npz.write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(RequestError, match=r"shapes\.npz cannot be read"):
+        load(str(npz))
+    np.savez(npz, images=np.zeros((9, 4, 4)), labels=np.zeros(9, int))
+    with pytest.raises(RequestError, match=r"shapes\.npz is not images uint8 \(N, H, W, 1 or 3\)"):
+        load(str(npz))
