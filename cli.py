@@ -17,8 +17,8 @@ import click
 
 import zoo
 from recipes import text
-from zoo.anatomy import totals
-from zoo.catalogue import ORDERS, select
+from zoo.anatomy import complete, totals
+from zoo.catalogue import ORDERS, facts, select
 from zoo.errors import FailureError, RequestError, unknown
 
 if TYPE_CHECKING:
@@ -132,7 +132,15 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="convzoo", prog_name="zoo")
-def commands() -> None:
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Run this file first, which registers models of your own; give it again for more. ZOO_PLUGINS names others.",
+)
+def commands(plugins: tuple[Path, ...]) -> None:
     """Convolutional image models, from a set of images to a proven .tflite file.
 
     \b
@@ -141,6 +149,8 @@ def commands() -> None:
     zoo export runs/first --to int8
     zoo predict runs/first/lenet5-int8.tflite image.png
     """
+    for plugin in plugins:
+        zoo.load_plugin(plugin)
 
 
 @commands.command("list")
@@ -170,7 +180,7 @@ def list_(
     cards = select(
         pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, weights=weights, sort=sort
     )
-    _answer(as_json, [card.to_dict() | totals(card.name) for card in cards], lambda: text.models(cards))
+    _answer(as_json, [facts(card) for card in cards], lambda: text.models(cards))
 
 
 @commands.command()
@@ -190,7 +200,7 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
     card = zoo.get_card(model)
     if shape or not totals(model):
         _load_keras()
-    anatomy = zoo.describe(model, **({"input_shape": shape} if shape else {}))
+    card, anatomy = complete(card), zoo.describe(model, **({"input_shape": shape} if shape else {}))
     if plot:
         from zoo.drawing import draw
 

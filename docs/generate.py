@@ -130,7 +130,8 @@ def _settings() -> str:
         lines += [f"## {table or 'The recipe itself'}", "", "| setting | default | what it is |", "|---|---|---|"]
         for name, field in kind.model_fields.items():
             key = f"{table}.{name}".lstrip(".")
-            if not _table_in(kind, name) and key not in ("versions", "finetune.source"):  # a run's, not a recipe's
+            of_a_run = key in ("versions", "plugin", "finetune.source")
+            if not of_a_run and not _table_in(kind, name):
                 default = "needed" if field.is_required() else json.dumps(field.default)
                 lines.append(f"| `{key}` | {default.replace('null', 'none')} | {_meaning(kind, name)} |")
         lines.append("")

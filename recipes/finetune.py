@@ -21,6 +21,7 @@ from recipes.tasks.tasks import TASKS, check_task, in_units
 from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import Source, build, in_parts_of, keep_classes, open_source
+from zoo import get_card, list_models
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _resolve(
                 source=first, also=tuple(also) or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
             ),
             "finetune": recipe.finetune.model_copy(update={"source": source.name, "keep_old_classes": keep}),
+            "plugin": get_card(model.name).plugin if model.name in list_models() else None,
             "versions": versions(),
         }
     )

@@ -24,7 +24,7 @@ from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
 from zoo.errors import FailureError, RequestError
-from zoo.registry import check_options
+from zoo.registry import check_options, require_plugin
 
 if TYPE_CHECKING:
     import keras
@@ -136,6 +136,7 @@ def _prepare(
     settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool
 ) -> tuple[Recipe, Data, "keras.Model"]:
     with team.together():
+        require_plugin(settings.plugin, "the chief's recipe")
         images = load_images(settings, split_table, quiet=quiet)
         settings = settings.in_epochs(len(images.train))
         network = _build(settings, images, team)
@@ -203,6 +204,8 @@ def resolve(
     model = model or recipe.model
     if model is None:
         raise RequestError("no model is named: give one, or a recipe that names its own.")
+    if recipe.plugin and model.name not in list_models():
+        require_plugin(recipe.plugin, "the recipe")
     card = get_card(model.name)
     check_options(card, model.options)
     shape = model.input_shape or card.input_shape
@@ -210,6 +213,7 @@ def resolve(
         update={
             "model": model.model_copy(update={"input_shape": shape}),
             "data": DataSettings(source=data, image_shape=shape, resize=resize, skip_bad=skip_bad),
+            "plugin": card.plugin,
             "versions": versions(),
         }
     )

@@ -3,7 +3,7 @@
 import lazy_loader
 
 from zoo.anatomy import Anatomy, describe
-from zoo.registry import Card, Paper, Scaling, Weights, get_card, list_models, register
+from zoo.registry import Card, Paper, Scaling, Weights, get_card, list_models, load_plugin, register
 
 _lazy_getattr, __dir__, _ = lazy_loader.attach(
     __name__, submod_attrs={"builder": ["create_model"], "score_map": ["score_map_model"]}
@@ -24,6 +24,7 @@ __all__ = [
     "describe",
     "get_card",
     "list_models",
+    "load_plugin",
     "register",
     "score_map_model",
 ]

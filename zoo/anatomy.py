@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader
 
 from zoo.errors import RequestError
-from zoo.registry import get_card
+from zoo.registry import Card, get_card
 
 if TYPE_CHECKING:
     import keras
@@ -126,7 +126,9 @@ def describe(name: str, **settings: Any) -> Anatomy:
     """
     get_card(name)
     file = FACTS / f"{name}.jsonl"
-    if not settings and file.is_file():
+    if not settings:
+        if not file.is_file():
+            return measured(name).anatomy
         totals, *layers = (json.loads(line) for line in file.read_text("utf-8").splitlines())
         return Anatomy(tuple(totals["input_shape"]), tuple(Layer(*map(_frozen, values)) for values in layers))
     from zoo.builder import create_model
@@ -138,13 +140,54 @@ def totals(name: str) -> dict[str, Any]:
     """The totals of a registered model at its own settings: `macs`, `receptive_field`, ... Never builds it.
 
     Returns:
-        As `Anatomy.totals`; empty if `docs/generate.py` has not been run since the model was added.
+        As `Anatomy.totals`; empty where no file states them, as for a model from elsewhere, until it was measured.
     """
     file = FACTS / f"{name}.jsonl"
     if not file.is_file():
-        return {}
+        return _MEASURED[name].anatomy.totals() if name in _MEASURED else {}
     with file.open(encoding="utf-8") as lines:
         return json.loads(lines.readline())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a built model was found to have, at its own settings.
+
+    Attributes:
+        anatomy: its layers.
+        trainable_parameters: those of its parameters that are trained.
+    """
+
+    anatomy: Anatomy
+    trainable_parameters: int
+
+
+_MEASURED: dict[str, Measured] = {}
+
+
+def measured(name: str) -> Measured:
+    """Builds a registered model, once a process, to see what it has.
+
+    Raises:
+        RequestError: as `zoo.create_model`.
+    """
+    if name not in _MEASURED:
+        from zoo.builder import create_model
+
+        model = create_model(name)
+        trained = sum(math.prod(weight.shape) for weight in model.trainable_variables)
+        _MEASURED[name] = Measured(dissect(model), trained)
+    return _MEASURED[name]
+
+
+def complete(card: Card) -> Card:
+    """The card with its parameters; where it does not state them they are measured, which builds the model."""
+    if card.parameters is not None and card.trainable_parameters is not None:
+        return card
+    found = measured(card.name)
+    counts = {"parameters": found.anatomy.parameters, "trainable_parameters": found.trainable_parameters}
+    missing = {name: count for name, count in counts.items() if getattr(card, name) is None}
+    return replace(card, **missing, measured=tuple(missing))
 
 
 def to_lines(anatomy: Anatomy) -> str:

@@ -8,6 +8,7 @@ import keras
 
 from zoo.errors import RequestError, unknown
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
+from zoo.plugins import place_of, reason
 from zoo.registry import Card, Scaling, check_options, get_card
 from zoo.weights import load_weights
 
@@ -68,11 +69,13 @@ def create_model(
         scaled = rescale(card.scaling, image)
         backbone = _backbone(card, shape, options)
         scores = apply_head(backbone(scaled), classes=classes, activation=activation, **head)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, RequestError):
+    except Exception as error:
+        told = isinstance(error, (ValueError, TypeError)) or card.plugin  # a fault of the zoo's own keeps its traceback
+        if isinstance(error, RequestError) or not told:
             raise
         size = "x".join(str(n) for n in shape)
-        why = str(error).strip().splitlines()[0]
+        place = place_of(error, card.plugin) if card.plugin else None
+        why = f"{reason(error)} ({place})" if place else str(error).strip().splitlines()[0]
         raise RequestError(f"{name} cannot be built for images of {size} with pooling {pooling!r}: {why}") from error
     model = keras.Model(image, scores, name=name)
     if weights not in (None, "none"):

@@ -1,16 +1,18 @@
 """Choosing among the registered models by what they cost; reads cards and stored facts only."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
-from zoo.anatomy import totals
+from zoo.anatomy import complete, measured, totals
 from zoo.errors import unknown
 from zoo.registry import Card, get_card, list_models
 
-ORDERS = {
+ORDERS: dict[str, Callable[[Card], Any]] = {
     "name": lambda card: card.name,
-    "params": lambda card: card.parameters,
+    "params": lambda card: parameters(card),
     "macs": lambda card: macs(card),
-    "year": lambda card: card.paper.year,
+    "year": lambda card: card.paper.year if card.paper else math.inf,
 }
 
 
@@ -26,6 +28,8 @@ def select(
 ) -> list[Card]:
     """Cards of the models that match.
 
+    Where a cost decides, models that do not state theirs are built, to measure it.
+
     Args:
         pattern: shell pattern of the name.
         family: only this line of models.
@@ -38,24 +42,41 @@ def select(
     Raises:
         RequestError: no model is of that family.
     """
-    cards = [get_card(name) for name in list_models()]
-    families = {card.family for card in cards}
+    families = {get_card(name).family for name in list_models()}
     if family is not None and family not in families:
         raise unknown("family", family, families)
-    matching = set(list_models(pattern))
     chosen = [
         card
-        for card in cards
-        if card.name in matching
-        and (family is None or card.family == family)
+        for card in map(get_card, list_models(pattern))
+        if (family is None or card.family == family)
         and (size is None or card.input_shape[0] == size)
-        and (max_params is None or card.parameters <= max_params)
-        and (max_macs is None or macs(card) <= max_macs)
         and (card.weights or not weights)
     ]
+    if max_params is not None or sort == "params":
+        chosen = [complete(card) for card in chosen]
+    if max_macs is not None or sort == "macs":
+        for card in chosen:
+            if not totals(card.name):
+                measured(card.name)
+    chosen = [
+        card
+        for card in chosen
+        if (max_params is None or parameters(card) <= max_params) and (max_macs is None or macs(card) <= max_macs)
+    ]
     return sorted(chosen, key=ORDERS[sort])
+
+
+def parameters(card: Card) -> float:
+    """All parameters at the card's own settings; infinite where nobody has counted them yet."""
+    return math.inf if card.parameters is None else card.parameters
 
 
 def macs(card: Card) -> float:
     """Multiply-adds for one image at the card's own settings; infinite where nobody has counted them yet."""
     return totals(card.name).get("macs", math.inf)
+
+
+def facts(card: Card) -> dict[str, Any]:
+    """The card and its totals as JSON types; what nobody has counted yet is None."""
+    counted = totals(card.name) or {"macs": None, "receptive_field": None}
+    return card.to_dict() | counted

@@ -11,6 +11,7 @@ from recipes.data.decoding import Resize
 from recipes.data.readers import absolute_source
 from zoo.errors import unknown
 from zoo.heads import HEADS
+from zoo.plugins import PluginFile, PluginPackage
 
 
 class _Settings(BaseModel):
@@ -173,6 +174,7 @@ class Recipe(_Settings):
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
         deterministic: operations that give the same bits on a GPU too, more slowly; on a CPU all do. It holds for the
             rest of the process.
+        plugin: where the model is registered, if it is not one of the zoo's; written into a run.
     """
 
     about: About = About()
@@ -191,6 +193,7 @@ class Recipe(_Settings):
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
     finetune: FineTune | None = None
+    plugin: PluginFile | PluginPackage | None = None
     versions: dict[str, str] = {}
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 from recipes.support.extras import require
 from zoo.errors import FailureError, RequestError
+from zoo.plugins import VARIABLE
 
 WAIT_SECONDS = 600  # for the cluster to have room: nobody begins before all can
 
@@ -42,8 +43,9 @@ def on_ray(arguments: Sequence[str], workers: int) -> int:
         outputs = []
         for rank in range(workers):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+            environment = {"TF_CONFIG": json.dumps(config), VARIABLE: os.environ.get(VARIABLE, "")}
             task = placed(_output, rank, num_returns="streaming")
-            outputs.append(task.remote(list(arguments), json.dumps(config), os.getcwd()))
+            outputs.append(task.remote(list(arguments), environment, os.getcwd()))
         codes = [_shown(map(ray.get, output), rank) for rank, output in enumerate(outputs)]
     return next((code for code in codes if code), 0)
 
@@ -122,12 +124,12 @@ def _free_address() -> str:
         return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
 
 
-def _output(arguments: list[str], config: str, folder: str) -> Iterator[Any]:
+def _output(arguments: list[str], environment: dict[str, str], folder: str) -> Iterator[Any]:
     """Runs the command; yields ("stderr", line) as they come, then ("stdout", all of it), then the exit code."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
-            env=os.environ | {"TF_CONFIG": config},
+            env=os.environ | environment,
             cwd=folder if os.path.isdir(folder) else None,  # relative paths mean the same where the folder is shared
             stdout=printed,
             stderr=subprocess.PIPE,

@@ -20,6 +20,7 @@ from recipes.data.labels import task_name
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
 from zoo.errors import RequestError
+from zoo.registry import require_plugin
 
 if TYPE_CHECKING:
     import keras
@@ -71,8 +72,11 @@ class Run:
     def open(cls, path: "str | Path | Run") -> "Run":
         """An existing run, by its folder; one that is open already is given back.
 
+        The plugin that its model is registered in is loaded, if there is one.
+
         Raises:
-            RequestError: there is no run at `path`.
+            RequestError: there is no run at `path`, or its plugin is not what it was, see
+                `zoo.registry.require_plugin`.
         """
         if isinstance(path, cls):
             return path
@@ -81,6 +85,7 @@ class Run:
             raise RequestError(f"{run.path} does not exist.")
         if not run.is_run:
             raise RequestError(f"{run.path} is not a run: it has no recipe.toml.")
+        require_plugin(run.recipe.plugin, str(run.path))
         return run
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.support.quiet import import_keras
 from zoo.errors import RequestError
 from zoo.layers import register_layers
+from zoo.registry import load_plugins
 
 if TYPE_CHECKING:
     import keras
@@ -31,13 +32,17 @@ def load_keras_file(path: Path) -> "keras.Model":
     check_archive(path)
     keras = import_keras()
     register_layers()
+    load_plugins()
     try:
         with weights_within_file(path):
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except RequestError:
         raise
     except Exception as error:  # Keras raises whatever its config parser meets
-        raise RequestError(f"{path} cannot be loaded: {_why(error)}") from error
+        why = _why(error)
+        if "Could not locate class" in why:  # Keras goes on with the whole config of the layer
+            why = f"{why.partition('. ')[0]}; a plugin may have it: `zoo --plugin FILE.py COMMAND`."
+        raise RequestError(f"{path} cannot be loaded: {why}") from error
 
 
 def _why(error: BaseException) -> str:

@@ -54,9 +54,11 @@ class Search(BaseModel):
 
     @property
     def question(self) -> dict[str, Any]:
-        """What all who work on one study must agree on; where they keep the images and the journal is their own."""
+        """What all who work on one study must agree on; where they keep images, plugin and journal is their own."""
         asked = self.model_dump(mode="json", exclude={"storage"})
         asked["recipe"]["data"].pop("source")
+        if plugin := asked["recipe"].pop("plugin"):
+            asked["recipe"]["plugin"] = {name: value for name, value in plugin.items() if name != "path"}
         return asked
 
 

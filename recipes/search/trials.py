@@ -24,7 +24,7 @@ from recipes.tasks.tasks import TASKS
 from recipes.training.session import load_images
 from zoo import get_card
 from zoo.errors import FailureError, RequestError
-from zoo.registry import check_options
+from zoo.registry import check_options, require_plugin
 
 if TYPE_CHECKING:
     import keras
@@ -93,6 +93,7 @@ def work(path: Path, trials: int | None, until: float | None, threads: int | Non
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     study = Study.open(path)
     search = study.search
+    require_plugin(search.recipe.plugin, str(path))
     folds = _Folds(load_images(search.recipe, None, quiet=True), search)
     shared = study.trials()
     with study.worker() as name:

@@ -14,24 +14,34 @@ if TYPE_CHECKING:
 
 def models(cards: Iterable[Card]) -> str:
     rows = [
-        (c.name, size(c.input_shape), f"{c.parameters:,}", short(macs(c)), str(c.paper.year), c.summary) for c in cards
+        (
+            card.name,
+            size(card.input_shape),
+            "?" if card.parameters is None else f"{card.parameters:,}",
+            short(macs(card)),
+            str(card.paper.year) if card.paper else "",
+            card.summary,
+        )
+        for card in cards
     ]
     return table(["model", "image", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
 
 
 def model(card: Card, anatomy: Anatomy) -> str:
-    facts = card.to_dict()
-    paper = facts["paper"]
+    """The facts of a complete card, see `zoo.anatomy.complete`, and its layers."""
+    facts, paper = card.to_dict(), card.paper
+    measured = ", measured" if card.measured else ""
     hidden = " > ".join(str(units) for units in facts["hidden"])
     rows = [
         ("model", card.name),
         ("what it is", card.summary),
-        ("paper", f"{paper['title']} ({paper['authors']}, {paper['year']}) {paper['url']}"),
+        *([("paper", f"{paper.title} ({paper.authors}, {paper.year}) {paper.url}")] if paper else []),
+        *([("plugin", str(card.plugin))] if card.plugin else []),
         ("image", f"{size(card.input_shape)}, pixels 0-255"),
         ("pixels become", f"{card.scaling}, inside the model"),
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
-        ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}"),
+        ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}{measured}"),
         *((f"weights {w['name']}", f"{w['source']}  ({w['licence']})") for w in facts["weights"]),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", card.notes)] if card.notes else []),

@@ -1,0 +1,40 @@
+"""Keeps what native libraries write to the terminal out of the user's sight."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+
+@contextlib.contextmanager
+def native_output_hidden() -> Iterator[None]:
+    """Discards writes to file descriptors 1 and 2 inside the block.
+
+    TensorFlow's start-up lines, the converter's listing and the interpreter's delegate message come from C++,
+    which Python's own redirection does not reach. Errors still arrive as exceptions.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, copy in enumerate(kept, start=1):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)
+
+
+def import_keras() -> ModuleType:
+    """`keras`, imported without the lines that TensorFlow prints when it is loaded."""
+    with native_output_hidden():
+        import keras
+
+        _ = keras.Model  # a lazily imported keras is loaded by its first use
+    return keras
