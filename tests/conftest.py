@@ -1,22 +1,35 @@
-"""What every test runs under."""
+"""What every test runs under.
 
+The tests run in several processes, see `addopts` in pyproject.toml. What is costly is made by the first process that
+asks for it, in a folder that all of them know.
+"""
+
+import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import pytest
+from filelock import FileLock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # the name of this process among those that run the tests
+if WORKER:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the processes share the cores
 
 # Prepared data and caches go to a folder of the test session, never to the user's own. Set here and not in a fixture,
-# because TensorFlow Datasets reads its variable when it is imported, which collecting the tests may do.
-_FOLDER = tempfile.TemporaryDirectory(prefix="convzoo-tests-")
-os.environ["TFDS_DATA_DIR"] = str(Path(_FOLDER.name, "tensorflow_datasets"))
-os.environ["CONVZOO_CACHE"] = str(Path(_FOLDER.name, "cache"))
+# because TensorFlow Datasets reads its variable when it is imported, which collecting the tests may do. Prepared data
+# are shared by the processes, which inherit the variable; each has a cache of its own.
+if not WORKER:
+    _FOLDER = tempfile.TemporaryDirectory(prefix="convzoo-tests-")
+    os.environ["TFDS_DATA_DIR"] = str(Path(_FOLDER.name, "tensorflow_datasets"))
+os.environ["CONVZOO_CACHE"] = str(Path(os.environ["TFDS_DATA_DIR"]).with_name(f"cache-{WORKER}"))
 
 
 def pytest_unconfigure():
-    _FOLDER.cleanup()
+    if not WORKER:
+        _FOLDER.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +41,61 @@ def prepared_data_folder():
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory, prepared_data_folder):
-    """A real run: LeNet-5 after three epochs on the embedded digits. Tests read it and do not change it."""
-    from recipes.fit import fit
+def once(tmp_path_factory):
+    """`once(name, make)`: the folder that `make(folder)` fills, once for all processes of the session."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if WORKER else base) / "shared"
+    shared.mkdir(exist_ok=True)
 
-    out = tmp_path_factory.mktemp("runs") / "first"
-    return fit("lenet5", data="digits", out=out, recipe="quick", overrides=["epochs=3"], quiet=True).run
+    def made(name, make):
+        folder = shared / name
+        with FileLock(f"{folder}.lock"):
+            if not (shared / f"{name}.done").exists():
+                folder.mkdir(exist_ok=True)
+                make(folder)
+                (shared / f"{name}.done").touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained(once, tmp_path_factory, prepared_data_folder):
+    """`trained(model, *settings, data=...)`: a run of recipe `quick`, trained once for all processes of the session.
+
+    Each process has a copy of its own. Its tests share that: they read it, and copy it before they change it.
+    """
+    from recipes.fit import fit
+    from recipes.run.folder import Run
+
+    runs = {}
+
+    def run_of(model, *settings, data="digits"):
+        asked = (model, str(data), settings)
+        if asked not in runs:
+            name = f"{model}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:12]}"
+            given = {"data": str(data), "recipe": "quick", "overrides": settings, "overwrite": True, "quiet": True}
+            folder = once(name, lambda out: fit(model, out=out, **given))
+            runs[asked] = Run.open(shutil.copytree(folder, tmp_path_factory.mktemp("runs") / model))
+        return runs[asked]
+
+    return run_of
+
+
+@pytest.fixture(scope="session")
+def digits_run(trained):
+    """A real run: LeNet-5 after three epochs on the embedded digits. Tests read it and do not change it."""
+    return trained("lenet5", "epochs=3")
+
+
+@pytest.fixture(scope="session")
+def int8_file(once, digits_run):
+    """`digits_run` as an int8 `.tflite` file. Tests read it and do not change it."""
+    from recipes.export.handover import export
+
+    given = {"to": "int8", "author": "A. Turing", "license": "MIT"}
+    folder = once("int8", lambda folder: export(digits_run, out=folder / "digits.tflite", **given))
+    return folder / "digits.tflite"
 
 
 @pytest.fixture(scope="session")

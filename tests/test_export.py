@@ -112,13 +112,6 @@ def test_a_wrong_request_is_answered_in_one_line(digits_run, arguments, message)
         export(digits_run, **arguments)
 
 
-@pytest.fixture(scope="module")
-def int8_file(digits_run, tmp_path_factory):
-    file = tmp_path_factory.mktemp("files") / "digits.tflite"
-    export(digits_run, to="int8", out=file)
-    return file
-
-
 def test_a_file_alone_names_images_as_the_run_does(digits_run, int8_file, digit_image):
     (by_file,), (by_run,) = predict(int8_file, [digit_image]), predict(digits_run.path, [digit_image])
     assert by_file.guesses[0][0] == by_run.guesses[0][0] == "6"

@@ -19,19 +19,10 @@ from zoo import create_model
 from zoo.errors import FailureError, RequestError
 
 
-@pytest.fixture(scope="module")
-def pooled_run(tmp_path_factory, prepared_data_folder):
+@pytest.fixture(scope="session")
+def pooled_run(trained):
     """A run whose model pools, after an epoch on the digits; tests read it and do not change it."""
-    from recipes.fit import fit
-
-    return fit(
-        "lenet5",
-        data="digits",
-        out=tmp_path_factory.mktemp("runs") / "pooled",
-        recipe="quick",
-        overrides=["epochs=1", "model.pooling=average"],
-        quiet=True,
-    ).run
+    return trained("lenet5", "epochs=1", "model.pooling=average")
 
 
 def copy_of(run, folder):

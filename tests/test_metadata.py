@@ -15,13 +15,6 @@ from recipes.tflite.latency import benchmark
 from zoo.errors import RequestError
 
 
-@pytest.fixture(scope="module")
-def int8_file(digits_run, tmp_path_factory):
-    file = tmp_path_factory.mktemp("files") / "digits.tflite"
-    export(digits_run, to="int8", out=file, author="A. Turing", license="MIT")
-    return file
-
-
 def test_what_is_written_is_read_again():
     facts = {"name": "n", "description": "Grüße", "version": "1", "author": "a", "license": "l"}
     encoded = metadata.classifier_metadata(**facts, channels=3, resize="fill", label_file="labels.txt")
@@ -170,14 +163,10 @@ def test_a_file_that_is_not_from_an_image_to_scores_is_refused(tmp_path):
         TFLiteFile(file)
 
 
-@pytest.fixture(scope="module")
-def colour_run(tmp_path_factory, prepared_data_folder):
+@pytest.fixture(scope="session")
+def colour_run(trained):
     """MediaPipe takes colour images only: a small run on the digits as RGB."""
-    from recipes.fit import fit
-
-    out = tmp_path_factory.mktemp("runs") / "colour"
-    overrides = ["epochs=2", "model.input_shape=[32,32,3]"]
-    return fit("lenet5", data="digits", out=out, recipe="quick", overrides=overrides, quiet=True).run
+    return trained("lenet5", "epochs=2", "model.input_shape=[32,32,3]")
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8"])

@@ -37,10 +37,9 @@ def assert_same_ending(one, other):
         assert (one.path / name).read_text() == (other.path / name).read_text(), name
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, prepared_data_folder):
-    out = tmp_path_factory.mktemp("whole") / "run"
-    return fit("lenet5", data="digits", out=out, recipe="quick", overrides=SETTINGS, quiet=True).run
+@pytest.fixture(scope="session")
+def uninterrupted(trained):
+    return trained("lenet5", *SETTINGS)
 
 
 @pytest.mark.slow

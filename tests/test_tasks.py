@@ -12,7 +12,6 @@ from cli import main
 from recipes.compare import compare
 from recipes.evaluate.scoring import evaluate
 from recipes.export.handover import export
-from recipes.fit import fit
 from recipes.predict import predict
 from recipes.report.run_page import report
 from recipes.tflite.inspection import inspect
@@ -35,24 +34,22 @@ def history(run):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def several(tmp_path_factory):
+@pytest.fixture(scope="session")
+def several(once, trained):
     """A run on digits of which several things are true at once, or none (1 and 3)."""
-    folder = tmp_path_factory.mktemp("several")
     digits = load_digits()
     labels = ["|".join(n for n, members in PROPERTIES.items() if d in members) for d in digits.target[:500]]
-    source = table(folder, "labels.csv", digits.images[:500], labels)
-    return fit("lenet5", data=source, out=folder / "run", recipe="quick", overrides=SHORT, quiet=True).run
+    folder = once("several", lambda folder: table(folder, "labels.csv", digits.images[:500], labels))
+    return trained("lenet5", *SHORT, data=folder / "labels.csv")
 
 
-@pytest.fixture(scope="module")
-def amounts(tmp_path_factory):
+@pytest.fixture(scope="session")
+def amounts(once, trained):
     """A run on digits with the amount of ink in them, in a unit that is far from 0 to 1."""
-    folder = tmp_path_factory.mktemp("amounts")
     images = load_digits().images[:500]
     labels = [1000 + 50 * float(image.mean()) for image in images]
-    source = table(folder, "ink.csv", images, labels)
-    return fit("lenet5", data=source, out=folder / "run", recipe="quick", overrides=SHORT, quiet=True).run
+    folder = once("amounts", lambda folder: table(folder, "ink.csv", images, labels))
+    return trained("lenet5", *SHORT, data=folder / "ink.csv")
 
 
 def test_several_classes_are_learnt_and_scored_as_scikit_learn_scores_them(several):
@@ -116,15 +113,15 @@ def test_a_run_of_any_task_is_exported_and_proven(name, least, request, tmp_path
     assert run.task in str(inspect(out).facts)
 
 
-def test_what_needs_one_class_an_image_says_so(several, amounts, capsys):
+def test_what_needs_one_class_an_image_says_so(several, amounts, tmp_path, capsys):
     with pytest.raises(RequestError, match=r"invariance is measured of one class an image; .* multilabel"):
         evaluate(several, invariance=True)
     with pytest.raises(RequestError, match="no accuracy to draw"):
         compare([amounts], plot=amounts.path / "plot.png")
-    source = str(amounts.path.parent / "ink.csv")
+    source = amounts.recipe.data.source
     for setting, what in (("class_weight=balanced", "class_weight"), ("label_smoothing=0.1", "label_smoothing")):
         command = ["fit", "lenet5", "--data", source, "--input-shape", "32x32x1", "--set", setting]
-        assert main([*command, "--recipe", "quick", "--out", str(amounts.path.parent / "other")]) == 2
+        assert main([*command, "--recipe", "quick", "--out", str(tmp_path / "other")]) == 2
         assert what in capsys.readouterr().err
 
 
