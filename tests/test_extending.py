@@ -1,6 +1,8 @@
 """What docs/extending.md shows works as it is shown."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,33 @@ def test_a_data_source_is_named_where_others_are(npz, tmp_path):
     np.savez(npz, images=np.zeros((9, 4, 4)), labels=np.zeros(9, int))
     with pytest.raises(RequestError, match=r"shapes\.npz is not images uint8 \(N, H, W, 1 or 3\)"):
         load(str(npz))
+
+
+def test_a_metric(digits_run, tmp_path, monkeypatch):
+    from sklearn.metrics import brier_score_loss
+
+    from recipes.evaluate import evaluate
+    from recipes.run import Run
+    from recipes.tasks.metrics import METRICS, classification_metrics
+
+    monkeypatch.setitem(METRICS, "classification", {})
+    example("A metric")
+    labels, right = np.array([0, 1, 1, 0]), np.array([0.2, 0.7, 0.4, 0.9])
+    metrics = classification_metrics(labels, np.stack([1 - right, right], axis=1), ("no", "yes"))
+    assert metrics["brier_score"] == pytest.approx(2 * brier_score_loss(labels, right))  # of both columns
+
+    run = Run.open(shutil.copytree(digits_run.path, tmp_path / "run"))
+    assert 0 < evaluate(run)["brier_score"] < 1
+    assert json.loads((run.path / "metrics.json").read_text())["brier_score"] == evaluate(run)["brier_score"]
+
+
+def test_a_report_section(digits_run, tmp_path, monkeypatch):
+    from recipes.report import report, sections
+
+    for name, there in sections.SECTIONS.items():
+        monkeypatch.setitem(sections.SECTIONS, name, there if name == "Summary" else lambda page: "")
+    monkeypatch.setitem(sections.SECTIONS, "Classes", None)  # taken out again afterwards
+    example("A report section")
+    written = report(shutil.copytree(digits_run.path, tmp_path / "run"))
+    assert written.sections == ("Summary", "Classes")
+    assert '<th scope="row">7</th><td>350</td><td>100</td>' in written.file.read_text("utf-8")

@@ -1,4 +1,12 @@
-"""What a model is: a registry of convolutional architectures, and the builder that makes Keras models of them."""
+"""What a model is: a registry of convolutional architectures, and the builder that makes Keras models of them.
+
+>>> list_models("lenet5*")
+['lenet5', 'lenet5_1998']
+>>> get_card("lenet5").parameters
+61706
+>>> describe("lenet5").receptive_field
+(16, 16)
+"""
 
 import lazy_loader
 

@@ -20,6 +20,10 @@ def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") ->
         received: the name as the user wrote it.
         allowed: the names that would have been right.
         hint: where to find them all, used when there are too many to print.
+
+    >>> raise unknown("model", "lenet", ["lenet5", "mlp"])
+    Traceback (most recent call last):
+    zoo.errors.RequestError: unknown model 'lenet': did you mean 'lenet5'? Allowed: lenet5, mlp.
     """
     names = sorted(allowed)
     near = get_close_matches(received.lower(), names, n=1, cutoff=0.5)

@@ -113,6 +113,9 @@ def class_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
     Args:
         labels: int64 (N,), every class at least once.
         classes: how many there are.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2)
+    {0: 0.6666666666666666, 1: 2.0}
     """
     from sklearn.utils.class_weight import compute_class_weight
 

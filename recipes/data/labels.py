@@ -230,7 +230,11 @@ def task_name(facts: Mapping[str, Any]) -> str:
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in the order of their labels: whole numbers by value, anything else as text."""
+    """Class names in the order of their labels: whole numbers by value, anything else as text.
+
+    >>> ordered({"10", "9", "0"}), ordered({"10", "9", "cat"})
+    (('0', '9', '10'), ('10', '9', 'cat'))
+    """
     names = set(names)
     return tuple(sorted(names, key=int) if all(_is_plain_number(name) for name in names) else sorted(names))
 

@@ -1,6 +1,6 @@
 """How good scores are, by scikit-learn's definitions where it has one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,16 @@ TOP_K = 5
 WORST = 24  # mistakes that are listed
 BINS = 15  # of equal width, as in Guo et al. 2017
 RESAMPLES = 10_000
+
+Metric = Callable[[np.ndarray, np.ndarray], Any]
+
+# Further metrics, by task and by their key in `metrics.json`: functions of labels and scores that give JSON types.
+METRICS: dict[str, dict[str, Metric]] = {"classification": {}, "multilabel": {}, "regression": {}}
+
+
+def further(task: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """What the `METRICS` of a task come to, by their keys."""
+    return {name: metric(labels, scores) for name, metric in METRICS[task].items()}
 
 
 def classification_metrics(
@@ -25,7 +35,7 @@ def classification_metrics(
     Returns:
         `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": share with the label among
         the k best}`), `loss` (natural log), `calibration_error`, `per_class` (precision, recall, f1, support),
-        `confusion_matrix` (rows are true classes), `worst_mistakes`.
+        `confusion_matrix` (rows are true classes), `worst_mistakes`; and what is in `METRICS["classification"]`.
     """
     from sklearn import metrics
 
@@ -55,6 +65,7 @@ def classification_metrics(
         "confusion_matrix": metrics.confusion_matrix(labels, guesses, labels=classes).tolist(),
         "class_names": list(class_names),
         "worst_mistakes": worst_mistakes(labels, scores, class_names, files),
+        **further("classification", labels, scores),
     }
 
 
@@ -68,6 +79,12 @@ def accuracy_interval(right: np.ndarray, *, level: float = 0.95, seed: int = 0) 
         right: booleans (N,), whether each answer is right.
         level: share of the resamples inside the interval.
         seed: of the resamples.
+
+    Returns:
+        The lower and the upper end, shares from 0 to 1.
+
+    >>> accuracy_interval(np.arange(100) < 90)
+    [0.84, 0.95]
     """
     counts = np.random.default_rng(seed).binomial(len(right), right.mean(), RESAMPLES)
     low, high = np.quantile(counts / len(right), [(1 - level) / 2, (1 + level) / 2])
@@ -84,6 +101,12 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = BIN
         labels: integers (N,).
         scores: probabilities (N, classes).
         bins: how many; a score on a border belongs to the lower bin.
+
+    >>> labels, scores = np.array([0, 0, 0, 1]), np.array([[0.75, 0.25]] * 4)
+    >>> calibration_error(labels, scores)  # 75 % sure, and right in three of four
+    0.0
+    >>> calibration_error(1 - labels, scores)
+    0.5
     """
     confidence, right = scores.max(1).astype(np.float64), scores.argmax(1) == labels
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -132,7 +155,8 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
     Returns:
         `map` (mean over the classes of average precision), `f1` (over all labels together) and `f1_macro` (mean
         over the classes), `exact` (share of images with all classes right), `per_class` (average_precision, f1,
-        support). Classes without an image have no average precision (None) and are left out of both means.
+        support), and what is in `METRICS["multilabel"]`. Classes without an image have no average precision (None)
+        and are left out of both means.
     """
     from sklearn import metrics
 
@@ -155,6 +179,7 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
             for i, name in enumerate(class_names)
         },
         "class_names": list(class_names),
+        **further("multilabel", labels, scores),
     }
 
 
@@ -166,7 +191,8 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any
         values: what the model gave, (N,) or (N, 1).
 
     Returns:
-        `mae`, `mse`, `r2` (1 is perfect, 0 as good as the mean; None with fewer than two images).
+        `mae`, `mse`, `r2` (1 is perfect, 0 as good as the mean; None with fewer than two images), and what is in
+        `METRICS["regression"]`.
     """
     from sklearn import metrics
 
@@ -176,6 +202,7 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any
         "mse": float(metrics.mean_squared_error(targets, values)),
         "r2": float(metrics.r2_score(targets, values)) if len(targets) > 1 else None,
         "examples": len(targets),
+        **further("regression", targets, values),
     }
 
 

@@ -220,6 +220,10 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: the highest rate.
         steps: of the whole training.
+
+    >>> rate = OneCycle(0.5, steps=100)
+    >>> [round(float(rate(step)), 4) for step in (0, 15, 30, 65, 100)]
+    [0.02, 0.26, 0.5, 0.25, 0.0]
     """
 
     def __init__(self, peak: float, steps: int) -> None:
