@@ -4,12 +4,15 @@ python docs/generate.py            # everything; builds every model once, minute
 python docs/generate.py lenet5     # the facts of some models, and all pages
 """
 
+import ast
+import importlib
 import inspect
 import json
 import re
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ def pages() -> dict[str, str]:
     families = defaultdict(list)
     for card in cards:
         families[card.family].append(card)
-    texts = {"models.md": _overview(cards), "recipes.md": _recipes(), "settings.md": _settings()}
+    texts = {"models.md": _overview(cards), "recipes.md": _recipes(), "settings.md": _settings(), "api.md": _api()}
     for family, members in families.items():
         texts[f"models/{family}.md"] = _family_page(family, members)
     return texts
@@ -153,6 +156,63 @@ def _meaning(kind: type, name: str) -> str:
                 return " ".join(said.split()).replace("|", "\\|")
     annotation = kind.model_fields[name].annotation
     return ", ".join(f"`{choice}`" for choice in get_args(annotation)) if get_origin(annotation) is Literal else ""
+
+
+STABLE = """\
+What is named here is public, as are the options of `zoo`, its exit codes (0, 1 for what did not succeed, 2 for what
+cannot be done as asked), what `--json` prints, the [settings](settings.md) of a recipe, the files of a run and their
+keys, the names of [models](models.md) and [recipes](recipes.md), and what [extending](extending.md) builds on.
+
+- **Stable**: names, keyword arguments, keys and files. One that goes is first kept for a minor version, with a
+  `DeprecationWarning` that names what is there instead; a run folder of an older version can be opened.
+- **May change in any version**: what is not named here, the order of positional arguments after the first two, texts
+  for people (messages, tables, the report's HTML), and the numbers inside named recipes. A run keeps its own recipe, so
+  that it is repeated as it was.
+- **Bits**: the same recipe, versions, machine and devices give the same weights. Another version of TensorFlow may not.
+
+The [changelog](../CHANGELOG.md) tells of every change."""
+
+
+def _api() -> str:
+    """Every name in the `__all__` of the zoo, of the rooms and of the commands, with the first sentence on it."""
+    from recipes.support.quiet import import_keras
+
+    import_keras()
+    lines = ["# Public API", "", COMMAND, "", STABLE, ""]
+    rooms = sorted(file.parent for file in (DOCS.parent / "recipes").glob("*/__init__.py"))
+    commands = sorted((DOCS.parent / "recipes").glob("[!_]*.py"))
+    names = ["zoo", "zoo.errors", "zoo.layers"]
+    names += [f"recipes.{place.stem}" for place in (*commands, *rooms) if place.name != "text"]  # that is cli.py's
+    for name in names:
+        module = importlib.import_module(name)
+        if public := getattr(module, "__all__", []):
+            lines += [f"## `{name}`", "", _first_sentence(module.__doc__), "", "| name | what it is |", "|---|---|"]
+            lines += [f"| `{one}` | {_about(module, one)} |" for one in sorted(public, key=str.lower)]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _about(module: ModuleType, name: str) -> str:
+    """The first sentence of a docstring; of a constant, the comment above it where it is defined."""
+    value = getattr(module, name)
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return _first_sentence(value.__doc__)
+    for file in sorted(Path(inspect.getfile(module)).parent.glob("*.py")):
+        text = file.read_text("utf-8")
+        targets = [node for node in ast.parse(text).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+        for node in targets:
+            (target,) = node.targets if isinstance(node, ast.Assign) else (node.target,)
+            if isinstance(target, ast.Name) and target.id == name:
+                said = re.search(r"((?:^# .*\n)+)\Z", "".join(text.splitlines(True)[: node.lineno - 1]), re.M)
+                if said:
+                    return _first_sentence(said[1].replace("# ", ""))
+                return "a type, for annotations" if get_origin(value) else f"a `{type(value).__name__}`"
+    raise LookupError(f"{module.__name__}.{name} is not defined in its package")
+
+
+def _first_sentence(text: str | None) -> str:
+    paragraph = " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[.:]) (?=[A-Z])", paragraph)[0].removesuffix(".").replace("|", "\\|")
 
 
 def _weights(card: object) -> str:

@@ -9,6 +9,8 @@ from recipes.support.files import write_whole
 from zoo.anatomy import dissect
 from zoo.errors import RequestError
 
+__all__ = ["compare"]
+
 ENDINGS = (".png", ".svg")
 
 

@@ -17,6 +17,8 @@ from recipes.tasks.tasks import TASKS
 from recipes.training.session import load_images
 from zoo.errors import RequestError
 
+__all__ = ["CrossValidated", "cross_validate", "paired_test"]
+
 
 @dataclass(frozen=True)
 class CrossValidated:

@@ -14,6 +14,8 @@ from recipes.support.quiet import import_keras
 from recipes.transfer.backbone import build, open_source
 from zoo.errors import RequestError
 
+__all__ = ["Embedded", "embed"]
+
 
 @dataclass(frozen=True, eq=False)
 class Embedded:

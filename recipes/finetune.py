@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from zoo.stages import Cut, Parts
 
+__all__ = ["finetune"]
+
 FEW, MANY = 20, 20_000  # images a class, images: what the default recipe goes by
 
 

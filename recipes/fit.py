@@ -29,6 +29,8 @@ from zoo.registry import check_options, require_plugin
 if TYPE_CHECKING:
     import keras
 
+__all__ = ["Fitted", "fit", "resume"]
+
 
 def fit(
     model: str | Model | None,

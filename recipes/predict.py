@@ -11,6 +11,8 @@ from recipes.run.folder import Run
 from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
 
+__all__ = ["Prediction", "predict"]
+
 
 @dataclass(frozen=True)
 class Prediction:

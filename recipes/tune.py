@@ -24,6 +24,8 @@ from recipes.search.trials import check_folds, check_space, trial_recipe, work, 
 from recipes.support.files import write_whole
 from zoo.errors import FailureError, RequestError, unknown
 
+__all__ = ["show", "tune"]
+
 LEAST_EPOCHS = 10  # of a trial, unless the recipe has fewer
 
 

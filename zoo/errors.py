@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+__all__ = ["FailureError", "RequestError", "unknown"]
+
 
 class RequestError(ValueError):
     """What was asked for cannot be done as asked: a wrong name, value or file. Exit code 2."""
