@@ -23,8 +23,9 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
 
     Returns:
         For each run `run` (its folder), `model`, `data`, `accuracy` and `loss` (None where the labels are not
-        classes), `figures` (all that are one number or word), `parameters`, `macs`, `invariance` (the score of each
-        family, `shift_consistency` and `overall`; None if it was not measured) and `exports` (bytes by kind).
+        classes), `metrics` (all that are one number or word; `figures` is the same), `parameters`, `macs`,
+        `invariance` (the score of each family, `shift_consistency` and `overall`; None if it was not measured) and
+        `exports` (bytes by kind).
 
     Raises:
         RequestError: no run there, one that was not evaluated, or a drawing with another ending.
@@ -46,13 +47,15 @@ def _row(run: Run) -> dict[str, Any]:
         raise RequestError(f"{run.path} has no metrics.json: `zoo evaluate {run.path}` writes it.")
     recipe, model = run.recipe, run.load_model()
     measured = metrics.get("invariance")
+    values = {key: value for key, value in metrics.items() if isinstance(value, (str, int, float))}
     return {
         "run": str(run.path),
         "model": recipe.model.name,
         "data": recipe.data.source,
         "accuracy": metrics.get("accuracy"),
         "loss": metrics.get("loss"),
-        "figures": {key: value for key, value in metrics.items() if isinstance(value, (str, int, float))},
+        "metrics": values,
+        "figures": values,  # as it was called before
         "parameters": model.count_params(),
         "macs": dissect(model).macs,
         "invariance": measured and {n: f["score"] if isinstance(f, dict) else f for n, f in measured.items()},

@@ -13,7 +13,7 @@ from recipes.data.decoding import Resize
 from recipes.fit import model_and_recipe, resolve
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.support.files import write_whole
-from recipes.tasks.tasks import TASKS
+from recipes.tasks import TASKS
 from recipes.training.session import load_images
 from zoo.errors import RequestError
 

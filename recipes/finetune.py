@@ -17,7 +17,7 @@ from recipes.distributed.team import check_alone
 from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.support.quiet import import_keras
-from recipes.tasks.tasks import TASKS, check_task, in_units
+from recipes.tasks import TASKS
 from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import Source, build, in_parts_of, keep_classes, open_source
@@ -159,10 +159,9 @@ def _start(source: Source, settings: Recipe, images: Data) -> "keras.Model":
     from zoo.stages import take_apart
 
     seed_all(settings)
-    check_task(settings, images)
-    network = build(source, settings.model, len(images.class_names), TASKS[images.task].activation)
-    if images.task == "regression":
-        network = in_units(network, images)
+    task = TASKS[images.task]
+    task.check(settings)
+    network = task.in_units(build(source, settings.model, len(images.class_names), task.activation), images)
     if settings.finetune.keep_old_classes:
         keep_classes(network, source.run, images.class_names)
     _sections(take_apart(network).backbone, settings.finetune)  # a cut that is not possible is told now

@@ -19,7 +19,7 @@ from recipes.data.decoding import Resize
 from recipes.distributed import team as workers
 from recipes.distributed.team import LostWorkerError, Team
 from recipes.run.folder import Run, check_free
-from recipes.tasks.tasks import figures
+from recipes.tasks import TASKS
 from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
@@ -172,11 +172,13 @@ def _train(run: Run, settings: Recipe, network: "keras.Model", images: Data, tea
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
     scores = network.predict(images.test.batches(EVALUATION_BATCH), verbose=0)
+    task = TASKS[images.task]
     if team.is_chief:
         metrics = hand_over(network, scores, images, run)
     else:
-        metrics = figures(images.task, images.test, scores, images.class_names)
-    return Fitted(run, metrics, state.best_epoch, tuple(_warnings(state.history[state.best_epoch - 1], images)))
+        metrics = task.metrics(images.test, scores, images.class_names)
+    warnings = task.warnings(state.history[state.best_epoch - 1], images)
+    return Fitted(run, metrics, state.best_epoch, tuple(warnings))
 
 
 def resolve(
@@ -236,17 +238,3 @@ def model_and_recipe(
     if recipe is not None:
         raise RequestError(f"{model} is a recipe, and so is {recipe}: name one of them.")
     return None, model
-
-
-def _warnings(best: dict[str, float], data: Data) -> list[str]:
-    if data.task != "classification":
-        return []
-    chance = np.bincount(data.validation.labels).max() / len(data.validation)
-    learned, held = best["accuracy"], best["val_accuracy"]
-    if held <= chance + 0.1 * (1 - chance) and learned >= chance + 0.5 * (1 - chance):
-        return [
-            f"validation accuracy {held:.1%} is near chance ({chance:.1%}) while training accuracy is {learned:.1%}: "
-            "look at the order of the labels, at BatchNorm statistics (momentum too high for so few steps), "
-            "and at whether both parts were prepared alike."
-        ]
-    return []

@@ -8,6 +8,7 @@ import numpy as np
 
 from recipes.data.decoding import read, to_array
 from recipes.run.folder import Run
+from recipes.tasks import task_of
 from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
 
@@ -49,10 +50,10 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
     if Path(source).suffix == ".tflite":
         file = TFLiteFile(source)
         batch = [to_array(one, file.input_shape, file.facts.get("resize", "fill")) for one in decoded]
-        scores, labels, task = file.predict(np.stack(batch)), file.labels, file.facts.get("task", "classification")
+        scores, labels, task = file.predict(np.stack(batch)), file.labels, task_of(file.facts)
     else:
         run = Run.open(source)
-        model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, run.task
+        model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, task_of(run.metrics)
         batch = [to_array(one, data.image_shape, data.resize) for one in decoded]
         scores = model.predict(np.stack(batch), verbose=0)
     names = labels or [str(number) for number in range(scores.shape[1])]
@@ -61,7 +62,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
             str(image),
             tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]),
             named=bool(labels),
-            shares=task != "regression",
+            shares=task.probabilities,
         )
         for image, row in zip(images, scores, strict=True)
     ]

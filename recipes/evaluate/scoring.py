@@ -11,7 +11,7 @@ from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.readers import FileReader
 from recipes.run.folder import Run
 from recipes.support.files import write_whole
-from recipes.tasks.tasks import figures
+from recipes.tasks import TASKS, Task, task_of
 from zoo.errors import RequestError, unknown
 
 MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
@@ -27,7 +27,7 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
             layer by layer how well the feature maps follow a shift.
 
     Returns:
-        The figures of `recipes.tasks.tasks.figures`; `data`, if it was given; if asked for, `invariance`,
+        The metrics of `recipes.tasks.Task.metrics`; `data`, if it was given; if asked for, `invariance`,
         those of `recipes.evaluate.invariance.measure_invariance`, and `equivariance`, those of
         `recipes.evaluate.equivariance.equivariance_errors`.
 
@@ -37,10 +37,10 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
     run, reader = Run.open(run), None if data is None else open_reader(data)
     model = run.load_model()
     task, test = _test_images(run, reader)
-    if invariance and task != "classification":
-        raise RequestError(f"invariance is measured of one class an image; {run.path} is a run for {task}.")
+    if invariance and not task.labels.single_label:
+        raise RequestError(f"invariance is measured of one class an image; {run.path} is a run for {task.name}.")
     scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
-    metrics = figures(task, test, scores, run.class_names)
+    metrics = task.metrics(test, scores, run.class_names)
     if invariance:
         from recipes.evaluate.equivariance import equivariance_errors
         from recipes.evaluate.invariance import measure_invariance
@@ -51,7 +51,7 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
         return metrics | {"data": reader.source}
     metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
     run.write_json("metrics.json", metrics)
-    if task == "classification":
+    if "confusion_matrix" in metrics:
         write_whole(
             run.path / "confusion_matrix.png",
             lambda aside: draw_confusion_matrix(metrics["confusion_matrix"], run.class_names, aside),
@@ -59,12 +59,12 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
     return metrics
 
 
-def _test_images(run: Run, other: Reader | None) -> tuple[str, Split]:
-    """What kind of labels there are, and the images to score."""
+def _test_images(run: Run, other: Reader | None) -> tuple[Task, Split]:
+    """What is learned of the labels, and the images to score."""
     if other is None:
         data = run.load_data()
-        return data.task, data.test
-    return run.task, other_images(run, other)
+        return TASKS[data.task], data.test
+    return task_of(run.metrics), other_images(run, other)
 
 
 def other_images(run: Run, source: str | Reader) -> Split:

@@ -17,6 +17,7 @@ from recipes.export.c_array import write_c_array
 from recipes.export.conversion import TFLITE, convert, of_any_size, to_onnx, to_saved_model
 from recipes.export.parity import agreement
 from recipes.export.source import Subject
+from recipes.tasks import TASKS
 from recipes.tflite import metadata
 from recipes.tflite.file import LABELS, TFLiteFile, attach
 from zoo.errors import FailureError
@@ -81,7 +82,7 @@ def _write_tflite(subject: Subject, to: str, file: Path, wishes: Wishes) -> Writ
             channels=subject.image_shape[2],
             resize=subject.resize,
             label_file=LABELS,
-            shares=subject.task != "regression",
+            shares=TASKS[subject.task].probabilities,
         ),
     )
     inside = {key: facts[key] for key in _INSIDE}
@@ -99,12 +100,7 @@ def facts_of(subject: Subject, to: str, wishes: Wishes) -> dict[str, Any]:
     """What a file says about itself, as JSON types."""
     height, width, channels = subject.image_shape
     names = subject.class_names
-    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    answer = {
-        "classification": f"which of {len(names)} classes ({some}) an image shows",
-        "multilabel": f"which of {len(names)} labels ({some}) an image has, each for itself",
-        "regression": f"a number for an image, {names[0]}",
-    }[subject.task]
+    answer = TASKS[subject.task].answer(names)
     return {
         "model": subject.name,
         "kind": to,

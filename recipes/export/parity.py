@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from recipes.data.labels import ONE_CLASS
+from recipes.tasks import TASKS
 from recipes.tflite.file import TFLiteFile
 from zoo.errors import FailureError, RequestError, unknown
 
@@ -65,7 +67,7 @@ class Exported:
             labels, the share of all images; empty for regression.
         images: how many test images there were.
         operators: operations and how often each is used; empty for a SavedModel.
-        task: what the labels are, see `recipes.data.dataset.Data.task`.
+        task: what the labels are, see `recipes.data.Data`.
     """
 
     kind: str
@@ -79,7 +81,7 @@ class Exported:
     per_class: dict[str, dict[str, float]]
     images: int
     operators: dict[str, int]
-    task: str = "classification"
+    task: str = ONE_CLASS.task
 
     @property
     def drop(self) -> float:
@@ -95,62 +97,33 @@ def compare(
     received: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    task: str = "classification",
+    task: str = ONE_CLASS.task,
 ) -> dict[str, Any]:
-    """The figures of `Exported` that come from scores.
+    """What `Exported` has of scores.
 
     Args:
         expected, received: scores (N, classes) of the model and of the file.
         labels: of a `Split`.
         task: what they are.
     """
+    judged = TASKS[task]
     difference = np.abs(expected - received)
+    keras, file = (judged.accuracy_by_class(scores, labels, class_names) for scores in (expected, received))
     return {
-        "agreement": agreement(expected, received, task),
+        "agreement": judged.agreement(expected, received),
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
-        "accuracy_keras": _accuracy(expected, labels, task),
-        "accuracy_file": _accuracy(received, labels, task),
-        "per_class": _per_class(expected, received, labels, class_names, task),
+        "accuracy_keras": judged.accuracy(expected, labels),
+        "accuracy_file": judged.accuracy(received, labels),
+        "per_class": {name: {"keras": keras[name], "file": file[name]} for name in keras},
         "images": len(labels),
         "task": task,
     }
 
 
 def agreement(expected: np.ndarray, received: np.ndarray, task: str) -> float:
-    """How far two sets of scores (N, classes) say the same, see `Exported`."""
-    if task == "regression":
-        return _r2(expected, received)
-    return float((_decided(expected, task) == _decided(received, task)).mean())
-
-
-def _accuracy(scores: np.ndarray, labels: np.ndarray, task: str) -> float:
-    if task == "regression":
-        return _r2(labels[:, None], scores)
-    return float((_decided(scores, task) == labels).mean())
-
-
-def _decided(scores: np.ndarray, task: str) -> np.ndarray:
-    """What scores (N, classes) come down to: a class an image (N,), or yes and no for each (N, classes)."""
-    return scores >= 0.5 if task == "multilabel" else scores.argmax(1)
-
-
-def _r2(expected: np.ndarray, received: np.ndarray) -> float:
-    """As scikit-learn's, which refuses what is not a number; here it must come out as beyond any budget."""
-    wrong = np.square(expected.astype(np.float64) - received).mean()
-    return float(1 - wrong / max(expected.astype(np.float64).var(), 1e-12))
-
-
-def _per_class(
-    expected: np.ndarray, received: np.ndarray, labels: np.ndarray, class_names: Sequence[str], task: str
-) -> dict[str, dict[str, float]]:
-    if task == "regression":
-        return {}
-    right = {"keras": _decided(expected, task) == labels, "file": _decided(received, task) == labels}
-    if task == "multilabel":
-        return {name: {k: float(r[:, i].mean()) for k, r in right.items()} for i, name in enumerate(class_names)}
-    rows = [(name, labels == label) for label, name in enumerate(class_names)]
-    return {name: {k: float(r[those].mean()) for k, r in right.items()} for name, those in rows if those.any()}
+    """How far two sets of scores (N, classes) come to the same, see `Exported`."""
+    return TASKS[task].agreement(expected, received)
 
 
 def is_within(budget: Budget, result: Exported) -> bool:
@@ -161,45 +134,17 @@ def is_within(budget: Budget, result: Exported) -> bool:
 
 def refusal(budget: Budget, result: Exported, hint: str) -> FailureError:
     """Returns (does not raise) what is said of a file beyond its budget."""
-    of, accuracy = {
-        "classification": ("the test images", "accuracy"),
-        "multilabel": ("the labels of the test images", "accuracy"),
-        "regression": ("the variance over the test images", "R²"),
-    }[result.task]
+    words = TASKS[result.task].parity
     return FailureError(
-        f"the file agrees with the model on {result.agreement:.2%} of {of} (at least "
-        f"{budget.agreement:.2%} asked) and its {accuracy} is {100 * result.drop:.2f} points lower (at most "
+        f"the file agrees with the model on {result.agreement:.2%} of {words.judged} (at least "
+        f"{budget.agreement:.2%} asked) and its {words.accuracy} is {100 * result.drop:.2f} points lower (at most "
         f"{100 * budget.drop:.2f} allowed): {result.file} was not written. {hint}".rstrip()
     )
 
 
-def refuse_chance(expected: np.ndarray, labels: np.ndarray, task: str = "classification") -> None:
-    """Raises a `FailureError` for a model that hardly beats one that always gives the same answer.
-
-    It would agree with its file, and prove nothing. Weights that learned nothing reach more than chance now and then:
-    asked is a tenth of what chance leaves open, or twice chance if that is less, and two standard errors for luck.
-    """
-    accuracy = _accuracy(expected, labels, task)
-    if task == "regression":
-        if not accuracy > 0.1:
-            raise FailureError(
-                f"the model's R² on the test images is {accuracy:.2f}, hardly better than always naming the mean "
-                "(0): train it further, or --force to export it all the same."
-            )
-        return
-    shares = labels.mean(0) if task == "multilabel" else np.bincount(labels) / len(labels)
-    chance = float(np.maximum(shares, 1 - shares).mean() if task == "multilabel" else shares.max())
-    luck = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
-    if not accuracy > chance + max(luck, min(chance, 0.1 * (1 - chance))):
-        of, same = (
-            ("the labels of the test images", "giving each label to all images or to none")
-            if task == "multilabel"
-            else ("the test images", "naming the most frequent class")
-        )
-        raise FailureError(
-            f"the model is right on {accuracy:.1%} of {of}, hardly better than always {same} ({chance:.1%}): "
-            "train it further, or --force to export it all the same."
-        )
+def refuse_chance(expected: np.ndarray, labels: np.ndarray, task: str = ONE_CLASS.task) -> None:
+    """Raises a `FailureError` for a model that hardly beats a constant answer, see `recipes.tasks.Task`."""
+    TASKS[task].refuse_chance(expected, labels)
 
 
 def layer_errors(file: Path, reference: Path, images: np.ndarray) -> list[tuple[str, float]]:

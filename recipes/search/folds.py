@@ -12,7 +12,7 @@ from recipes.data import Data, Split
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.labels import LABEL_KINDS
 from recipes.data.splits import draw_parts
-from recipes.tasks.tasks import TASKS
+from recipes.tasks import TASKS
 from zoo.errors import RequestError
 
 if TYPE_CHECKING:
@@ -84,6 +84,6 @@ def train_fold(
 
 
 def score_of(data: Data, scores: np.ndarray) -> float:
-    """The one figure of the test part that the task chooses by."""
+    """The one metric of the test part that the task chooses by."""
     task = TASKS[data.task]
-    return float(task.measure(data.test, scores, data.class_names)[task.score])
+    return float(task.metrics(data.test, scores, data.class_names)[task.score])

@@ -20,7 +20,7 @@ from recipes.search.space import FIXED
 from recipes.search.study import Search, Study, import_optuna, sampler_of
 from recipes.search.table import trial_line
 from recipes.support.quiet import import_keras
-from recipes.tasks.tasks import TASKS
+from recipes.tasks import TASKS
 from recipes.training.session import load_images
 from zoo import get_card
 from zoo.errors import FailureError, RequestError

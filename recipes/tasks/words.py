@@ -1,15 +1,30 @@
-"""What a task calls its metrics, for people."""
+"""What was measured beside a task's metrics, as text for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recipes.support.tables import table
 
-def summary(metrics: Mapping[str, Any]) -> str:
-    """The figures that matter most, in a few words."""
-    match metrics.get("task", "classification"):
-        case "multilabel":
-            return f"mAP {metrics['map']:.2%}, F1 {metrics['f1']:.2%}, all classes right {metrics['exact']:.2%}"
-        case "regression":
-            known = "" if metrics["r2"] is None else f", R² {metrics['r2']:.4f}"
-            return f"mean error {metrics['mae']:.4g}, squared {metrics['mse']:.4g}{known}"
-    return f"accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}"
+
+def invariance(measured: Mapping[str, Any]) -> str:
+    """What `recipes.evaluate.invariance.measure_invariance` returns."""
+    parts = []
+    for name, family in measured.items():
+        if not isinstance(family, dict):
+            continue
+        columns = [name, *(value if isinstance(value, str) else f"{value:g}" for value in family["values"])]
+        rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
+        parts.append(
+            f"{name}: {family['score']:.1%} of the accuracy is kept\n" + table(columns, rows, range(1, len(columns)))
+        )
+    agree = measured["shift_consistency"]
+    parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the images")
+    return "\n\n".join(parts)
+
+
+def equivariance(measured: Sequence[Mapping[str, Any]]) -> str:
+    """What `recipes.evaluate.equivariance.equivariance_errors` returns."""
+    rows = [(e["layer"], "x".join(map(str, e["stride"])), f"{e['error']:.3f}") for e in measured]
+    return "How far feature maps are from following a shift (0: they follow it, 1: not at all):\n" + table(
+        ["layer", "stride", "error"], rows, right=[2]
+    )

@@ -3,7 +3,7 @@
 from recipes.text.files import all_exported, exported, inspected, predictions, timings
 from recipes.text.models import model, models, recipes
 from recipes.text.studies import cross_validated, trials, tuned
-from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted, invariance
+from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted
 
 __all__ = [
     "all_exported",
@@ -15,7 +15,6 @@ __all__ = [
     "exported",
     "fitted",
     "inspected",
-    "invariance",
     "model",
     "models",
     "predictions",

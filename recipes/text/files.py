@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.support.tables import table
+from recipes.tasks import TASKS
 
 if TYPE_CHECKING:
     from recipes.export.parity import Exported
@@ -15,18 +16,14 @@ _NAMED = ("name", "description", "version", "author", "license")  # of a .tflite
 
 
 def exported(result: "Exported") -> str:
-    accuracy, same, of = {
-        "classification": ("accuracy", "same top-1", "of {:,} test images"),
-        "multilabel": ("labels right", "same labels", "of those of {:,} test images"),
-        "regression": ("R²", "same number", "of the variance over {:,} test images"),
-    }[result.task]
+    words = TASKS[result.task].parity
     changes = _class_changes(result)
     operators = ", ".join(f"{count} {name}" for name, count in result.operators.items())
     rows = [
         ("file", result.file),
         ("size", f"{result.bytes:,} bytes"),
-        (accuracy, f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
-        (same, f"{result.agreement:.2%} {of.format(result.images)}"),
+        (words.heading, f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
+        (words.same, f"{result.agreement:.2%} {words.of.format(result.images)}"),
         ("difference", f"at most {result.max_difference:.2g} of a score, {result.mean_difference:.2g} in the mean"),
         *([("by class", f"{', '.join(changes[:8])} points" if changes else "no change")] if result.per_class else []),
         *([("operators", operators)] if operators else []),

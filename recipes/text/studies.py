@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.search.table import TRIAL_COLUMNS, trial_cells
 from recipes.support.tables import table
-from recipes.tasks.words import summary
+from recipes.tasks import summary
 
 if TYPE_CHECKING:
     from recipes.cross_validate import CrossValidated

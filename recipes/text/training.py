@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recipes.support.tables import SHOWN, short, table
-from recipes.tasks.words import summary
+from recipes.data.labels import LABEL_KINDS
+from recipes.support.tables import short, table
+from recipes.tasks import summary, task_of
 
 if TYPE_CHECKING:
     from recipes.data.checks.doctor import CheckResult
@@ -29,65 +30,7 @@ def embedded(result: "Embedded") -> str:
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
-    match metrics.get("task", "classification"):
-        case "regression":
-            return f"{summary(metrics)}, {metrics['examples']:,} images"
-        case "multilabel":
-            rows = [
-                (
-                    name,
-                    "-" if c["average_precision"] is None else f"{c['average_precision']:.1%}",
-                    f"{c['f1']:.1%}",
-                    str(c["support"]),
-                )
-                for name, c in metrics["per_class"].items()
-            ]
-            classes = table(["class", "average precision", "f1", "images"], rows, right=[1, 2, 3])
-            return f"{summary(metrics)}, {metrics['examples']:,} images\n\n{classes}"
-    return _classification(metrics)
-
-
-def _classification(metrics: Mapping[str, Any]) -> str:
-    k, names, (low, high) = metrics["top_k"], metrics["class_names"], metrics["accuracy_interval"]
-    rows = [
-        (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
-        for name, c in metrics["per_class"].items()
-    ]
-    matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
-    parts = [
-        f"accuracy {metrics['accuracy']:.2%} ({low:.1%} to {high:.1%} in 95 of 100 samples), top-{k['k']} "
-        f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
-        f"{metrics['examples']:,} images",
-        table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
-        "Rows are true classes, columns are guesses:\n" + table(["", *names], matrix, right=range(1, len(names) + 1)),
-    ]
-    if mistakes := metrics["worst_mistakes"][:SHOWN]:
-        rows = [(m["file"] or f"image {m['index']}", m["true"], m["guess"], f"{m['score']:.1%}") for m in mistakes]
-        parts.append("Worst mistakes:\n" + table(["image", "is", "taken for", "sure"], rows, right=[3]))
-    if "invariance" in metrics:
-        parts.append(invariance(metrics["invariance"]))
-    if metrics.get("equivariance"):
-        rows = [(e["layer"], "x".join(map(str, e["stride"])), f"{e['error']:.3f}") for e in metrics["equivariance"]]
-        parts.append(
-            "How far feature maps are from following a shift (0: they follow it, 1: not at all):\n"
-            + table(["layer", "stride", "error"], rows, right=[2])
-        )
-    return "\n\n".join(parts)
-
-
-def invariance(measured: Mapping[str, Any]) -> str:
-    parts = []
-    for name, family in measured.items():
-        if not isinstance(family, dict):
-            continue
-        columns = [name, *(value if isinstance(value, str) else f"{value:g}" for value in family["values"])]
-        rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
-        parts.append(
-            f"{name}: {family['score']:.1%} of the accuracy is kept\n" + table(columns, rows, range(1, len(columns)))
-        )
-    agree = measured["shift_consistency"]
-    parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the images")
-    return "\n\n".join(parts)
+    return task_of(metrics).evaluation(metrics)
 
 
 def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -108,7 +51,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
             row["run"],
             row["model"],
             row["data"],
-            summary(row["figures"]),
+            summary(row["metrics"]),
             f"{row['parameters']:,}",
             short(row["macs"]),
             *(f"{row['invariance'][name]:.1%}" if row["invariance"] else "-" for name in families),
@@ -126,7 +69,7 @@ def diagnosis(source: str, report: "CheckResult") -> str:
         lines += [f"{'error' if f.is_error else 'remark'}  {kind}  {f.path} {f.detail}" for f in found[:10]]
         if len(found) > 10:
             lines.append(f"        {kind}  and {len(found) - 10:,} more; --json lists them all")
-    classes = "" if report.task == "regression" else f" of {len(report.class_names):,} classes"
+    classes = f" of {len(report.class_names):,} classes" if LABEL_KINDS[report.task].has_classes else ""
     remarks = len(report.findings) - report.errors
     lines.append(
         f"{source}: {report.images:,} images{classes} can be used; "

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.config.settings import Recipe
-from recipes.data import Data, class_weights
+from recipes.data import Data
 from recipes.distributed.team import ALONE, LostWorkerError, Team
 from recipes.run.folder import Run
-from recipes.tasks.tasks import TASKS, loss_of_guessing
+from recipes.tasks import TASKS
 from recipes.training import checkpoint, replicas, tensorboard
 from recipes.training.checkpoint import State
 from recipes.training.model import evaluation_batches, training_batches
@@ -53,18 +53,18 @@ def train(
         FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted; a
             worker is gone.
     """
-    classes = len(data.class_names)
+    classes, task = len(data.class_names), TASKS[data.task]
     learner = replicas.twin(model, recipe, data, team) if team.strategy else model
     keeper = _Keeper(learner, recipe, run, data, phase, before, team)
     with learner.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
         steps = recipe.steps_per_epoch(len(data.train))
-        bar = ProgressBar(recipe.epochs, steps, recipe.batch_of(len(data.train)), TASKS[data.task])
+        bar = ProgressBar(recipe.epochs, steps, recipe.batch_of(len(data.train)), task)
         averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
         written = tensorboard.writers(run, phase) if run else []
         callbacks = [*written, *([] if quiet else [bar]), *watchers]
-        weights = _class_weight(data, recipe)
+        weights = task.class_weight(data, recipe)
         try:
             if team.strategy:
                 replicas.fit(
@@ -80,11 +80,11 @@ def train(
                 )
             else:
                 model.fit(
-                    training_batches(data.train, recipe, classes, first_epoch=keeper.state.epoch),
+                    training_batches(data.train, recipe, classes, task=task, first_epoch=keeper.state.epoch),
                     initial_epoch=keeper.state.epoch,
                     epochs=recipe.epochs,
                     steps_per_epoch=steps,
-                    validation_data=evaluation_batches(data.validation, recipe, classes),
+                    validation_data=evaluation_batches(data.validation, recipe, classes, task),
                     callbacks=[keeper, *averages, *callbacks],
                     class_weight=weights,
                     shuffle=False,  # the batches are shuffled already
@@ -127,7 +127,7 @@ class _Keeper(keras.callbacks.Callback):
         self._network, self._recipe, self._run = model, recipe, run
         self._file, self._before = run and run.path / "checkpoints" / f"{phase}.npz", list(before)
         self._task = TASKS[data.task]
-        self._highest_loss = EXPLODED * loss_of_guessing(data)
+        self._highest_loss = EXPLODED * self._task.loss_of_guessing(data)
         self._written = time.monotonic()
 
     def take_up(self) -> None:
@@ -179,11 +179,6 @@ class _Keeper(keras.callbacks.Callback):
             own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
             self._run.write_rows("history.csv", [*self._before, *own])
             self._written = time.monotonic()
-
-
-def _class_weight(data: Data, recipe: Recipe) -> dict[int, float] | None:
-    balanced = recipe.class_weight == "balanced"
-    return class_weights(data.train.labels, len(data.class_names)) if balanced else None
 
 
 def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from recipes.config.settings import Recipe
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
 from recipes.data.dataset import EVALUATION_BATCH
-from recipes.tasks.tasks import TASKS, in_units, loss_of, loss_weight, targets
+from recipes.tasks import TASKS, Task
 from zoo import create_model
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
@@ -30,11 +30,17 @@ class Share:
 
 
 def training_batches(
-    train: Split, recipe: Recipe, classes: int, *, first_epoch: int = 0, share: Share = Share()
+    train: Split,
+    recipe: Recipe,
+    classes: int,
+    *,
+    task: Task = TASKS["classification"],
+    first_epoch: int = 0,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
 
-    Labels are what `recipes.tasks.tasks.targets` makes of them.
+    Labels are what `Task.targets` makes of them.
 
     Every epoch has its own order and its own augmentation, both a function of (seed, epoch, index of the example)
     alone. An epoch's last batch is filled up from its first images, so that all batches have one shape (another
@@ -44,7 +50,7 @@ def training_batches(
     """
     count, batch_size = len(train), recipe.batch_of(len(train))
     steps = recipe.steps_per_epoch(len(train))
-    images, labels = gather_rows(train.images), tf.constant(targets(train.labels, recipe, classes))
+    images, labels = gather_rows(train.images), tf.constant(task.targets(train.labels, recipe, classes))
     augment = recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -76,9 +82,9 @@ def training_batches(
     return batches.with_options(options)
 
 
-def evaluation_batches(split: Split, recipe: Recipe, classes: int) -> tf.data.Dataset:
+def evaluation_batches(split: Split, recipe: Recipe, classes: int, task: Task) -> tf.data.Dataset:
     """All images once, in order, unchanged."""
-    labels = targets(split.labels, recipe, classes)
+    labels = task.targets(split.labels, recipe, classes)
     return replace(split, labels=labels).batches(EVALUATION_BATCH)
 
 
@@ -103,7 +109,7 @@ def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
 
 def new_model(recipe: Recipe, data: Data) -> keras.Model:
     """The recipe's model for the kind of answers that `data` has."""
-    chosen = recipe.model
+    chosen, task = recipe.model, TASKS[data.task]
     with _policy(recipe.precision):
         model = create_model(
             chosen.name,
@@ -113,12 +119,10 @@ def new_model(recipe: Recipe, data: Data) -> keras.Model:
             hidden=chosen.hidden,
             dropout=chosen.dropout,
             weights=chosen.weights,
-            activation=TASKS[data.task].activation,
+            activation=task.activation,
             **chosen.options,
         )
-    if data.task == "regression":
-        model = in_units(model, data)
-    return model
+    return task.in_units(model, data)
 
 
 def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapping[int, float] | None = None) -> None:
@@ -131,12 +135,12 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
         rates: factors of the learning rate by the `id` of a variable; 1 for variables that it does not have.
     """
     factors = [rates.get(id(variable), 1.0) for variable in model.trainable_variables] if rates else []
-    steps = recipe.steps_per_epoch(len(data.train))
+    steps, task = recipe.steps_per_epoch(len(data.train)), TASKS[data.task]
     model.compile(
         optimizer=_optimizer(recipe, steps, factors),
-        loss=loss_of(data.task, recipe),
-        loss_weights=loss_weight(data),
-        metrics=[TASKS[data.task].watched],
+        loss=task.loss(recipe),
+        loss_weights=task.loss_weight(data),
+        metrics=[task.monitor],
         jit_compile=False,  # XLA slows the training step down on a CPU
         steps_per_execution=_steps_at_once(steps),
     )

@@ -6,7 +6,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from recipes.tasks.tasks import Task
+from recipes.tasks import Task
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -16,12 +16,12 @@ class ProgressBar(keras.callbacks.Callback):
         epochs: how many epochs the training has.
         steps: batches an epoch.
         batch_size: images a batch.
-        task: what is watched beside the loss.
+        task: it has the metric that is shown beside the loss.
     """
 
     def __init__(self, epochs: int, steps: int, batch_size: int, task: Task) -> None:
         super().__init__()
-        self._watch = task
+        self._task = task
         self._epochs, self._steps, self._batch_size = epochs, steps, batch_size
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Progress(
@@ -33,7 +33,7 @@ class ProgressBar(keras.callbacks.Callback):
             transient=True,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("starting", total=epochs * steps, state="")
+        self._row = self._bar.add_task("starting", total=epochs * steps, state="")
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._bar.start()
@@ -45,19 +45,20 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began, self._epoch = time.perf_counter(), epoch
-        self._bar.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
+        self._bar.update(self._row, description=f"epoch {epoch + 1}/{self._epochs}")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         rate = (batch + 1) * self._batch_size / (time.perf_counter() - self._began)
-        state = f"{self._figures(logs)}  {rate:,.0f} images/s"
-        self._bar.update(self._task, completed=self._epoch * self._steps + batch + 1, state=state)
+        state = f"{self._metrics(logs)}  {rate:,.0f} images/s"
+        self._bar.update(self._row, completed=self._epoch * self._steps + batch + 1, state=state)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         rate = self._steps * self._batch_size / (time.perf_counter() - self._began)
         self._console.print(
             f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  "
-            f"{self._figures(logs)}  validation {self._figures(logs, 'val_')}  {rate:,.0f} images/s"
+            f"{self._metrics(logs)}  validation {self._metrics(logs, 'val_')}  {rate:,.0f} images/s"
         )
 
-    def _figures(self, logs: dict[str, float], part: str = "") -> str:
-        return f"loss {logs[f'{part}loss']:.4f}  {self._watch.shown.format(logs[part + self._watch.watched])}"
+    def _metrics(self, logs: dict[str, float], part: str = "") -> str:
+        monitored = self._task.monitor_format.format(logs[part + self._task.monitor])
+        return f"loss {logs[f'{part}loss']:.4f}  {monitored}"

@@ -14,7 +14,7 @@ import tensorflow as tf
 from recipes.config.settings import Recipe
 from recipes.data import Data
 from recipes.distributed.team import Team
-from recipes.tasks.tasks import TASKS
+from recipes.tasks import TASKS, Task
 from recipes.training.model import Share, compile_model, evaluation_batches, training_batches
 from zoo.errors import RequestError
 
@@ -63,7 +63,7 @@ def fit(
         learner: its `twin`, which learns.
         data, recipe, team: on what, how, and where.
         first_epoch: how many are trained already.
-        callbacks: are called as `keras.Model.fit` calls them, with figures of all devices.
+        callbacks: are called as `keras.Model.fit` calls them, with loss and metric of all devices.
         weights_now: the weights to validate.
         class_weight: how much the examples of each class count; all the same if None.
 
@@ -71,9 +71,10 @@ def fit(
         FailureError: a worker is gone.
     """
     steps, at_once = recipe.steps_per_epoch(len(data.train)), model.steps_per_execution
+    task = TASKS[data.task]
     with team.watched():
         batches = _batches(data, recipe, team, first_epoch, class_weight)
-        train_steps = _train_steps(learner, TASKS[data.task].watched, team, at_once)
+        train_steps = _train_steps(learner, task, team, at_once)
         validate = _validation(model, data, recipe, team)
     calls = keras.callbacks.CallbackList(list(callbacks), model=learner, epochs=recipe.epochs, steps=steps)
     learner.stop_training = False
@@ -84,7 +85,7 @@ def fit(
         for end in range(at_once, steps + 1, at_once):
             with team.watched():
                 sums += train_steps(batches).numpy()
-            logs = _named(sums / end, data)
+            logs = _named(sums / end, task)
             calls.on_train_batch_end(end - 1, logs)
         model.set_weights(weights_now())
         logs |= {f"val_{name}": value for name, value in validate().items()}
@@ -94,28 +95,27 @@ def fit(
     calls.on_train_end()
 
 
-def _named(means: np.ndarray, data: Data) -> dict[str, float]:
-    return {TASKS[data.task].watched: float(means[1]), "loss": float(means[0])}
+def _named(means: np.ndarray, task: Task) -> dict[str, float]:
+    return {task.monitor: float(means[1]), "loss": float(means[0])}
 
 
 def _batches(data: Data, recipe: Recipe, team: Team, first_epoch: int, class_weight: Mapping[int, float] | None) -> Any:
     """An iterator over this worker's shares of the batches."""
     here = team.replicas // team.size
-    share = Share(team.rank * here, here, team.replicas)
-    batches = training_batches(data.train, recipe, len(data.class_names), first_epoch=first_epoch, share=share)
+    share, task = Share(team.rank * here, here, team.replicas), TASKS[data.task]
+    classes = len(data.class_names)
+    batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first_epoch, share=share)
     if class_weight:
-        factors = tf.constant([class_weight[label] for label in range(len(class_weight))], tf.float32)
 
         def weighted(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            classes = tf.argmax(labels, axis=-1) if labels.shape.rank > 1 else labels
-            return images, labels, tf.gather(factors, classes)
+            return images, labels, task.example_weights(labels, class_weight)
 
         batches = batches.map(weighted)
     # Without an end nobody has to ask in every step whether all have one more.
     return iter(team.strategy.distribute_datasets_from_function(lambda _: batches.repeat()))
 
 
-def _train_steps(learner: keras.Model, watched: str, team: Team, at_once: int) -> Callable[[Any], tf.Tensor]:
+def _train_steps(learner: keras.Model, task: Task, team: Team, at_once: int) -> Callable[[Any], tf.Tensor]:
     """A function that takes `at_once` steps and returns the sums over them of loss and metric, of the whole batch."""
     parts, optimizer = team.replicas, learner.optimizer
 
@@ -128,42 +128,33 @@ def _train_steps(learner: keras.Model, watched: str, team: Team, at_once: int) -
         gradients = tape.gradient(scaled, learner.trainable_variables)
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         optimizer.apply_gradients(zip(gradients, learner.trainable_variables, strict=True))
-        return tf.stack([loss, _metric(watched, labels, scores) / parts])
+        metric = tf.reduce_mean(tf.cast(task.monitored(labels, scores), tf.float32))
+        return tf.stack([loss, metric / parts])
 
     @tf.function
     def steps(batches: Any) -> tf.Tensor:
         sums = tf.zeros(2)
         for _ in tf.range(at_once):
-            figures = team.strategy.run(step, args=next(batches))
-            sums += team.strategy.reduce(tf.distribute.ReduceOp.SUM, figures, axis=None)
+            means = team.strategy.run(step, args=next(batches))
+            sums += team.strategy.reduce(tf.distribute.ReduceOp.SUM, means, axis=None)
         return sums
 
     return steps
-
-
-def _metric(watched: str, labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """The mean over a share of a batch of what Keras calls `watched`."""
-    whole, shares = keras.metrics.sparse_categorical_accuracy, keras.metrics.categorical_accuracy
-    measures = {
-        "accuracy": whole if labels.shape.rank == 1 else shares,
-        "binary_accuracy": keras.metrics.binary_accuracy,
-        "mae": keras.metrics.mean_absolute_error,
-    }
-    return tf.reduce_mean(tf.cast(measures[watched](labels, scores), tf.float32))
 
 
 def _validation(model: keras.Model, data: Data, recipe: Recipe, team: Team) -> Callable[[], dict[str, float]]:
     """A function that scores the model on the validation images, of which every worker takes its part."""
     rows = np.array_split(np.arange(len(data.validation)), team.size)[team.rank]
     part = data.validation[rows[0] : rows[-1] + 1] if len(rows) else None
-    batches = evaluation_batches(part, recipe, len(data.class_names)) if part else None
+    task = TASKS[data.task]
+    batches = evaluation_batches(part, recipe, len(data.class_names), task) if part else None
 
     def validate() -> dict[str, float]:
         sums = np.zeros(3, np.float32)
         if batches:
-            figures = model.evaluate(batches, verbose=0, return_dict=True)
-            sums[:] = [figures["loss"] * len(part), figures[TASKS[data.task].watched] * len(part), len(part)]
+            means = model.evaluate(batches, verbose=0, return_dict=True)
+            sums[:] = [means["loss"] * len(part), means[task.monitor] * len(part), len(part)]
         sums = team.sum(sums)
-        return _named(sums[:2] / sums[2], data)
+        return _named(sums[:2] / sums[2], task)
 
     return validate

@@ -13,7 +13,7 @@ from recipes.config.settings import Recipe
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.support.quiet import import_keras
-from recipes.tasks.tasks import check_task, figures
+from recipes.tasks import TASKS
 
 if TYPE_CHECKING:
     import keras
@@ -25,8 +25,8 @@ class Fitted:
 
     Attributes:
         run: the folder.
-        metrics: of the test images, see `recipes.tasks.tasks.figures`.
-        best_epoch: the epoch, from 1, whose weights were kept, see `recipes.tasks.tasks.Task.merit`.
+        metrics: of the test images, see `recipes.tasks.Task.metrics`.
+        best_epoch: the epoch, from 1, whose weights were kept, see `recipes.tasks.Task.merit`.
         warnings: what the user should look at, a sentence each.
         notes: what was decided on the way, a sentence each.
     """
@@ -52,14 +52,14 @@ def load_images(settings: Recipe, split_table: Path | None, *, quiet: bool) -> D
     """
     import_keras()
     data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
-    check_task(settings, data)
+    TASKS[data.task].check(settings)
     return data
 
 
 def hand_over(network: "keras.Model", scores: np.ndarray, images: Data, run: Run) -> dict[str, Any]:
-    """Ends a training: keeps the model and its figures on the test images, and removes what only training needs."""
+    """Ends a training: keeps the model and its metrics on the test images, and removes what only training needs."""
     run.save_model(network)
-    metrics = figures(images.task, images.test, scores, images.class_names)
+    metrics = TASKS[images.task].metrics(images.test, scores, images.class_names)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
     return metrics

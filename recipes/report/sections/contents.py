@@ -29,7 +29,3 @@ class Page:
     def label(self, of: Any) -> str:
         """A label of the data in words."""
         return self.data.label_kind.text(of, self.data.class_names)
-
-    @cached_property
-    def classifies(self) -> bool:
-        return self.data.task == "classification"

@@ -34,7 +34,7 @@ def inside(page: Page) -> str:
 
 def saliency(page: Page) -> str:
     """Where the model looked (Grad-CAM)."""
-    if not page.classifies:
+    if not page.data.label_kind.single_label:
         return ""
     test = page.data.test
     rows = [m["index"] for m in page.mistakes[: LOOKED_AT // 2]]

@@ -2,7 +2,7 @@
 
 from recipes.report import charts
 from recipes.report.sections.contents import Page
-from recipes.tasks.tasks import TASKS
+from recipes.tasks import TASKS
 
 
 def learning_curves(page: Page) -> str:
@@ -14,13 +14,13 @@ def learning_curves(page: Page) -> str:
     def curve(key: str) -> list[tuple[float, float]]:
         return [(row.get("epoch", i + 1), row[key]) for i, row in enumerate(history) if key in row]
 
-    watched = TASKS[page.data.task].watched
+    task = TASKS[page.data.task]
     drawn = [
         charts.line_chart(
-            watched.capitalize().replace("_", " "),
-            {"training": curve(watched), "validation": curve(f"val_{watched}")},
+            task.monitor.capitalize().replace("_", " "),
+            {"training": curve(task.monitor), "validation": curve(f"val_{task.monitor}")},
             x="epoch",
-            percent=page.data.task != "regression",
+            percent=task.monitor_is_share,
         ),
         charts.line_chart("Loss", {"training": curve("loss"), "validation": curve("val_loss")}, x="epoch"),
         charts.line_chart("Learning rate", {"learning rate": curve("learning_rate")}, x="epoch"),

@@ -12,7 +12,7 @@ LARGEST_MATRIX = 40  # classes
 
 def confusion_matrix(page: Page) -> str:
     """Which class was taken for which, and how often."""
-    if not page.classifies:
+    if not page.data.label_kind.single_label:
         return ""
     names, counts = page.metrics["class_names"], np.array(page.metrics["confusion_matrix"])
     wrong = counts - np.diag(np.diag(counts))
@@ -30,7 +30,7 @@ def confusion_matrix(page: Page) -> str:
 
 def worst_mistakes(page: Page) -> str:
     """The wrong answers that the model was surest of."""
-    if not page.classifies:
+    if not page.data.label_kind.single_label:
         return ""
     if not page.mistakes:
         return "<p>None: every test image was put into its class.</p>"

@@ -12,7 +12,7 @@ AXES = {"rotation": "degrees", "translation": "share of the size", "scale": "fac
 
 def invariance(page: Page) -> str:
     """How accuracy holds up when the image is moved, or the command that measures it."""
-    if not page.classifies:
+    if not page.data.label_kind.single_label:
         return ""
     measured = page.metrics.get("invariance")
     if not measured:

@@ -1,0 +1,145 @@
+"""One class an image."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes.data import Data, Split, class_weights
+from recipes.data.labels import ONE_CLASS
+from recipes.support.tables import SHOWN, table
+from recipes.tasks.metrics import classification_metrics
+from recipes.tasks.task import ParityWords, Task, some_of
+from recipes.tasks.words import equivariance, invariance
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from recipes.config.settings import Recipe
+
+
+class Classification(Task):
+    """Probabilities over the classes; the most probable one is the prediction."""
+
+    labels = ONE_CLASS
+    activation = "softmax"
+    monitor = "accuracy"
+    monitor_format = "accuracy {:.1%}"
+    best_by_monitor = True
+    score = "accuracy"
+    parity = ParityWords(
+        judged="the test images",
+        accuracy="accuracy",
+        heading="accuracy",
+        same="same top-1",
+        of="of {:,} test images",
+        constant="naming the most frequent class",
+    )
+
+    def check(self, recipe: "Recipe") -> None:
+        """Every setting has a meaning."""
+
+    def targets(self, labels: np.ndarray, recipe: "Recipe", classes: int) -> np.ndarray:
+        """Numbers of classes (N,), or probabilities float32 (N, classes) where the recipe mixes or smooths labels."""
+        return np.eye(classes, dtype=np.float32)[labels] if recipe.soft_labels else labels
+
+    def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
+        import keras
+
+        if recipe.soft_labels:
+            return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        return keras.losses.SparseCategoricalCrossentropy()
+
+    def loss_of_guessing(self, data: Data) -> float:
+        return float(np.log(max(len(data.class_names), 2)))
+
+    def class_weight(self, data: Data, recipe: "Recipe") -> dict[int, float] | None:
+        balanced = recipe.class_weight == "balanced"
+        return class_weights(data.train.labels, len(data.class_names)) if balanced else None
+
+    def example_weights(self, targets: "tf.Tensor", class_weight: Mapping[int, float]) -> "tf.Tensor":
+        import tensorflow as tf
+
+        factors = tf.constant([class_weight[label] for label in range(len(class_weight))], tf.float32)
+        return tf.gather(factors, tf.argmax(targets, axis=-1) if _are_probabilities(targets) else targets)
+
+    def monitored(self, targets: "tf.Tensor", scores: "tf.Tensor") -> "tf.Tensor":
+        import keras
+
+        if _are_probabilities(targets):
+            return keras.metrics.categorical_accuracy(targets, scores)
+        return keras.metrics.sparse_categorical_accuracy(targets, scores)
+
+    def warnings(self, best: Mapping[str, float], data: Data) -> list[str]:
+        chance = np.bincount(data.validation.labels).max() / len(data.validation)
+        learned, held = best["accuracy"], best["val_accuracy"]
+        if held <= chance + 0.1 * (1 - chance) and learned >= chance + 0.5 * (1 - chance):
+            return [
+                f"validation accuracy {held:.1%} is near chance ({chance:.1%}) while training accuracy is "
+                f"{learned:.1%}: look at the order of the labels, at BatchNorm statistics (momentum too high for so "
+                "few steps), and at whether both parts were prepared alike."
+            ]
+        return []
+
+    def metrics(self, split: Split, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+        return {"task": self.name} | classification_metrics(split.labels, scores, class_names, split.files)
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        """int64 (N,): the class with the largest score."""
+        return scores.argmax(1)
+
+    def accuracy_by_class(self, scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+        """Of the images of each class, the share that is right (recall)."""
+        right = self.decide(scores) == labels
+        rows = [(name, labels == label) for label, name in enumerate(class_names)]
+        return {name: float(right[those].mean()) for name, those in rows if those.any()}
+
+    def chance(self, labels: np.ndarray) -> float:
+        """The share of the most frequent class."""
+        return float((np.bincount(labels) / len(labels)).max())
+
+    def summary(self, metrics: Mapping[str, Any]) -> str:
+        return f"accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}"
+
+    def evaluation(self, metrics: Mapping[str, Any]) -> str:
+        k, names, (low, high) = metrics["top_k"], metrics["class_names"], metrics["accuracy_interval"]
+        rows = [
+            (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
+            for name, c in metrics["per_class"].items()
+        ]
+        matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
+        parts = [
+            f"accuracy {metrics['accuracy']:.2%} ({low:.1%} to {high:.1%} in 95 of 100 samples), top-{k['k']} "
+            f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
+            f"{metrics['examples']:,} images",
+            table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
+            "Rows are true classes, columns are guesses:\n"
+            + table(["", *names], matrix, right=range(1, len(names) + 1)),
+        ]
+        if mistakes := metrics["worst_mistakes"][:SHOWN]:
+            worst = [(m["file"] or f"image {m['index']}", m["true"], m["guess"], f"{m['score']:.1%}") for m in mistakes]
+            parts.append("Worst mistakes:\n" + table(["image", "is", "taken for", "sure"], worst, right=[3]))
+        if "invariance" in metrics:
+            parts.append(invariance(metrics["invariance"]))
+        if metrics.get("equivariance"):
+            parts.append(equivariance(metrics["equivariance"]))
+        return "\n\n".join(parts)
+
+    def facts(self, metrics: Mapping[str, Any]) -> dict[str, str]:
+        low, high = metrics["accuracy_interval"]
+        return {
+            "Test accuracy": f"{metrics['accuracy']:.2%}",
+            "95 % interval": f"{low:.1%} to {high:.1%}",
+            f"Top-{metrics['top_k']['k']} accuracy": f"{metrics['top_k']['accuracy']:.2%}",
+            "Log loss": f"{metrics['loss']:.4f}",
+            "Calibration error": f"{metrics['calibration_error']:.2%}",
+        }
+
+    def answer(self, class_names: Sequence[str]) -> str:
+        return f"which of {len(class_names)} classes ({some_of(class_names)}) an image shows"
+
+
+def _are_probabilities(targets: "tf.Tensor") -> bool:
+    """Whether targets are (B, classes), not numbers of classes (B,)."""
+    return len(targets.shape) > 1
