@@ -13,7 +13,7 @@ from recipes.data.labels import LABEL_KINDS, ONE_CLASS, LabelKind
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Task = str  # a name in `LABEL_KINDS`
+TaskName = str  # a name in `LABEL_KINDS`
 PARTS = ("train", "validation", "test")
 EVALUATION_BATCH = 250  # images at a time where nothing is learned
 
@@ -73,7 +73,7 @@ class Data:
     train: Split
     validation: Split
     test: Split
-    task: Task = ONE_CLASS.task
+    task: TaskName = ONE_CLASS.task
     skipped: tuple[Finding, ...] = ()
     root: Path | None = None
 

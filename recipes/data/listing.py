@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data.checks.findings import Finding
-from recipes.data.dataset import PARTS, Task
+from recipes.data.dataset import PARTS, TaskName
 from recipes.data.labels import LABEL_KINDS, LabelKind
 
 
@@ -33,7 +33,7 @@ class Listing:
     names: tuple[str, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
-    task: Task
+    task: TaskName
     parts: np.ndarray
     meant: np.ndarray
     groups: np.ndarray | None = None

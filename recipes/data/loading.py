@@ -9,7 +9,7 @@ from recipes.data import pixels
 from recipes.data.checks.classes import about_classes
 from recipes.data.checks.doctor import Diagnosis, diagnose
 from recipes.data.checks.findings import BAD_FILE, Finding, listed, shown
-from recipes.data.dataset import PARTS, Data, Split, Task
+from recipes.data.dataset import PARTS, Data, Split, TaskName
 from recipes.data.decoding import Resize, channels, check_shape
 from recipes.data.joining import join
 from recipes.data.labels import ONE_CLASS
@@ -32,7 +32,7 @@ def load(
     split_seed: int = 0,
     skip_bad: bool = False,
     split_table: str | Path | None = None,
-    task: Task | None = None,
+    task: TaskName | None = None,
     quiet: bool = False,
 ) -> Data:
     """Loads, checks, resizes and splits a set of labelled images.

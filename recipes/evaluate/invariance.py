@@ -72,8 +72,8 @@ class _Measure:
     def family(
         self, values: Sequence[Any], matrices: Sequence[Sequence[tf.Tensor]], counts: Any = lambda value: True
     ) -> dict[str, Any]:
-        """Figures for each value, the mean over its matrices."""
-        results = [np.mean([self._figures(m) for m in of_value], axis=0) for of_value in matrices]
+        """Metrics for each value, the mean over its matrices."""
+        results = [np.mean([self._metrics(m) for m in of_value], axis=0) for of_value in matrices]
         accuracy, consistency, drop = (np.array(column) for column in zip(*results, strict=True))
         counted = [counts(value) for value in values]
         return {
@@ -95,7 +95,7 @@ class _Measure:
             guesses.append(self._under(matrices).argmax(1))
         return float((guesses[0] == guesses[1]).mean())
 
-    def _figures(self, matrices: tf.Tensor) -> tuple[float, float, float]:
+    def _metrics(self, matrices: tf.Tensor) -> tuple[float, float, float]:
         scores = self._under(matrices)
         rows = np.arange(len(self._labels))
         return (

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recipes.data.checks.findings import Finding
-from recipes.data.dataset import Task
+from recipes.data.dataset import TaskName
 from recipes.data.labels import LABEL_KINDS
 
 FEW = 20  # images of a class; with fewer, neither training nor its score is worth much
@@ -15,7 +15,7 @@ def about_classes(
     labels: np.ndarray,
     parts: np.ndarray,
     class_names: tuple[str, ...],
-    task: Task,
+    task: TaskName,
     source: str,
     where: dict[str, str] | None = None,
 ) -> list[Finding]:

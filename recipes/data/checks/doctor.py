@@ -10,7 +10,7 @@ from recipes.data.checks import duplicates
 from recipes.data.checks.classes import about_classes
 from recipes.data.checks.examine import Examined, examine
 from recipes.data.checks.findings import Finding, errors_first, shown
-from recipes.data.dataset import PARTS, Task
+from recipes.data.dataset import PARTS, TaskName
 from recipes.data.decoding import THUMBNAIL, Look, from_array, thumbnail
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
@@ -91,7 +91,7 @@ class CheckResult:
 
     findings: tuple[Finding, ...]
     images: int
-    task: Task
+    task: TaskName
     class_names: tuple[str, ...]
 
     @property
@@ -100,7 +100,7 @@ class CheckResult:
         return sum(finding.is_error for finding in self.findings)
 
 
-def check(source: str | Reader, *, task: Task | None = None, quiet: bool = False) -> CheckResult:
+def check(source: str | Reader, *, task: TaskName | None = None, quiet: bool = False) -> CheckResult:
     """Looks at every image of a source; TensorFlow is not imported for folders and tables.
 
     Args:

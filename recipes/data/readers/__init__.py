@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from recipes.data.checks.findings import shown
-from recipes.data.dataset import Task
+from recipes.data.dataset import TaskName
 from recipes.data.readers.digits import DigitsReader
 from recipes.data.readers.folder import FolderReader
 from recipes.data.readers.idx import IdxReader
@@ -35,7 +35,7 @@ READERS: list[type[Reader]] = [
 ]
 
 
-def open_reader(source: str | Reader, task: Task | None = None) -> Reader:
+def open_reader(source: str | Reader, task: TaskName | None = None) -> Reader:
     """The reader of a source; no image is opened.
 
     Args:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from recipes.data.checks.findings import shown
-from recipes.data.dataset import Task
+from recipes.data.dataset import TaskName
 from recipes.data.decoding import Resize, from_array, to_array
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
@@ -35,7 +35,7 @@ class Reader(ABC):
     endings: ClassVar[tuple[str, ...]] = ()
     what: ClassVar[str] = "a set of classes"
 
-    def __init__(self, source: str, task: Task | None = None) -> None:
+    def __init__(self, source: str, task: TaskName | None = None) -> None:
         self.source = source
         self.task = task
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data.checks.findings import Finding, shown
-from recipes.data.dataset import PARTS, Task
+from recipes.data.dataset import PARTS, TaskName
 from recipes.data.labels import LABEL_KINDS, SEVERAL_CLASSES, guess_kind
 from recipes.data.listing import Listing
 from recipes.data.readers.folder import PART_NAMES
@@ -41,7 +41,7 @@ class TableReader(FileReader):
         return list_table(self.source, self.path, self.task)
 
 
-def list_table(source: str, table: Path, task: Task | None = None) -> Listing:
+def list_table(source: str, table: Path, task: TaskName | None = None) -> Listing:
     """Lists the files that a table names.
 
     Args:
@@ -127,8 +127,8 @@ def _parts(table: Path, rows: list[dict[str, str]]) -> list[str]:
 
 
 def _labels(
-    table: Path, columns: list[str], rows: list[dict[str, str]], task: Task | None
-) -> tuple[Task, np.ndarray, tuple[str, ...]]:
+    table: Path, columns: list[str], rows: list[dict[str, str]], task: TaskName | None
+) -> tuple[TaskName, np.ndarray, tuple[str, ...]]:
     others = [name for name in columns if name not in FIXED]
     if "label" in others:
         if len(others) > 1:
