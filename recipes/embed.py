@@ -75,7 +75,7 @@ def embed(
     model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
     import_keras()
     loaded = recipes.data.load(reader, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad, quiet=quiet)
-    splits = [getattr(loaded, part) for part in PARTS]
+    splits = list(loaded.parts.values())
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 
     network = _embedding(build(opened, model.model_copy(update={"pooling": "average", "hidden": ()}), classes=1))

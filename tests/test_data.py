@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from images import class_folders, noise, save, table
 from PIL import Image
 
-from recipes.data import check_source, class_weights, load, pixels, splits
+from recipes.data import check, check_source, class_weights, load, open_reader, pixels, splits
 from recipes.data.dataset import PARTS
 from recipes.data.decoding import read, to_array
+from recipes.data.readers.folder import FolderReader
 from zoo.errors import FailureError, RequestError
 
 SHAPE = (8, 10, 3)
@@ -440,6 +441,49 @@ def test_what_cannot_be_downloaded_names_the_folder_looked_in(monkeypatch, prepa
 def test_what_names_no_data_is_refused_at_once(source, message):
     with pytest.raises(RequestError, match=message):
         check_source(source)
+
+
+def test_a_source_is_parsed_without_being_opened(folder, tmp_path):
+    """In a process of its own: nothing heavy is imported, and no class folder is listed."""
+    file = table(tmp_path / "t.csv", "file,label", ["a.png,b"])
+    sources = ["digits", "tfds:mnist/x:1.0.0", str(folder), str(file)]
+    code = f"""
+import os, sys
+from recipes.data import open_reader
+from recipes.data.readers import absolute_source
+listed, real = [], os.scandir
+os.scandir = lambda path=".": listed.append(path) or real(path)
+print([type(open_reader(source)).__name__ for source in {sources!r}], *map(absolute_source, {sources!r}))
+assert not any({str(folder)!r} + os.sep in str(path) for path in listed), listed
+assert not {{"tensorflow", "tensorflow_datasets"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    kinds = ["DigitsReader", "TfdsReader", "FolderReader", "TableReader"]
+    assert done.stdout.strip() == f"{kinds} {' '.join(sources)}"
+
+
+def test_a_source_is_listed_once_by_whatever_takes_its_reader(folder, tmp_path, monkeypatch):
+    listed = []
+    real = FolderReader.list_files
+    monkeypatch.setattr(FolderReader, "list_files", lambda self: listed.append(self.source) or real(self))
+    reader, more = open_reader(str(folder)), class_folders(tmp_path / "more", {"cat": 20}, first_seed=400)
+    check(reader, quiet=True)
+    data = load(reader, also=[str(more)], image_shape=SHAPE)
+    assert same(load(reader, also=[str(more)], image_shape=SHAPE, split_table=keep(data, tmp_path / "split.csv")), data)
+    assert reader.class_names == ("blue sky", "Ärger")
+    assert reader.parts == ()
+    assert listed == [str(folder), str(more), str(more)]
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_a_task_that_a_source_cannot_have_is_refused_at_once(folder, task):
+    for source in ("digits", str(folder)):
+        for look in (load, check):
+            with pytest.raises(RequestError, match=f"of classes: task='{task}' is not possible"):
+                look(source, task=task)
+    with pytest.raises(RequestError, match="did you mean 'regression'"):
+        open_reader(str(table(folder / "t.csv", "file,label", ["a,b"])), "regresion")
 
 
 def test_a_folder_needs_a_size(folder):

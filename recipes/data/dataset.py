@@ -1,5 +1,6 @@
 """What every source of images is turned into."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
@@ -54,6 +55,18 @@ class Split:
         return batches(self.images, self.labels, batch_size, seed)
 
 
+def concatenate(splits: Sequence[Split]) -> Split:
+    """The images of all splits, one after another, held in memory; with files and groups where all have them."""
+    files = tuple(file for split in splits for file in split.files or ())
+    groups = [split.groups for split in splits if split.groups is not None]
+    return Split(
+        np.concatenate([split.images for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        files if all(split.files is not None for split in splits) else None,
+        np.concatenate(groups) if len(groups) == len(splits) else None,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """A set of labelled images in three parts that share no image.
@@ -83,9 +96,14 @@ class Data:
         return LABEL_KINDS[self.task]
 
     @property
+    def parts(self) -> dict[str, Split]:
+        """The three parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
     def sizes(self) -> dict[str, int]:
         """How many images each part has."""
-        return {part: len(getattr(self, part)) for part in PARTS}
+        return {part: len(split) for part, split in self.parts.items()}
 
     def split_table(self) -> list[dict[str, str]]:
         """Which file is in which part: rows of `file` (relative to `root`), `split` and `label`.
@@ -94,8 +112,7 @@ class Data:
         files: such sets bring their own parts, or are split by the seed alone.
         """
         rows = []
-        for part in PARTS:
-            split = getattr(self, part)
+        for part, split in self.parts.items():
             for file, label in zip(split.files or (), split.labels, strict=bool(split.files)):
                 text = self.label_kind.text(label, self.class_names)
                 rows.append({"file": relative(file, self.root or Path()), "split": part, "label": text})

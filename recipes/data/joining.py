@@ -9,12 +9,12 @@ import numpy as np
 from recipes.data.checks.doctor import Fingerprints, find_copies
 from recipes.data.checks.examine import examine
 from recipes.data.checks.findings import listed
-from recipes.data.dataset import PARTS, Data, Split
+from recipes.data.dataset import PARTS, Data, Split, concatenate
 from recipes.data.split_table import common_root
 from zoo.errors import RequestError
 
 
-def join(sets: Sequence[Data]) -> Data:
+def join_sets(sets: Sequence[Data]) -> Data:
     """The images of all sets, part by part, held in memory. Classes of one name are one class.
 
     Class names keep the order that they first appear in, so those of the first set keep their labels. Each set was cut
@@ -30,18 +30,13 @@ def join(sets: Sequence[Data]) -> Data:
     number = {name: label for label, name in enumerate(names)}
 
     def part(kind: str) -> Split:
-        splits = [getattr(one, kind) for one in sets]
-        labels = [
-            np.asarray([number[name] for name in one.class_names], np.int64)[split.labels]
-            for one, split in zip(sets, splits, strict=True)
-        ]
-        files = tuple(file for split in splits for file in split.files or ())
-        return Split(
-            np.concatenate([split.images for split in splits]), np.concatenate(labels), files if are_files else None
-        )
+        splits = []
+        for one in sets:
+            split, numbers = one.parts[kind], np.asarray([number[name] for name in one.class_names], np.int64)
+            splits.append(replace(split, labels=numbers[split.labels], groups=None))
+        return concatenate(splits)
 
     roots = [one.root for one in sets if one.root is not None]
-    are_files = len(roots) == len(sets)
     shapes = {one.image_shape for one in sets}
     return Data(
         source=" + ".join(one.source for one in sets),
@@ -51,15 +46,15 @@ def join(sets: Sequence[Data]) -> Data:
         validation=part("validation"),
         test=part("test"),
         skipped=tuple(finding for one in sets for finding in one.skipped),
-        root=common_root(roots) if are_files else None,
+        root=common_root(roots) if len(roots) == len(sets) else None,
     )
 
 
 def with_parts(data: Data, part_of: Mapping[str, str]) -> Data:
     """The same images, but those that `part_of` names, by whole path, in the part that it says; held in memory."""
-    files, labels, now = _rows(data)
+    files, _, now = _rows(data)
     parts = np.asarray([part_of.get(os.path.abspath(file), part) for file, part in zip(files, now, strict=True)])
-    every = Split(np.concatenate([getattr(data, part).images for part in PARTS]), labels, files)
+    every = concatenate(list(data.parts.values()))
     train, validation, test = (every[np.flatnonzero(parts == part)] for part in PARTS)
     return replace(data, train=train, validation=validation, test=test)
 
@@ -85,12 +80,12 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
             f"{data.source}: {len(leaks):,} file{'s' * (len(leaks) != 1)} to learn from would be judged by too: "
             f"{listed(leaks)}; {leaks[0].path} {leaks[0].detail} Remove them, or leave them out with --skip-bad."
         )
-    train, validation, test = (getattr(data, part)[np.flatnonzero(~leaked[parts == part])] for part in PARTS)
+    train, validation, test = (split[np.flatnonzero(~leaked[parts == part])] for part, split in data.parts.items())
     return replace(data, train=train, validation=validation, test=test, skipped=data.skipped + leaks)
 
 
 def _rows(data: Data) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """File, label and part of every image of a set of files, part by part."""
-    splits = [getattr(data, part) for part in PARTS]
-    files = tuple(file for split in splits for file in split.files)
-    return files, np.concatenate([split.labels for split in splits]), np.repeat(PARTS, list(data.sizes.values()))
+    files = tuple(file for split in data.parts.values() for file in split.files or ())
+    labels = np.concatenate([split.labels for split in data.parts.values()])
+    return files, labels, np.repeat(PARTS, list(data.sizes.values()))

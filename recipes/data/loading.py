@@ -11,7 +11,7 @@ from recipes.data.checks.doctor import Diagnosis, diagnose
 from recipes.data.checks.findings import BAD_FILE, Finding, listed, shown
 from recipes.data.dataset import PARTS, Data, Split, TaskName
 from recipes.data.decoding import Resize, channels, check_shape
-from recipes.data.joining import join
+from recipes.data.joining import join_sets
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
@@ -44,7 +44,7 @@ def load(
         source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
             or TSV table, see `recipes.data.readers.table.TableReader`. Or what `recipes.data.open_reader` made of it.
-        also: further sources, whose images are added part by part; see `recipes.data.joining.join`.
+        also: further sources, whose images are added part by part; see `recipes.data.joining.join_sets`.
         image_shape: (H, W, C) of the arrays; as the images are if None, where they are all of one size by their
             source; files need it.
         resize: what is done to images of another size, see `recipes.data.decoding.to_array`.
@@ -77,7 +77,7 @@ def load(
         else:
             assert isinstance(reader, ArrayReader)
             sets.append(_load_arrays(reader, image_shape, resize, split_seed, quiet=quiet))
-    return join(sets) if also else sets[0]
+    return join_sets(sets) if also else sets[0]
 
 
 def _load_files(listing: Listing, shape: Shape, resize: Resize, seed: int, *, skip_bad: bool, quiet: bool) -> Data:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data import Data, Reader, Split, load, open_reader
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data import Reader, Split, load, open_reader
+from recipes.data.dataset import EVALUATION_BATCH, concatenate
 from recipes.data.readers import FileReader
 from recipes.run.folder import Run
 from recipes.support.files import write_whole
@@ -86,7 +86,8 @@ def other_images(run: Run, source: str | Reader) -> Split:
     )
     if data.task != run.task:
         raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
-    chosen = _all_of(data) if isinstance(reader, FileReader) and "test" not in reader.parts else data.test
+    whole = isinstance(reader, FileReader) and "test" not in reader.parts
+    chosen = concatenate(list(data.parts.values())) if whole else data.test
     kind = data.label_kind
     if not kind.has_classes:
         return chosen
@@ -96,13 +97,6 @@ def other_images(run: Run, source: str | Reader) -> Split:
             raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
     label_of = np.array([names.index(name) for name in data.class_names])
     return Split(chosen.images, kind.renumbered(chosen.labels, label_of, len(names)), chosen.files)
-
-
-def _all_of(data: Data) -> Split:
-    parts = [data.train, data.validation, data.test]
-    files = tuple(file for part in parts for file in part.files or ())
-    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    return Split(images, labels, files or None)
 
 
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], file: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from recipes.config.settings import Recipe
 from recipes.data import Data, Split
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import EVALUATION_BATCH, concatenate
 from recipes.data.labels import LABEL_KINDS
 from recipes.data.splits import draw_parts
 from recipes.tasks import TASKS
@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 def learnable(data: Data) -> Split:
     """The training and the validation images as one split; the folds are cut from it."""
-    parts = (data.train, data.validation)
-    files = [file for part in parts for file in part.files or ()]
-    groups = None if data.train.groups is None else np.concatenate([part.groups for part in parts])
-    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    return Split(images, labels, tuple(files) or None, groups)
+    return concatenate([data.train, data.validation])
 
 
 def held_out(pool: Split, task: str, folds: int, seed: int) -> list[np.ndarray]:
