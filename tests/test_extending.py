@@ -90,3 +90,51 @@ def test_a_report_section(digits_run, tmp_path, monkeypatch):
     written = report(shutil.copytree(digits_run.path, tmp_path / "run"))
     assert written.sections == ("Summary", "Classes")
     assert '<th scope="row">7</th><td>350</td><td>100</td>' in written.file.read_text("utf-8")
+
+
+@pytest.fixture
+def two_strides(monkeypatch):
+    """The example's model, registered for one test."""
+    import zoo
+    from zoo import anatomy, registry
+
+    zoo.list_models()
+    monkeypatch.setattr(registry, "_CARDS", dict(registry._CARDS))
+    monkeypatch.setattr(anatomy, "_MEASURED", {})
+    example("A model")
+    return zoo.get_card("two_strides")
+
+
+@pytest.fixture
+def short_recipe(tmp_path):
+    (text,) = re.findall(r"## A recipe\n.*?```toml\n(.*?)```", DOCUMENT.read_text("utf-8"), flags=re.DOTALL)
+    file = tmp_path / "short.toml"
+    file.write_text(text)
+    return file
+
+
+def test_a_model(two_strides):
+    import zoo
+    from zoo.anatomy import complete
+
+    assert zoo.create_model("two_strides", input_shape=(32, 32, 3), classes=3, filters=4).output_shape == (None, 3)
+    assert two_strides.parameters is None
+    assert complete(two_strides).parameters == 80 + 1_168 + 544 + 330
+
+
+def test_a_recipe(two_strides, short_recipe):
+    from recipes.fit import resolve
+
+    settings = resolve("two_strides", "digits", short_recipe)
+    assert (settings.epochs, settings.optimizer.learning_rate, settings.model.name) == (2, 3e-3, "two_strides")
+    short_recipe.write_text(short_recipe.read_text().replace("batch_size", "batch_sice"))
+    with pytest.raises(RequestError, match="did you mean 'batch_size'"):
+        resolve("two_strides", "digits", short_recipe)
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_by_a_recipe(two_strides, short_recipe, tmp_path):
+    from recipes.fit import fit
+
+    fitted = fit("two_strides", data="digits", recipe=short_recipe, out=tmp_path / "run", quiet=True)
+    assert fitted.metrics["accuracy"] > 0.15

@@ -3,13 +3,15 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
 from zoo.errors import RequestError, unknown
 from zoo.plugins import Plugin
 
 if TYPE_CHECKING:
-    from keras import KerasTensor as Tensor
+    import keras
+
+    Tensor: TypeAlias = keras.KerasTensor
 else:
     Tensor = Any
 

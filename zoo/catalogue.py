@@ -73,7 +73,7 @@ def parameters(card: Card) -> float:
 
 def macs(card: Card) -> float:
     """Multiply-adds for one image at the card's own settings; infinite where nobody has counted them yet."""
-    return totals(card.name).get("macs", math.inf)
+    return float(totals(card.name).get("macs", math.inf))
 
 
 def facts(card: Card) -> dict[str, Any]:

@@ -148,11 +148,7 @@ def run_file(plugin: PluginFile, content: bytes) -> None:
         module = ModuleType(name, doc=ast.get_docstring(tree))
         module.__file__ = plugin.path
         sys.modules[name] = module  # where dataclasses and pickle look for it
-        try:
-            exec(compile(tree, plugin.path, "exec"), module.__dict__)
-        except BaseException:
-            del sys.modules[name]
-            raise
+        exec(compile(tree, plugin.path, "exec"), module.__dict__)
 
 
 def run_package(package: PluginPackage, entries: Sequence[EntryPoint]) -> None:

@@ -8,6 +8,7 @@ come from plugins, see `zoo.plugins`.
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
@@ -228,6 +229,9 @@ def _load(plugin: Plugin, run: Callable[[], None]) -> None:
         _CARDS.clear()
         _CARDS.update(before)
         _LOADED.discard(plugin)
+        if isinstance(plugin, PluginFile):
+            for name in plugin.modules:
+                sys.modules.pop(name, None)
         raise
     finally:
         _LOADING.reset(token)
