@@ -4,7 +4,6 @@ Results go to stdout, progress and warnings to stderr. Exit code 2: a request th
 Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mistyped name answer at once.
 """
 
-import functools
 import json
 import logging
 import os
@@ -17,108 +16,24 @@ import click
 
 import zoo
 from recipes import text
+from recipes.command_line.options import (
+    as_json,
+    data,
+    devices,
+    launchable,
+    overrides,
+    quiet,
+    resize,
+    skip_bad,
+    training_options,
+)
+from recipes.command_line.values import Amount, Duration, Objective, Shape
 from zoo.anatomy import complete, totals
 from zoo.catalogue import ORDERS, facts, select
 from zoo.errors import FailureError, RequestError, unknown
 
 if TYPE_CHECKING:
-    from recipes.data.decoding import Resize
     from recipes.fit import Fitted
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
-
-
-class Amount(click.ParamType):
-    """A number that may end in k, M or G."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        factor = {"k": 1e3, "m": 1e6, "g": 1e9}.get(str(value)[-1:].lower())
-        try:
-            amount = float(str(value)[:-1]) * factor if factor else float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number such as 60000, 60k, 1.5M or 2G.", param, ctx)
-        return amount
-
-
-class Duration(click.ParamType):
-    """Seconds, or a number that ends in s, m or h."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        unit = {"s": 1, "m": 60, "h": 3600}.get(str(value)[-1:])
-        try:
-            return float(str(value)[:-1]) * unit if unit else float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 90s, 10m or 2h.", param, ctx)
-
-
-class Objective(click.ParamType):
-    """The score alone, or the score and a cost; gives the cost."""
-
-    name = "accuracy[,COST]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
-        score, *costs = str(value).split(",")
-        if score not in ("accuracy", "score") or len(costs) > 1:
-            self.fail(
-                f"{value!r} is not possible; allowed: accuracy, or accuracy,COST as in accuracy,macs.", param, ctx
-            )
-        return costs[0] if costs else None
-
-
-class Shape(click.ParamType):
-    """An image's size, HEIGHTxWIDTHxCHANNELS."""
-
-    name = "HxWxC"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
-        sizes = str(value).split("x")
-        if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
-            self.fail(f"{value!r} is not an image size such as 64x64x3.", param, ctx)
-        return tuple(int(size) for size in sizes)
-
-
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every training takes, from scratch or not."""
-    options = (
-        click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv."),
-        click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make."),
-        click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe."
-        ),
-        click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C]."),
-        click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True),
-        click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them."),
-        click.option("--seed", type=int, help="Short for --set seed=N."),
-        click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, in the run folder."),
-        click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder."),
-        click.option("--quiet", is_flag=True, help="No progress."),
-        as_json,
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def launchable(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that have a cluster run the command line, once a worker."""
-
-    @click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
-    @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
-    @functools.wraps(command)
-    def started(launch: str | None, workers: int | None, **settings: Any) -> Any:
-        from recipes.distributed.launch import is_placed, on_ray
-
-        if (launch is None) != (workers is None):
-            raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
-        if launch is None or is_placed():
-            return command(**settings)
-        return on_ray(click.get_current_context().find_root().obj, workers)
-
-    return started
 
 
 class Commands(click.Group):
@@ -261,7 +176,7 @@ def augment() -> None:
     "--recipe", default="natural", show_default=True, help="An augmentation of `zoo recipes`, or a TOML file."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The drawing, PNG, SVG or PDF.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, as in rotation=20.")
+@overrides("Change one setting, as in rotation=20.")
 @click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size first.")
 @click.option("--rows", default=6, show_default=True, type=click.IntRange(1, 40), help="How many images.")
 @click.option("--columns", default=6, show_default=True, type=click.IntRange(1, 40), help="How many draws of each.")
@@ -305,7 +220,7 @@ def preview_(
 @click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
 @click.option("--weights", help="Start from these: imagenet, a run, a .keras or .weights.h5 file.  [default: none]")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
-@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
+@devices
 @training_options
 @launchable
 def fit(
@@ -388,7 +303,7 @@ def finetune(
 @click.option(
     "--recipe", help="What is not searched: a name from `zoo recipes` or a TOML file.  [default: by the data]"
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
+@overrides("Change one setting of the recipe.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(1), help="1: the validation part alone.")
 @click.option("--trials", type=click.IntRange(1), help="How many in all.")
 @click.option("--time", "seconds", type=Duration(), help="How long, as in 90s, 10m, 2h.")
@@ -410,9 +325,9 @@ def finetune(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other trials and folds.")
 @click.option("--storage", help="A journal that several machines can reach.  [default: in --out]")
 @click.option("--show", "shown", type=click.Path(path_type=Path), help="Only list the trials of this study.")
-@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
-@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@resize
+@skip_bad
+@quiet
 @as_json
 def tune(
     model: str | None,
@@ -447,17 +362,17 @@ def tune(
 
 @commands.command("cross-validate")
 @click.argument("model", required=False)
-@click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+@data
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
 @click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="How many trainings.")
 @click.option("--against", help="Another model, on the same folds.")
 @click.option("--against-recipe", help="The other's recipe.  [default: the same]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of both recipes.")
+@overrides("Change one setting of both recipes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Cuts other folds.")
 @click.option("--out", type=click.Path(path_type=Path), help="What was said of each held-out image, as CSV.")
-@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
-@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@resize
+@skip_bad
+@quiet
 @as_json
 def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
     """Train MODEL once a fold and score every image by a network that did not see it; test images stay unseen.
@@ -477,21 +392,11 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make, .npz.")
 @click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size.  [default: the source's]")
 @click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest images of each.")
-@click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
-@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@resize
+@skip_bad
+@quiet
 @as_json
-def embed(
-    source: str,
-    data: str,
-    out: Path,
-    shape: tuple[int, int, int] | None,
-    neighbours: int,
-    resize: "Resize",
-    skip_bad: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def embed(source: str, data: str, shape: tuple[int, int, int] | None, as_json: bool, **settings: Any) -> None:
     """Compute what SOURCE sees in the images of DATA: features, labels and file names in one NumPy file.
 
     SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file.
@@ -501,23 +406,14 @@ def embed(
     """
     from recipes.embed import embed
 
-    embedded = embed(
-        source,
-        data,
-        out=out,
-        input_shape=shape,
-        neighbours=neighbours,
-        resize=resize,
-        skip_bad=skip_bad,
-        quiet=quiet,
-    )
+    embedded = embed(source, data, input_shape=shape, **settings)
     _answer(as_json, embedded.to_dict(), lambda: text.embedded(embedded))
 
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@devices
+@quiet
 @as_json
 @launchable
 def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
@@ -551,15 +447,9 @@ def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> No
     \b
     Example: zoo evaluate runs/first --invariance
     """
-    from recipes.data import open_reader
-    from recipes.run.folder import Run
-
-    opened = Run.open(run)
-    other = None if data is None else open_reader(data)
-    _load_keras()
     from recipes.evaluate.scoring import evaluate
 
-    metrics = evaluate(opened, data=other, invariance=invariance)
+    metrics = evaluate(run, data=data, invariance=invariance)
     drawn = f"\n\nDrawn in {run / 'confusion_matrix.png'}" if not data and "confusion_matrix" in metrics else ""
     _answer(as_json, metrics, lambda: f"{data or run}: {text.evaluation(metrics)}{drawn}")
 
@@ -574,13 +464,9 @@ def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
     \b
     Example: zoo compare runs/* --plot runs.png
     """
-    from recipes.run.folder import Run
-
-    opened = [Run.open(run) for run in runs]
-    _load_keras()
     from recipes.compare import compare
 
-    rows = compare(opened, plot=plot)
+    rows = compare(runs, plot=plot)
     _answer(as_json, rows, lambda: text.comparison(rows) + (f"\n\nDrawn in {plot}" if plot else ""))
 
 
@@ -593,13 +479,9 @@ def report(run: Path, as_json: bool) -> None:
     \b
     Example: zoo report runs/first
     """
-    from recipes.run.folder import Run
-
-    opened = Run.open(run)
-    _load_keras()
     from recipes.report.run_page import report
 
-    written = report(opened)
+    written = report(run)
     _answer(
         as_json,
         {"file": str(written.file), "sections": written.sections},
@@ -717,7 +599,7 @@ def data_() -> None:
 @data_.command("check")
 @click.argument("data")
 @click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet
 @as_json
 def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
     """Open every image of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.

@@ -33,7 +33,8 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
     """
     if plot is not None and plot.suffix not in ENDINGS:
         raise RequestError(f"{plot} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
-    rows = [_row(Run.open(run)) for run in runs]
+    opened = [Run.open(run) for run in runs]  # all of them, before the first is looked into
+    rows = [_row(run) for run in opened]
     if plot is not None:
         if others := [row["run"] for row in rows if row["accuracy"] is None]:
             raise RequestError(f"{others[0]} has no accuracy to draw: its labels are not classes.")

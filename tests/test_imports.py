@@ -29,6 +29,7 @@ RANKS = {
     "recipes/search": 8,
     "recipes": 9,  # the faces: one file a command
     "recipes/text": 10,
+    "recipes/command_line": 10,
     "cli.py": 11,
 }
 OUTSIDE = {"tests", "benchmarks", "docs"}  # which nothing that is installed may import

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from recipes.report.page import render
-from recipes.report.sections import SECTIONS, Page
 from recipes.run.folder import Run
 
 
@@ -30,7 +29,10 @@ def report(run: str | Path | Run) -> Report:
         FailureError: the file cannot be written.
     """
     run = Run.open(run)
-    page = Page(run, run.recipe, run.load_model(), run.load_data(), _metrics(run))
+    model = run.load_model()  # before what imports TensorFlow itself, with its remarks
+    from recipes.report.sections import SECTIONS, Page
+
+    page = Page(run, run.recipe, model, run.load_data(), _metrics(run))
     sections = {title: content for title, section in SECTIONS.items() if (content := section(page))}
     trained = ", ".join(f"{name} {version}" for name, version in page.recipe.versions.items())
     text = render(

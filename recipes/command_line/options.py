@@ -1,0 +1,65 @@
+"""Options that several commands share, each a decorator of a command."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from recipes.command_line.values import Shape
+from zoo.errors import RequestError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
+quiet = click.option("--quiet", is_flag=True, help="No progress.")
+resize = click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
+data = click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+devices = click.option(
+    "--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all."
+)
+
+
+def overrides(what: str) -> Callable[[Command], Command]:
+    """`--set KEY=VALUE`, any number of times; `what` is its help."""
+    return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=what)
+
+
+def training_options(command: Command) -> Command:
+    """The options that every training takes, from scratch or not."""
+    options = (
+        data,
+        click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make."),
+        overrides("Change one setting of the recipe."),
+        click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C]."),
+        resize,
+        click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them."),
+        click.option("--seed", type=int, help="Short for --set seed=N."),
+        click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, in the run folder."),
+        click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder."),
+        quiet,
+        as_json,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def launchable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that have a cluster run the command line, once a worker."""
+
+    @click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
+    @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
+    @functools.wraps(command)
+    def started(launch: str | None, workers: int | None, **settings: Any) -> Any:
+        from recipes.distributed.launch import is_placed, on_ray
+
+        if (launch is None) != (workers is None):
+            raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
+        if launch is None or is_placed():
+            return command(**settings)
+        return on_ray(click.get_current_context().find_root().obj, workers)
+
+    return started
