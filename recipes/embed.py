@@ -11,7 +11,8 @@ from recipes.data.dataset import PARTS
 from recipes.data.decoding import Resize
 from recipes.support.files import write_whole
 from recipes.support.quiet import import_keras
-from recipes.transfer.backbone import build, open_source
+from recipes.transfer.backbone import build
+from recipes.transfer.source import open_source
 from zoo.errors import RequestError
 
 __all__ = ["Embedded", "embed"]

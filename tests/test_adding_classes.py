@@ -21,7 +21,7 @@ def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
     settings = ["epochs=6", "model.input_shape=[28,28,1]"]
     first = fit("lenet5", data=str(old), out=tmp_path / "first", recipe="quick", overrides=settings, quiet=True).run
     started = []
-    monkeypatch.setattr("recipes.finetune._train", lambda run, settings, network, *_, **__: started.append(network))
+    monkeypatch.setattr("recipes.finetune.train_in_phases", lambda tuning, *_, **__: started.append(tuning.model))
     kept = {"recipe": "last-stage", "overrides": SHORT, "keep_old_classes": True, "quiet": True}
     finetune(first.path, data=str(new), out=tmp_path / "start", **kept)
     before, after = first.load_model().get_layer("logits"), started[0].get_layer("logits")

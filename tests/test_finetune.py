@@ -13,13 +13,15 @@ import recipes.training.loop
 import zoo
 from recipes.config.presets import list_finetunings, load_recipe
 from recipes.data import Data, load
-from recipes.finetune import _statistics, choose, finetune, layer_rates, set_batch_norm
+from recipes.finetune import choose, finetune
 from recipes.fit import resume
 from recipes.run.folder import Run
 from recipes.training.loop import train
 from recipes.training.model import compile_model
-from recipes.transfer.backbone import build, open_source
+from recipes.transfer.backbone import build
 from recipes.transfer.features import Frozen
+from recipes.transfer.phases import batch_norm_statistics, layer_rates, set_batch_norm
+from recipes.transfer.source import open_source
 from zoo.errors import FailureError, RequestError
 from zoo.stages import below_layers, boundaries, chained, cut, take_apart
 
@@ -126,7 +128,7 @@ def test_statistics_of_what_is_unfrozen_stay_unless_they_are_asked_to_move(resne
             quiet=True,
         ).run
         tuned = run.load_model().get_layer("backbone")
-        pairs = zip(_statistics(resnet.get_layer("backbone")), _statistics(tuned), strict=True)
+        pairs = zip(batch_norm_statistics(resnet.get_layer("backbone")), batch_norm_statistics(tuned), strict=True)
         moved[mode] = max(np.abs(one - other).max() for one, other in pairs)
     assert moved["frozen"] == 0
     kept = json.loads((tmp_path / "trained" / "metrics.json").read_text())
@@ -134,12 +136,12 @@ def test_statistics_of_what_is_unfrozen_stay_unless_they_are_asked_to_move(resne
 
 
 def test_batch_norm_that_is_not_frozen_does_move(digits, resnet, tmp_path):
-    before = _statistics(resnet)
+    before = batch_norm_statistics(resnet)
     for trainable in (False, True):
         set_batch_norm(resnet, trainable=trainable)
         compile_model(resnet, recipe_of("epochs=1"), digits)
         train(resnet, digits, recipe_of("epochs=1"), Run.create(tmp_path / str(trainable)), quiet=True)
-        pairs = zip(before, _statistics(resnet), strict=True)
+        pairs = zip(before, batch_norm_statistics(resnet), strict=True)
         assert all(np.array_equal(one, other) for one, other in pairs) is not trainable
 
 

@@ -50,7 +50,7 @@ MOVED = {
     "replicas": "training.replicas",
     "sections": "report.sections",
     "settings": "config.settings",
-    "source": "transfer.backbone",
+    "source": "transfer.source",
     "space": "search.space",
     "study": "search.study",
     "study_progress": "search.progress",

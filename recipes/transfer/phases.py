@@ -1,0 +1,185 @@
+"""The two phases of a fine-tuning: the head learns on cached features, then the top of the backbone learns too."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recipes.augment.pipeline import Augment
+from recipes.config.settings import FineTune, Recipe, Schedule
+from recipes.data import Data
+from recipes.run.folder import Run
+from recipes.tasks import TASKS
+from recipes.training.session import Fitted, hand_over
+from zoo.errors import FailureError, RequestError
+from zoo.stages import Cut, Parts, chained, cut, take_apart
+
+if TYPE_CHECKING:
+    import keras
+
+    from recipes.training.checkpoint import State
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuning:
+    """A fine-tuning that can begin, or go on.
+
+    Attributes:
+        recipe: fully resolved, with its table `finetune`.
+        images: what it learns from.
+        model: the source's backbone under a new head.
+        parts: of the model; they share its layers.
+        cut: of the backbone: what stays frozen, and what learns in the second phase.
+        notes: what was decided on the way, a sentence each.
+    """
+
+    recipe: Recipe
+    images: Data
+    model: "keras.Model"
+    parts: Parts
+    cut: Cut
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, recipe: Recipe, images: Data, model: "keras.Model", notes: tuple[str, ...] = ()) -> "FineTuning":
+        """Takes the model apart and cuts its backbone.
+
+        Raises:
+            RequestError: the backbone has fewer stages or layers than the recipe says.
+        """
+        tuning, parts = recipe.finetune, take_apart(model)
+        stages = None if tuning.stages == "all" else tuning.stages
+        try:
+            return cls(recipe, images, model, parts, cut(parts.backbone, stages=stages, layers=tuning.layers), notes)
+        except RequestError as error:
+            raise RequestError(f"finetune.{error}") from None
+
+    @property
+    def settings(self) -> FineTune:
+        """The recipe's table `finetune`."""
+        return self.recipe.finetune
+
+
+def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
+    """Trains, or goes on from the run's checkpoints, and leaves the model and its metrics in the run.
+
+    The second phase's weights are kept unless the first phase's were better on the validation images.
+
+    Raises:
+        FailureError: as `recipes.training.loop.train`; statistics of BatchNorm moved although they are frozen.
+    """
+    from recipes.transfer.features import Frozen
+
+    images, model, parts, views = tuning.images, tuning.model, tuning.parts, tuning.settings.views
+    # The boundary is what the second phase trains from, and on the way to the features of the first.
+    below = chained(parts.scaling, tuning.cut.lower) if tuning.cut.lower else None
+    boundary = _through(below, images, tuning, run, "boundary", views=views) if below else images
+    above = [None if below else parts.scaling, tuning.cut.upper, parts.pooling]
+    features = _through(chained(*above), boundary, tuning, run, "features", views=1 if below else views, test=False)
+
+    head = _train_head(tuning, features, run, quiet=quiet)
+    best_epoch = head.best_epoch
+    if tuning.cut.upper is not None:
+        before = model.get_weights()
+        statistics = batch_norm_statistics(parts.backbone)
+        top = _train_top(tuning, boundary, head, run, quiet=quiet)
+        if tuning.settings.batch_norm == "frozen" and not _same(statistics, batch_norm_statistics(parts.backbone)):
+            raise FailureError("statistics of BatchNorm moved although they are frozen; the model is not kept.")
+        merit = TASKS[images.task].merit
+        if merit(top.history[top.best_epoch - 1]) >= merit(head.history[head.best_epoch - 1]):
+            best_epoch = head.epoch + top.best_epoch
+        else:
+            model.set_weights(before)
+    model.trainable = True  # as any other model; what was frozen is for this training to know
+    scores = Frozen(chained(*above, parts.classifier), boundary.test.images.dtype)(boundary.test).images
+    return Fitted(run, hand_over(model, scores, images, run), best_epoch, (), tuning.notes)
+
+
+def _through(
+    part: "keras.Model", images: Data, tuning: FineTuning, run: Run, name: str, *, views: int, test: bool = True
+) -> Data:
+    """The data with what a frozen part makes of its images; several views of the training images only.
+
+    The test images are left as they are unless `test`.
+    """
+    from recipes.transfer.features import Frozen
+
+    frozen, folder = Frozen(part, images.train.images.dtype, tuning.recipe.augment), run.path / "checkpoints"
+    return replace(
+        images,
+        train=frozen(images.train, views=views, seed=tuning.recipe.seed, file=folder / f"{name}-train.npy"),
+        validation=frozen(images.validation, file=folder / f"{name}-validation.npy"),
+        test=frozen(images.test, file=folder / f"{name}-test.npy") if test else images.test,
+    )
+
+
+def _train_head(tuning: FineTuning, features: Data, run: Run, *, quiet: bool) -> "State":
+    """The first phase; its best weights are in the head."""
+    from recipes.training.loop import train
+    from recipes.training.model import compile_model
+
+    recipe = tuning.recipe.model_copy(update={"augment": Augment()})  # it is in the views already
+    head = chained(tuning.parts.classifier)
+    compile_model(head, recipe, features)
+    return train(head, features, recipe, run, quiet=quiet, phase="head")
+
+
+def _train_top(tuning: FineTuning, boundary: Data, head: "State", run: Run, *, quiet: bool) -> "State":
+    """The second phase, from the boundary up; its best weights are in the model."""
+    from recipes.training.loop import train
+    from recipes.training.model import compile_model
+
+    recipe, settings, upper = tuning.recipe, tuning.settings, tuning.cut.upper
+    second = recipe.model_copy(
+        update={
+            "augment": Augment() if tuning.cut.lower else recipe.augment,
+            "epochs": settings.epochs,
+            "early_stopping": settings.early_stopping,
+            "optimizer": recipe.optimizer.model_copy(update={"learning_rate": settings.learning_rate}),
+            "schedule": Schedule(name="cosine", warmup_epochs=min(settings.warmup_epochs, settings.epochs / 2)),
+        }
+    )
+    set_batch_norm(upper, trainable=settings.batch_norm == "trained")
+    scaling = None if tuning.cut.lower else tuning.parts.scaling
+    top = chained(scaling, upper, tuning.parts.pooling, tuning.parts.classifier)
+    rates = layer_rates(upper, settings.layer_decay) if settings.layer_decay < 1 else None
+    compile_model(top, second, boundary, rates=rates)
+    return train(top, boundary, second, run, quiet=quiet, phase="top", before=head.history)
+
+
+def set_batch_norm(model: "keras.Model", *, trainable: bool) -> None:
+    """Freezes or thaws every BatchNorm; a frozen one uses its statistics, in training too, and does not move them."""
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = trainable
+
+
+def layer_rates(model: "keras.Model", decay: float) -> dict[int, float]:
+    """Factors of the learning rate by the `id` of a variable: `decay` for the last layer, its square for the next.
+
+    Normalisation counts with the layer that it follows.
+    """
+    import keras
+
+    rates, depth = {}, 1
+    for layer in reversed(model.layers):
+        for variable in layer.trainable_variables:
+            rates[id(variable)] = decay**depth
+        if layer.trainable_variables and not isinstance(layer, keras.layers.BatchNormalization):
+            depth += 1
+    return rates
+
+
+def batch_norm_statistics(model: "keras.Model") -> list[np.ndarray]:
+    """Moving means and variances of every BatchNorm, in the order of the layers."""
+    import keras
+
+    layers = model._flatten_layers(include_self=False)
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return [np.array(value) for norm in norms for value in (norm.moving_mean, norm.moving_variance)]
+
+
+def _same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))

@@ -1,0 +1,71 @@
+"""What a fine-tuning starts from: a model with published weights, a run, or a `.keras` file."""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.config.settings import Model
+from recipes.run.folder import Run
+from zoo import get_card, list_models
+from zoo.errors import RequestError, unknown
+from zoo.weights import weights_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a backbone comes from.
+
+    Attributes:
+        name: as it was given; the whole path of a run or a file.
+        model: the architecture and the head that it has there; `input_shape` is set.
+        run: the run, if it is one.
+        file: the `.keras` file, if it is one.
+    """
+
+    name: str
+    model: Model
+    run: Run | None = None
+    file: Path | None = None
+
+
+def open_source(name: str | Path, weights: str | None = None) -> Source:
+    """What `name` names, found out without loading Keras.
+
+    Args:
+        name: a model, a run folder, or a `.keras` file.
+        weights: of a model, as `zoo.create_model` takes them; ImageNet's if None.
+
+    Raises:
+        RequestError: nothing of that name, a model without published weights, or a run that is not finished; weights
+            for a source that has its own.
+    """
+    text, path = str(name), Path(name).expanduser()
+    if text in list_models():
+        card = get_card(text)
+        if weights is None:
+            weights = weights_of(card).name
+        return Source(text, Model(name=text, input_shape=card.input_shape, weights=weights))
+    if weights is not None:
+        raise RequestError(f"{text} has weights of its own; weights={weights!r} goes with the name of a model.")
+    if path.name.endswith(".keras"):
+        return Source(str(path.absolute()), _model_in(path), file=path)
+    if path.exists() or os.sep in text:
+        run = Run.open(path)
+        _ = run.model_file  # told now, where it is missing
+        return Source(str(path.absolute()), run.recipe.model.model_copy(update={"weights": None}), run=run)
+    known = [*(model for model in list_models() if get_card(model).weights), "RUN", "FILE.keras"]
+    raise unknown("source", text, known, hint="Allowed: a run, a .keras file, or one of `zoo list --weights`.")
+
+
+def _model_in(path: Path) -> Model:
+    if not path.exists():
+        raise RequestError(f"{path} does not exist.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))["config"]
+        shape = tuple(config["layers"][0]["config"]["batch_shape"][1:])
+        return Model(name=config["name"], input_shape=shape)
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, TypeError, IndexError):
+        raise RequestError(f"{path} is damaged, or not a model of one image of a fixed size.") from None
