@@ -1,14 +1,13 @@
 """Recipes: settings of a training in TOML, validated, with a name for every default."""
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Literal
 
 from recipes.augment.pipeline import Augment
+from recipes.config.problems import validated
 from recipes.config.settings import Recipe
 from zoo.errors import RequestError, unknown
 
@@ -54,10 +53,7 @@ def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augme
     settings = _parse(_text("augment", name_or_file), name_or_file)
     for override in overrides:
         _override(settings, override)
-    try:
-        return Augment.model_validate(settings)
-    except ValidationError as error:
-        raise RequestError(f"augmentation {name_or_file}: {_first_problem(error, Augment)}") from None
+    return validated(Augment, settings, f"augmentation {name_or_file}")
 
 
 def load_recipe(
@@ -75,17 +71,14 @@ def load_recipe(
     settings = _parse(text, str(name_or_file))
     for override in overrides:
         _override(settings, override)
-    return _validated(settings, str(name_or_file))
+    return _recipe_of(settings, str(name_or_file))
 
 
-def _validated(settings: dict[str, Any], name: str) -> Recipe:
+def _recipe_of(settings: dict[str, Any], name: str) -> Recipe:
     _upgrade(settings, name)
     if isinstance(settings.get("augment"), str):
         settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
-    try:
-        return Recipe.model_validate(settings)
-    except ValidationError as error:
-        raise RequestError(f"recipe {name}: {_first_problem(error)}") from None
+    return validated(Recipe, settings, f"recipe {name}")
 
 
 def _upgrade(settings: dict[str, Any], name: str) -> None:
@@ -113,7 +106,7 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     settings = recipe.model_dump(mode="json", exclude_none=True)
     for override in overrides:
         _override(settings, override)
-    return _validated(settings, "with these settings")
+    return _recipe_of(settings, "with these settings")
 
 
 def _names(kind: str) -> list[str]:
@@ -160,25 +153,3 @@ def _override(settings: dict[str, Any], override: str) -> None:
         settings[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         settings[last] = value.strip()  # a bare word is a string
-
-
-def _first_problem(error: ValidationError, settings: type[BaseModel] = Recipe) -> str:
-    """One line for the first thing that is wrong: what was received, what is allowed, the nearest match."""
-    problem = error.errors()[0]
-    *tables, key = (str(part) for part in problem["loc"]) if problem["loc"] else ("",)
-    where = ".".join([*tables, key]).strip(".")
-    if problem["type"] == "extra_forbidden":
-        return str(unknown("setting", where, [".".join([*tables, name]) for name in _keys(settings, tables)]))
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if not where:
-        return f"{message}."
-    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        return f"{where}: {message}."  # about several of its settings, which the message names
-    return f"{where}={problem['input']!r} is not possible: {message[0].lower()}{message[1:]}."
-
-
-def _keys(settings: Any, tables: Iterable[str]) -> Iterable[str]:
-    for table in tables:
-        annotation = settings.model_fields[table].annotation
-        settings = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)
-    return settings.model_fields

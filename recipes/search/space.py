@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recipes.config.presets import list_spaces, read_preset
+from recipes.config.problems import validated
 from recipes.config.settings import About
-from zoo.errors import RequestError, unknown
+from zoo.errors import RequestError
 
 if TYPE_CHECKING:
     import optuna
@@ -144,17 +145,10 @@ def load_space(name_or_file: str | Path) -> Space:
     Raises:
         RequestError: no such space, or one that makes no sense; the message names the key.
     """
-    settings = read_preset("space", str(name_or_file))
-    try:
-        return Space.model_validate(settings)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            raise unknown("table of a space", str(problem["loc"][0]), ["about", "models", "space"]) from None
-        where = ".".join(str(part) for part in problem["loc"][:2])
-        said = next((p["msg"] for p in error.errors() if "dictionary" not in p["msg"]), problem["msg"])
-        said = said.removeprefix("Value error, ")
-        raise RequestError(
-            f"space {name_or_file}: {where}: {said[0].lower()}{said[1:]}; allowed: a list of values, or "
-            "{low, high, step, log}."
-        ) from None
+    return validated(
+        Space,
+        read_preset("space", str(name_or_file)),
+        f"space {name_or_file}",
+        noun="table of a space",
+        allowed="a list of values, or {low, high, step, log}",
+    )
