@@ -152,7 +152,7 @@ def _digest(images: Data) -> int:
     for split in (images.train, images.validation):
         for array in (split.labels, split.images[:8], split.images[-8:]):
             digest = zlib.crc32(np.ascontiguousarray(array), digest)
-    return digest >> 1
+    return digest >> 1  # 31 bits: workers compare it as an int32
 
 
 def _build(settings: Recipe, images: Data, team: Team) -> "keras.Model":

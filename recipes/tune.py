@@ -5,12 +5,14 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 from filelock import FileLock
 
+from recipes.config.problems import validated
 from recipes.config.settings import About, Recipe
 from recipes.data.decoding import Resize
 from recipes.distributed.launch import call_on_ray
@@ -93,41 +95,65 @@ def tune(
     resolved = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     if resolved.steps:
         raise RequestError(f"steps={resolved.steps} is not possible in a search, which counts epochs: set those.")
-    resolved = resolved.model_copy(update={"versions": {}})
     space = space if isinstance(space, Space) else load_space(space or space_for(resolved.model.name))
-    if trial_epochs is None and Study(Path(out)).is_there:
-        trial_epochs = Study(Path(out)).search.epochs
+    study = Study(Path(out))
+    if trial_epochs is None and study.is_there:
+        trial_epochs = study.search.epochs
     elif trial_epochs is None and trials is None:
         trial_epochs = epochs_of_trials(resolved, space)
-    search = Search(
-        recipe=resolved,
-        space=space,
-        folds=folds,
-        epochs=trial_epochs,
-        sampler=sampler,
-        pruner=pruner,
-        cost=cost,
-        limits=dict(limits or {}),
-        seed=seed,
-        storage=str(Path(storage).absolute()) if storage else None,
-    )
+    asked = {
+        "recipe": resolved.model_copy(update={"versions": {}}),
+        "space": space,
+        "folds": folds,
+        "epochs": trial_epochs,
+        "sampler": sampler,
+        "pruner": pruner,
+        "cost": cost,
+        "limits": dict(limits or {}),
+        "seed": seed,
+        "storage": str(Path(storage).absolute()) if storage else None,
+    }
+    search = validated(Search, asked, "this search")
     check_space(search)
-    if sampler == "grid":
-        trials = min(trials or len(space.grid()), len(space.grid()))
-    if not Study(Path(out)).is_there:
-        check_folds(search, quiet=quiet)  # before a folder holds what no other search may go on with
-    study = Study.create(Path(out), search)
+    return _searched(study, search, Effort(trials, seconds, workers, launch, quiet))
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to search and by whom: another at every call, where the `Search` of a study stays the same.
+
+    Attributes:
+        trials, seconds, workers, launch, quiet: as `tune`.
+    """
+
+    trials: int | None
+    seconds: float | None
+    workers: int
+    launch: Literal["ray"] | None
+    quiet: bool
+
+
+def _searched(study: Study, search: Search, effort: Effort) -> Tuned:
+    """Has trials done until there are enough or it is time, and then trains the winner."""
+    trials = effort.trials
+    if search.sampler == "grid":
+        places = len(search.space.grid())
+        trials = min(trials or places, places)
+    if not study.is_there:
+        check_folds(search, quiet=effort.quiet)  # before a folder holds what no other search may go on with
+    study = Study.create(study.path, search)
     study.join()
     _begin_with_the_recipe(study, search)
-    until = time.time() + seconds if seconds is not None else None
-    with shown_live(study, trials, until, quiet=quiet) as live:
-        if launch:
-            call_on_ray(work, (study.path.absolute(), trials, until, 1, True), workers)
-        elif workers == 1:
-            work(study.path, trials, until, quiet=quiet or live)
+    until = time.time() + effort.seconds if effort.seconds is not None else None
+    with shown_live(study, trials, until, quiet=effort.quiet) as live:
+        quiet = effort.quiet or live
+        if effort.launch:
+            call_on_ray(work, (study.path.absolute(), trials, until, 1, True), effort.workers)
+        elif effort.workers == 1:
+            work(study.path, trials, until, quiet=quiet)
         else:
-            _work_together(study, workers, trials, until, quiet or live)
-    return _end(study, search, quiet=quiet)
+            _work_together(study, effort.workers, trials, until, quiet)
+    return _end(study, search, quiet=effort.quiet)
 
 
 def epochs_of_trials(recipe: Recipe, space: Space) -> int | None:

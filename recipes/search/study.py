@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from recipes.config.presets import read_preset
+from recipes.config.problems import validated
 from recipes.config.settings import Recipe
 from recipes.search.space import Space
 from recipes.support.extras import require
@@ -107,9 +109,11 @@ class Study:
     def is_there(self) -> bool:
         return (self.path / "study.toml").is_file()
 
-    @property
+    @cached_property
     def search(self) -> Search:
-        return Search.model_validate(read_preset("study", str(self.path / "study.toml")))
+        """What the study searches; written once, when it is made."""
+        file = str(self.path / "study.toml")
+        return validated(Search, read_preset("study", file), file)
 
     @property
     def journal(self) -> Path:

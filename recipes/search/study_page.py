@@ -21,7 +21,7 @@ def write_report(study: Study, search: Search, tuned: Tuned) -> None:
     """Writes `report.html` into the study, which needs no network and nothing beside it."""
     sections = {"Summary": _summary(search, tuned)}
     complete = sum(row["state"] == "complete" for row in tuned.trials)
-    for title, draw, least in DRAWINGS[1:] if search.cost else DRAWINGS[:1] + DRAWINGS[2:]:
+    for title, draw, least in _drawings(search):
         if complete >= least:
             sections[title] = _svg(draw, study)
     sections["Trials"] = _trials(tuned)
@@ -67,12 +67,13 @@ def _parallel(study: Any, plots: Any) -> Any:
     return plots.plot_parallel_coordinate(study, target=lambda trial: trial.values[0], target_name="score")
 
 
-DRAWINGS: list[tuple[str, Callable[[Any, Any], Any], int]] = [
-    ("Search", _history, 1),
-    ("Front", _front, 1),
-    ("What mattered", _importance, ENOUGH),
-    ("Settings together", _parallel, 2),
-]
+def _drawings(search: Search) -> list[tuple[str, Callable[[Any, Any], Any], int]]:
+    """Heading, drawing, and how many complete trials it takes."""
+    return [
+        ("Front", _front, 1) if search.cost else ("Search", _history, 1),
+        ("What mattered", _importance, ENOUGH),
+        ("Settings together", _parallel, 2),
+    ]
 
 
 def _svg(draw: Callable[[Any, Any], Any], study: Study) -> str:

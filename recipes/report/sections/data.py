@@ -14,10 +14,10 @@ def samples(page: Page) -> str:
     """Training images, the classes in turn."""
     train = page.data.train
     rows = page.data.label_kind.in_turn(train.labels, SAMPLES)
+    names = [page.label(train.labels[row]) for row in rows]
     return charts.gallery(
         charts.image(train.images[row], f"Training image of class {name}", name)
-        for row in rows
-        for name in [page.label(train.labels[row])]
+        for row, name in zip(rows, names, strict=True)
     )
 
 
