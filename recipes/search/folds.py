@@ -53,14 +53,14 @@ def fold_data(data: Data, pool: Split, held: np.ndarray, seed: int) -> Data:
 
 
 def train_fold(
-    recipe: Recipe, data: Data, *, watchers: Sequence["keras.callbacks.Callback"] = ()
+    recipe: Recipe, data: Data, *, callbacks: Sequence["keras.callbacks.Callback"] = ()
 ) -> tuple[float, np.ndarray]:
     """Trains from scratch on a fold and scores what it holds out.
 
     Args:
         recipe: fully resolved.
         data: a fold.
-        watchers: see `recipes.training.loop.train`.
+        callbacks: see `recipes.training.loop.train`.
 
     Returns:
         The task's score (accuracy; mAP; R²) and the scores of the held-out images (N, classes).
@@ -74,7 +74,7 @@ def train_fold(
     seed_all(recipe)
     recipe = recipe.in_epochs(len(data.train))
     model = compiled_model(recipe, data)
-    train(model, data, recipe, None, quiet=True, watchers=watchers)
+    train(model, data, recipe, None, quiet=True, callbacks=callbacks)
     scores = model.predict(data.test.batches(EVALUATION_BATCH), verbose=0)
     return score_of(data, scores), scores
 

@@ -220,12 +220,12 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
             return _tell(drawn, states.PRUNED, "skipped", over[0])
         for number in range(folds.count):
             fold = folds[number]
-            watcher = _watcher(trial, task, number * recipe.epochs, merits, until, prune=not search.cost)
+            follower = _follower(trial, task, number * recipe.epochs, merits, until, prune=not search.cost)
             began = time.perf_counter()
-            score, _ = train_fold(recipe, fold, watchers=[watcher])
+            score, _ = train_fold(recipe, fold, callbacks=[follower])
             training += time.perf_counter() - began
             scores.append(score)
-            merits.append(watcher.best)
+            merits.append(follower.best)
             trial.set_user_attr("folds", scores)
             trial.set_user_attr("seconds_training", training)
     except _OutOfTimeError:
@@ -254,11 +254,11 @@ def _tell(drawn: _Drawn, state: Any, ended: str, why: str | None, values: list[f
     return ended
 
 
-def _watcher(trial: Any, task: Any, steps: int, merits: list[float], until: float | None, *, prune: bool) -> Any:
+def _follower(trial: Any, task: Any, steps: int, merits: list[float], until: float | None, *, prune: bool) -> Any:
     """Tells Optuna of every epoch: the mean of what the finished folds came to and what this one has."""
     keras = import_keras()
 
-    class Watcher(keras.callbacks.Callback):
+    class Follower(keras.callbacks.Callback):
         best = -np.inf
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -272,7 +272,7 @@ def _watcher(trial: Any, task: Any, steps: int, merits: list[float], until: floa
             if _is_over(until):
                 raise _OutOfTimeError
 
-    return Watcher()
+    return Follower()
 
 
 def _costs(recipe: Recipe, images: "Data", search: Search) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """The training loop: what happens around each epoch, and how a stopped training goes on."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -32,7 +33,7 @@ def train(
     quiet: bool,
     phase: str = "state",
     before: Sequence[Mapping[str, float]] = (),
-    watchers: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     team: Team = ALONE,
 ) -> State:
     """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
@@ -43,7 +44,7 @@ def train(
         quiet: no progress on stderr.
         phase: what the checkpoint is called, where a run has several trainings.
         before: rows of the history that stand before this training's.
-        watchers: are told of every epoch, and may end the training by raising.
+        callbacks: are told of every epoch, and may end the training by raising.
         team: what else it is trained on; its chief alone has a run, whose checkpoint is where all go on.
 
     A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
@@ -53,53 +54,32 @@ def train(
         FailureError: the loss is no longer a number or has exploded, the disk is full, or the user interrupted; a
             worker is gone.
     """
-    classes, task = len(data.class_names), TASKS[data.task]
+    task = TASKS[data.task]
     learner = replicas.twin(model, recipe, data, team) if team.strategy else model
-    keeper = _Keeper(learner, recipe, run, data, phase, before, team)
+    keeper = _Keeper(learner, data, recipe, team, run=run, phase=phase, before=before)
     with learner.distribute_strategy.scope():
         keeper.take_up()
     if not keeper.is_done:
-        steps = recipe.steps_per_epoch(len(data.train))
-        bar = ProgressBar(recipe.epochs, steps, recipe.batch_of(len(data.train)), task)
-        averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+        images = len(data.train)
+        bar = ProgressBar(recipe.epochs, recipe.steps_per_epoch(images), recipe.batch_of(images), task)
         written = tensorboard.writers(run, phase) if run else []
-        callbacks = [*written, *([] if quiet else [bar]), *watchers]
-        weights = task.class_weight(data, recipe)
+        callbacks = [*written, *([] if quiet else [bar]), *callbacks]
         try:
-            if team.strategy:
-                replicas.fit(
-                    model,
-                    learner,
-                    data,
-                    recipe,
-                    team,
-                    first_epoch=keeper.state.epoch,
-                    callbacks=[keeper, *callbacks],
-                    weights_now=lambda: _weights_to_hand_over(learner),
-                    class_weight=weights,
-                )
-            else:
-                model.fit(
-                    training_batches(data.train, recipe, classes, task=task, first_epoch=keeper.state.epoch),
-                    initial_epoch=keeper.state.epoch,
-                    epochs=recipe.epochs,
-                    steps_per_epoch=steps,
-                    validation_data=evaluation_batches(data.validation, recipe, classes, task),
-                    callbacks=[keeper, *averages, *callbacks],
-                    class_weight=weights,
-                    shuffle=False,  # the batches are shuffled already
-                    verbose=0,
-                )
-        except KeyboardInterrupt:
-            if run is None:
-                raise
-            keeper.write()
-            raise FailureError(
-                f"interrupted after {keeper.state.epoch} of {recipe.epochs} epochs; `zoo resume {run.path}` goes on."
-            ) from None
-        except LostWorkerError as error:
-            keeper.write()
-            raise LostWorkerError(f"{error} {keeper.state.epoch} of {recipe.epochs} epochs are done.") from None
+            with keeper.kept_when_stopped():
+                if team.strategy:
+                    replicas.fit(
+                        model,
+                        learner,
+                        data,
+                        recipe,
+                        team,
+                        first_epoch=keeper.state.epoch,
+                        callbacks=[keeper, *callbacks],
+                        weights_now=lambda: _weights_to_hand_over(learner),
+                        class_weight=task.class_weight(data, recipe),
+                    )
+                else:
+                    _fit_on_one_device(model, data, recipe, keeper, callbacks)
         finally:
             bar.stop()
     if learner is not model:
@@ -108,38 +88,80 @@ def train(
     return keeper.state
 
 
+def _fit_on_one_device(
+    model: keras.Model, data: Data, recipe: Recipe, keeper: "_Keeper", callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    classes, task = len(data.class_names), TASKS[data.task]
+    averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+    model.fit(
+        training_batches(data.train, recipe, classes, task=task, first_epoch=keeper.state.epoch),
+        initial_epoch=keeper.state.epoch,
+        epochs=recipe.epochs,
+        steps_per_epoch=recipe.steps_per_epoch(len(data.train)),
+        validation_data=evaluation_batches(data.validation, recipe, classes, task),
+        callbacks=[keeper, *averages, *callbacks],
+        class_weight=task.class_weight(data, recipe),
+        shuffle=False,  # the batches are shuffled already
+        verbose=0,
+    )
+
+
 class _Keeper(keras.callbacks.Callback):
     """Seeds each epoch, keeps the best weights, and writes history and checkpoints."""
 
     def __init__(
         self,
         model: keras.Model,
-        recipe: Recipe,
-        run: Run | None,
         data: Data,
+        recipe: Recipe,
+        team: Team,
+        *,
+        run: Run | None,
         phase: str,
         before: Sequence[Mapping[str, float]],
-        team: Team,
     ) -> None:
         super().__init__()
         self._team = team
         self.state = State()
-        self._network, self._recipe, self._run = model, recipe, run
-        self._file, self._before = run and run.path / "checkpoints" / f"{phase}.npz", list(before)
+        self._learner, self._recipe, self._run = model, recipe, run
+        self._file = run and run.path / "checkpoints" / f"{phase}.npz"
+        self._before = list(before)
         self._task = TASKS[data.task]
         self._highest_loss = EXPLODED * self._task.loss_of_guessing(data)
         self._written = time.monotonic()
 
     def take_up(self) -> None:
         """Puts the last checkpoint of the run, if there is one, into the model and its optimizer."""
-        self._network.optimizer.build(self._network.trainable_variables)
+        self._learner.optimizer.build(self._learner.trainable_variables)
         kept = checkpoint.load(self._file, self._team.from_chief)
         if kept is None:
             return
         self.state = kept
-        self._network.set_weights(kept.weights)
-        for variable, value in zip(self._network.optimizer.variables, kept.optimizer, strict=True):
+        self._learner.set_weights(kept.weights)
+        for variable, value in zip(self._learner.optimizer.variables, kept.optimizer, strict=True):
             variable.assign(value)
+
+    @contextlib.contextmanager
+    def kept_when_stopped(self) -> Iterator[None]:
+        """Keeps the last whole epoch when the user or the loss of a worker stops the training in the block.
+
+        Raises:
+            FailureError: it was stopped; the message says how it goes on.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._run is None:
+                raise
+            self.write()
+            raise FailureError(f"interrupted after {self._progress}; `zoo resume {self._run.path}` goes on.") from None
+        except LostWorkerError as error:
+            self.write()
+            raise LostWorkerError(f"{error} {self._progress} are done.") from None
+
+    @property
+    def _progress(self) -> str:
+        return f"{self.state.epoch} of {self._recipe.epochs} epochs"
 
     @property
     def is_done(self) -> bool:
@@ -149,7 +171,7 @@ class _Keeper(keras.callbacks.Callback):
         return self.state.epoch >= self._recipe.epochs or bool(patience and waited >= patience)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        reseed(self._network, self._recipe.seed, epoch, self._team.rank)
+        reseed(self._learner, self._recipe.seed, epoch, self._team.rank)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if not logs["loss"] <= self._highest_loss:  # not-a-number compares false
@@ -161,16 +183,16 @@ class _Keeper(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        state, rate = self.state, float(self._network.optimizer.learning_rate)
+        state, rate = self.state, float(self._learner.optimizer.learning_rate)
         state.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate})
-        state.weights = self._network.get_weights()
-        state.optimizer = [np.array(variable) for variable in self._network.optimizer.variables]
+        state.weights = self._learner.get_weights()
+        state.optimizer = [np.array(variable) for variable in self._learner.optimizer.variables]
         best = state.history[state.best_epoch - 1] if state.best_epoch else None
         if best is None or self._task.merit(state.history[-1]) > self._task.merit(best):
-            state.best_epoch, state.best_weights = epoch + 1, _weights_to_hand_over(self._network)
+            state.best_epoch, state.best_weights = epoch + 1, _weights_to_hand_over(self._learner)
         if self.is_done or time.monotonic() - self._written >= CHECKPOINT_SECONDS:
             self.write()
-        self._network.stop_training = self.is_done
+        self._learner.stop_training = self.is_done
 
     def write(self) -> None:
         """Writes the state after the last whole epoch."""
