@@ -66,13 +66,12 @@ def _row(run: Run) -> dict[str, Any]:
 
 def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """A line for every measure, a mark for every run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     measures = list(dict.fromkeys(["accuracy", *(name for row in rows for name in row["invariance"] or ())]))
+    # no pyplot: no window system, no global state
     figure = Figure(figsize=(7, 1.4 + 0.4 * len(measures) + 0.2 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
     axes = figure.add_subplot()
     for number, row in enumerate(rows):
         values = {"accuracy": row["accuracy"]} | (row["invariance"] or {})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recipes.config.settings import Recipe
+from recipes.data import Data, Split
 from recipes.data.decoding import Resize
 from recipes.fit import model_and_recipe, resolve
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
@@ -62,7 +63,7 @@ def cross_validate(
     skip_bad: bool = False,
     quiet: bool = False,
 ) -> CrossValidated:
-    """Trains once a fold and scores each image by a network that has not seen it. Test images are not touched.
+    """Trains once a fold and scores each image by a model that has not seen it. Test images are not touched.
 
     Args:
         model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
@@ -70,7 +71,7 @@ def cross_validate(
         seed: of the cut into folds; trainings take the recipe's.
         against: another model to train on the same folds.
         against_recipe: its recipe; that of `model` if None.
-        out: a CSV file for what was said of each image: its number or file, fold, label, and a score a class.
+        out: a CSV file for the predictions: of each image its number or file, fold, label, and a score a class.
         quiet: no line a fold on stderr.
 
     Raises:
@@ -89,20 +90,20 @@ def cross_validate(
     images = load_images(settings, None, quiet=quiet)
     pool = learnable(images)
     cuts = held_out(pool, images.task, folds, seed)
-    said = np.zeros((len(pool), len(images.class_names)), np.float32)
+    scores_of = np.zeros((len(pool), len(images.class_names)), np.float32)
     fold_of = np.zeros(len(pool), int)
     ours, theirs = [], []
     for number, held in enumerate(cuts):
         fold = fold_data(images, pool, held, seed)
-        score, said[held] = train_fold(settings, fold)
+        score, scores_of[held] = train_fold(settings, fold)
         fold_of[held] = number
         ours.append(score)
         if rival:
             theirs.append(train_fold(rival, fold)[0])
         if not quiet:
-            _say(number, folds, settings, ours, rival, theirs)
+            _print_fold(number, folds, settings, ours, rival, theirs)
     if out:
-        _write_said(out, images, pool, fold_of, said)
+        _write_predictions(out, images, pool, fold_of, scores_of)
     result = _summary(settings, recipe, images.task, ours)
     if rival:
         other = _summary(rival, against_recipe or recipe, images.task, theirs).to_dict()
@@ -146,7 +147,7 @@ def _summary(settings: Recipe, recipe: str | Path | Recipe | None, task: str, sc
     return CrossValidated(settings.model.name, named, TASKS[task].score, tuple(scores), mean, spread, interval)
 
 
-def _say(
+def _print_fold(
     number: int, folds: int, settings: Recipe, ours: list[float], rival: Recipe | None, theirs: list[float]
 ) -> None:
     import sys
@@ -155,12 +156,12 @@ def _say(
     print(f"fold {number + 1}/{folds}  {settings.model.name} {ours[-1]:.4f}{other}", file=sys.stderr, flush=True)
 
 
-def _write_said(out: Path, images: Any, pool: Any, fold_of: np.ndarray, said: np.ndarray) -> None:
+def _write_predictions(out: Path, images: Data, pool: Split, fold_of: np.ndarray, scores_of: np.ndarray) -> None:
     def write(aside: Path) -> None:
         with open(aside, "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("image", "fold", "label", *images.class_names))
-            for i, row in enumerate(said):
+            for i, row in enumerate(scores_of):
                 name = pool.files[i] if pool.files else i
                 label = images.label_kind.text(pool.labels[i], images.class_names)
                 table.writerow((name, fold_of[i] + 1, label, *(f"{score:.6g}" for score in row)))

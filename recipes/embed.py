@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from recipes.support.quiet import import_keras
 from recipes.transfer.backbone import build
 from recipes.transfer.source import open_source
 from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["Embedded", "embed"]
 
@@ -79,10 +82,10 @@ def embed(
     splits = list(loaded.parts.values())
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 
-    network = _embedding(build(opened, model.model_copy(update={"pooling": "average", "hidden": ()}), classes=1))
+    backbone = _embedding(build(opened, model.model_copy(update={"pooling": "average", "hidden": ()}), classes=1))
     from recipes.transfer.features import Frozen
 
-    frozen = Frozen(network, np.dtype(np.uint8))
+    frozen = Frozen(backbone, np.dtype(np.uint8))
     features = np.concatenate([frozen(split).images for split in splits])
     arrays = {"features": features, "labels": np.concatenate([split.labels for split in splits]), "parts": parts}
     arrays["class_names"] = np.asarray(loaded.class_names)
@@ -108,8 +111,9 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return rows.astype(np.int64), (1 - distances).astype(np.float32)
 
 
-def _embedding(network: Any) -> Any:
+def _embedding(model: "keras.Model") -> "keras.Model":
+    """The model below its classifier: from images to one vector each."""
     from zoo.stages import chained, take_apart
 
-    parts = take_apart(network)
+    parts = take_apart(model)
     return chained(parts.scaling, parts.backbone, parts.pooling)

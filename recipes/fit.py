@@ -5,6 +5,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,12 +76,12 @@ def fit(
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
     _lead(team, Path(out), settings, None)
-    settings, images, network = _prepare(settings, None, team, quiet=quiet)
+    training = _prepare(settings, None, team, quiet=quiet)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_data(images)
-        run.write_recipe(settings)
-        return _train(run, settings, network, images, team, quiet=quiet)
+        run.write_data(training.images)
+        run.write_recipe(training.recipe)
+        return _train(training, run, quiet=quiet)
 
 
 def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) -> Fitted:
@@ -108,8 +109,18 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
 
             return go_on(run, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
-        settings, images, network = _prepare(settings, run.split_table, team, quiet=quiet)
-        return _train(run, settings, network, images, team, quiet=quiet)
+        training = _prepare(settings, run.split_table, team, quiet=quiet)
+        return _train(training, run, quiet=quiet)
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """A training that can begin, or go on: what is trained, on what, how, and by whom."""
+
+    recipe: Recipe
+    images: Data
+    model: "keras.Model"
+    team: Team
 
 
 def _lead(team: Team, run: Path, settings: Recipe, split_table: Path | None) -> None:
@@ -130,20 +141,18 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:
             table.write_text(task["split_table"], "utf-8")
-        settings, images, network = _prepare(settings, table, team, quiet=True)
-    return _train(run, settings, network, images, team, quiet=quiet)
+        training = _prepare(settings, table, team, quiet=True)
+    return _train(training, run, quiet=quiet)
 
 
-def _prepare(
-    settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool
-) -> tuple[Recipe, Data, "keras.Model"]:
+def _prepare(settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool) -> _Training:
     with team.together():
         require_plugin(settings.plugin, "the chief's recipe")
         images = load_images(settings, split_table, quiet=quiet)
         settings = settings.in_epochs(len(images.train))
-        network = _build(settings, images, team)
+        model = _build(settings, images, team)
     team.check_same("set of images", _digest(images))
-    return settings, images, network
+    return _Training(settings, images, model, team)
 
 
 def _digest(images: Data) -> int:
@@ -164,17 +173,18 @@ def _build(settings: Recipe, images: Data, team: Team) -> "keras.Model":
     return compiled_model(settings, images)
 
 
-def _train(run: Run, settings: Recipe, network: "keras.Model", images: Data, team: Team, *, quiet: bool) -> Fitted:
+def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
     from recipes.training.loop import train
 
+    model, images, team = training.model, training.images, training.team
     try:
-        state = train(network, images, settings, run if team.is_chief else None, quiet=quiet, team=team)
+        state = train(model, images, training.recipe, run if team.is_chief else None, quiet=quiet, team=team)
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
-    scores = network.predict(images.test.batches(EVALUATION_BATCH), verbose=0)
+    scores = model.predict(images.test.batches(EVALUATION_BATCH), verbose=0)
     task = TASKS[images.task]
     if team.is_chief:
-        metrics = hand_over(network, scores, images, run)
+        metrics = hand_over(model, scores, images, run)
     else:
         metrics = task.metrics(images.test, scores, images.class_names)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
