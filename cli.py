@@ -28,6 +28,7 @@ from recipes.command_line.options import (
     training_options,
 )
 from recipes.command_line.values import Amount, Duration, Objective, Shape
+from recipes.export.kinds import KINDS
 from zoo.anatomy import complete, totals
 from zoo.catalogue import ORDERS, facts, select
 from zoo.errors import FailureError, RequestError, unknown
@@ -56,7 +57,7 @@ class Commands(click.Group):
     help="Run this file first, which registers models of your own; give it again for more. ZOO_PLUGINS names others.",
 )
 def commands(plugins: tuple[Path, ...]) -> None:
-    """Convolutional image models, from a set of images to a proven .tflite file.
+    """Convolutional image models, from a set of images to a verified .tflite file.
 
     \b
     zoo fit lenet5 --data digits --out runs/first
@@ -495,40 +496,35 @@ def report(run: Path, as_json: bool) -> None:
     "--to",
     default="int8",
     show_default=True,
-    help="float32, float16, dynamic, int8, int16x8, saved-model, onnx or c-array.",
+    help=f"{', '.join(KINDS)}.",
 )
 @click.option("--all", "every", is_flag=True, help="Every precision of TFLite, as one table.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
 @click.option("--budget", multiple=True, metavar="KEY=SHARE", help="agreement=0.98 or drop=0.02: what is let pass.")
-@click.option("--data", help="For a .keras file: the images to prove it with.")
+@click.option("--data", help="For a .keras file: the images to verify it on.")
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
 @click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")
 @click.option("--author", default="", help="Written into the file.")
 @click.option("--license", default="", help="Written into the file.")
 @as_json
-def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...], as_json: bool, **wishes: Any) -> int:
-    """Export SOURCE, a run or a .keras file, to a file that is proven on the test images to behave like the model.
+def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Export SOURCE, a run or a .keras file, to a file that is verified on the test images to behave like the model.
 
     \b
     Example: zoo export runs/first --to int8 --out digits.tflite
     """
-    if source.suffix != ".keras":
-        from recipes.run.folder import Run
-
-        Run.open(source)
-    shares = dict(_share(item) for item in budget)
-    _load_keras()
     from recipes.export.handover import export, export_all
 
+    shares = dict(_share(item) for item in budget)
     if not every:
-        exported = export(source, out=out, budget=shares, **wishes)
+        exported = export(source, out=out, budget=shares, **options)
         _answer(as_json, exported.to_dict(), lambda: text.exported(exported))
         return 0
-    single = {"--out": out, "--budget": budget, "--dynamic-size": wishes["dynamic_size"]}
+    single = {"--out": out, "--budget": budget, "--dynamic-size": options["dynamic_size"]}
     if given := [name for name, value in single.items() if value]:
         raise RequestError(f"{given[0]} is not possible with --all: export the kinds one by one.")
-    passed, failed = export_all(source, **{key: wishes[key] for key in ("data", "force", "author", "license")})
+    passed, failed = export_all(source, **{key: options[key] for key in ("data", "force", "author", "license")})
     rows = [result.to_dict() for result in passed] + [{"kind": to, "error": why} for to, why in failed.items()]
     _answer(as_json, rows, lambda: text.all_exported(passed, failed))
     return int(bool(failed))

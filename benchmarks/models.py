@@ -56,7 +56,7 @@ def files(max_params: float, turns: int) -> list[dict]:
     """Size of every model's int8 file, and latency at batch 1 on one thread as a multiple of LeNet-5's, in turn."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from recipes.export.handover import convert
+    from recipes.export import convert
 
     def runner(content: bytes, image: np.ndarray):
         interpreter = Interpreter(model_content=content, num_threads=1)

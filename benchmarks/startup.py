@@ -26,7 +26,7 @@ EXPECTED = (0, 2)  # a mistyped name is answered, too
 PROGRAM = """
 import sys
 from PIL import Image
-from recipes.export.conversion import convert
+from recipes.export import convert
 from recipes.data import Split
 from recipes.data.readers.digits import read_digits
 from recipes.data.decoding import to_array

@@ -1,4 +1,4 @@
-"""Writes what is derived from the registry: `zoo/facts/`, `docs/models.md`, and a page a family in `docs/models/`.
+"""Writes what is derived from the code: `zoo/facts/`, `docs/models.md`, a page a family in `docs/models/`, and tables.
 
 python docs/generate.py            # everything; builds every model once, minutes
 python docs/generate.py lenet5     # the facts of some models, and all pages
@@ -16,11 +16,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
+    from recipes.export.kinds import Budget
     from zoo import Anatomy
 
 DOCS = Path(__file__).parent
 FACTS = DOCS.parent / "zoo" / "facts"
 COMMAND = "Written by `python docs/generate.py`."
+KINDS_BEGIN, KINDS_END = "<!-- kinds: written by `python docs/generate.py` -->", "<!-- end of kinds -->"
 
 
 def write_facts(names: list[str]) -> None:
@@ -54,6 +56,7 @@ def pages() -> dict[str, str]:
     for card in cards:
         families[card.family].append(card)
     texts = {"models.md": _overview(cards), "recipes.md": _recipes(), "settings.md": _settings(), "api.md": _api()}
+    texts["export.md"] = _export()
     for family, members in families.items():
         texts[f"models/{family}.md"] = _family_page(family, members)
     return texts
@@ -141,6 +144,28 @@ def _settings() -> str:
     return "\n".join(lines)
 
 
+def _export() -> str:
+    """The page on export as it stands, with the table of kinds between its two marks."""
+    from recipes.export.kinds import KINDS
+
+    rows = ["| `--to` | what it is | ending | verified by | usual budget |", "|---|---|---|---|---|"]
+    for kind in KINDS.values():
+        needed = f"; needs `pip install 'convzoo[{kind.extra}]'`" if kind.extra else ""
+        ending = f"`{kind.ending}`" if kind.ending else "a folder"
+        rows.append(f"| `{kind.name}` | {kind.summary}{needed} | {ending} | {kind.runner} | {_limits(kind.budget)} |")
+    before, mark, rest = (DOCS / "export.md").read_text("utf-8").partition(KINDS_BEGIN)
+    _, end, after = rest.partition(KINDS_END)
+    return "\n".join([f"{before}{mark}", "", *rows, "", f"{end}{after}"])
+
+
+def _limits(budget: "Budget") -> str:
+    limits = [f"agreement at least {100 * budget.agreement:g} %"] if budget.agreement > 0 else []
+    if budget.drop < 1:
+        points = "point" if budget.drop == 0.01 else "points"
+        limits.append(f"at most {100 * budget.drop:g} {points} of accuracy lost")
+    return ", ".join(limits)
+
+
 def _table_in(kind: type, name: str) -> type | None:
     """The class of a setting that is a table of settings itself."""
     annotation = kind.model_fields[name].annotation
@@ -197,7 +222,7 @@ def _about(module: ModuleType, name: str) -> str:
     value = getattr(module, name)
     if inspect.isclass(value) or inspect.isroutine(value):
         return _first_sentence(value.__doc__)
-    for file in sorted(Path(inspect.getfile(module)).parent.glob("*.py")):
+    for file in sorted(Path(inspect.getfile(module)).parent.rglob("*.py")):
         text = file.read_text("utf-8")
         targets = [node for node in ast.parse(text).body if isinstance(node, ast.Assign | ast.AnnAssign)]
         for node in targets:

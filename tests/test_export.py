@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from recipes.export.conversion import TFLITE
 from recipes.export.handover import export
+from recipes.export.kinds.tflite import PRECISIONS
 from recipes.export.parity import refuse_chance
 from recipes.predict import predict
 from recipes.run.folder import Run
@@ -14,7 +14,7 @@ from recipes.tflite.file import TFLiteFile
 from zoo.errors import FailureError, RequestError
 
 
-@pytest.mark.parametrize("kind", TFLITE)
+@pytest.mark.parametrize("kind", [kind.name for kind in PRECISIONS])
 def test_a_file_of_every_kind_agrees_with_its_model(digits_run, tmp_path, kind):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -59,6 +59,7 @@ def test_what_was_measured_is_kept_in_the_run(digits_run, tmp_path):
     exported = export(digits_run, to="float32", out=tmp_path / "digits.tflite")
     kept = json.loads((digits_run.path / "export.json").read_text())["float32"]
     assert kept == exported.to_dict()
+    assert kept["images"] == kept["pictures"] == exported.images == len(digits_run.load_data().test)
     assert {"file", "bytes", "agreement", "max_difference", "accuracy_keras", "accuracy_file", "operators"} <= set(kept)
 
 
@@ -70,7 +71,7 @@ def test_beyond_the_budget_there_is_no_file_not_even_an_older_one(digits_run, tm
         def predict(self, images):
             return np.roll(super().predict(images), 1, axis=1)
 
-    monkeypatch.setattr("recipes.export.kinds.TFLiteFile", Wrong)
+    monkeypatch.setattr("recipes.tflite.file.TFLiteFile", Wrong)
     with pytest.raises(FailureError, match="was not written"):
         export(digits_run, to="float32", out=out)
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +82,7 @@ def test_scores_that_are_not_numbers_are_beyond_any_budget(digits_run, tmp_path,
         def predict(self, images):
             return np.full_like(super().predict(images), np.nan)
 
-    monkeypatch.setattr("recipes.export.kinds.TFLiteFile", Broken)
+    monkeypatch.setattr("recipes.tflite.file.TFLiteFile", Broken)
     with pytest.raises(FailureError):
         export(digits_run, out=tmp_path / "digits.tflite", budget={"agreement": 0, "drop": 1})
 

@@ -8,7 +8,7 @@ import zoo
 from recipes.data import Split
 from recipes.data.decoding import to_array
 from recipes.data.readers.digits import read_digits
-from recipes.export.conversion import convert
+from recipes.export import convert
 from recipes.tflite.file import TFLiteFile
 from zoo import create_model
 

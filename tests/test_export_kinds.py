@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -9,9 +10,13 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.export.c_array import resolver_calls
+import recipes.export
 from recipes.export.conversion import in_float32, of_any_size
 from recipes.export.handover import export, export_all
+from recipes.export.kinds import KINDS
+from recipes.export.kinds.c_array import resolver_calls
+from recipes.export.kinds.tflite import convert
+from recipes.export.source import open_export_source
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file
 from recipes.tflite.file import TFLiteFile
@@ -30,6 +35,23 @@ def copy_of(run, folder):
     for name in ("recipe.toml", "labels.txt", "model.keras"):
         (copy.path / name).write_bytes((run.path / name).read_bytes())
     return copy
+
+
+def test_the_table_of_kinds_is_read_without_numpy_and_is_what_the_help_lists(zoo_command):
+    heavy = {"numpy", "keras.src", "tensorflow.python"}
+    program = f"import sys, recipes.export.kinds; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    shown = zoo_command("export", "--help")[1]
+    assert all(name in shown for name in KINDS)
+
+
+def test_public_names_are_where_they_were():
+    assert recipes.export.convert is convert
+    assert recipes.export.BUDGETS["int8"] == recipes.export.Budget(drop=0.01)
+    assert list(recipes.export.BUDGETS) == list(KINDS)
+    assert {"agreement", "per_class"} <= set(recipes.export.Exported.__dataclass_fields__)
+    assert (recipes.export.export, recipes.export.export_all) == (export, export_all)
 
 
 def test_a_c_array_is_the_file_byte_for_byte(digits_run, tmp_path):
@@ -68,10 +90,34 @@ def test_a_keras_file_is_exported_with_images_named_beside_it(digits_run, tmp_pa
         export(file)
 
 
-def test_all_precisions_make_one_table(digits_run, tmp_path):
+def count_calls(monkeypatch, *names):
+    """The calls of these methods of a run from here on, in the order in which they are made."""
+    calls = []
+
+    def counted(name, own):
+        def call(*arguments):
+            calls.append(name)
+            return own(*arguments)
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(Run, name, counted(name, getattr(Run, name)))
+    return calls
+
+
+def test_a_source_is_opened_without_loading_it(digits_run, monkeypatch):
+    calls = count_calls(monkeypatch, "load_model", "load_data")
+    source = open_export_source(digits_run.path)
+    assert (source.usual_file("int8", ".tflite"), calls) == (digits_run.path / "lenet5-int8.tflite", [])
+
+
+def test_all_precisions_make_one_table(digits_run, tmp_path, monkeypatch):
     run = copy_of(digits_run, tmp_path / "run")
+    calls = count_calls(monkeypatch, "load_model", "load_data")
     passed, failed = export_all(run)
     assert failed == {}
+    assert sorted(calls) == ["load_data", "load_model"]  # once for all kinds
     kept = json.loads((run.path / "export.json").read_text())
     assert list(kept) == [result.kind for result in passed] == ["float32", "float16", "dynamic", "int8", "int16x8"]
     assert kept["int8"]["bytes"] < 0.35 * kept["float32"]["bytes"]
@@ -132,7 +178,7 @@ def test_beyond_the_budget_the_layers_at_fault_are_named(digits_run, tmp_path):
 
 
 def test_onnx_names_what_to_install(digits_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("recipes.export.conversion.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("recipes.support.extras.find_spec", lambda name: None)
     with pytest.raises(RequestError, match=r"pip install 'convzoo\[onnx\]'"):
         export(digits_run, to="onnx", out=tmp_path / "digits.onnx")
 
@@ -156,7 +202,7 @@ def test_a_full_disk_leaves_nothing(digits_run, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recipes.export.kinds.Path.write_bytes", full)
+    monkeypatch.setattr("recipes.export.kinds.tflite.Path.write_bytes", full)
     with pytest.raises(FailureError, match="No space left"):
         export(digits_run, to="float32", out=tmp_path / "digits.tflite")
     assert list(tmp_path.iterdir()) == []

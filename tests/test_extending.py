@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recipes.export import export
+from recipes.export.kinds import BUDGETS, KINDS, register_kind
 from zoo.errors import RequestError
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -138,3 +140,22 @@ def test_a_model_is_trained_by_a_recipe(two_strides, short_recipe, tmp_path):
 
     fitted = fit("two_strides", data="digits", recipe=short_recipe, out=tmp_path / "run", quiet=True)
     assert fitted.metrics["accuracy"] > 0.15
+
+
+@pytest.fixture
+def kinds():
+    """The table of export kinds; what a test adds to it is taken out again."""
+    before = set(KINDS)
+    yield KINDS
+    for name in set(KINDS) - before:
+        del KINDS[name], BUDGETS[name]
+
+
+def test_an_export_kind_is_one_class(digits_run, tmp_path, kinds):
+    example("An export kind")
+    exported = export(digits_run, to="keras", out=tmp_path / "digits.keras")
+    assert (exported.kind, exported.file) == ("keras", str(tmp_path / "digits.keras"))
+    assert exported.agreement == 1.0
+    assert exported.bytes == (tmp_path / "digits.keras").stat().st_size
+    with pytest.raises(ValueError, match="called keras already"):
+        register_kind(kinds["keras"])

@@ -8,7 +8,7 @@ from reference import nearly, positive
 
 import zoo
 from recipes.data import Split
-from recipes.export.handover import convert
+from recipes.export import convert
 from recipes.run.keras_file import load_keras_file
 from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError

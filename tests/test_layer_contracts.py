@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference import nearly, positive, with_weights
 
 from recipes.data import Split
-from recipes.export.handover import convert
+from recipes.export import convert
 from recipes.tflite.file import TFLiteFile
 from zoo import layers
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 import zoo
 from recipes.data import Split
-from recipes.export.handover import convert
+from recipes.export import convert
 from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
 

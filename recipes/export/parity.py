@@ -1,6 +1,6 @@
 """Is a file the model that it came from? Both are run on the same images, and what differs is counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,47 +8,10 @@ from typing import Any
 import numpy as np
 
 from recipes.data.labels import ONE_CLASS
+from recipes.export.kinds.base import Budget
 from recipes.tasks import TASKS
 from recipes.tflite.file import TFLiteFile
-from zoo.errors import FailureError, RequestError, unknown
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How far a file may be from its model before it is refused.
-
-    Attributes:
-        agreement: least `Exported.agreement`.
-        drop: largest loss of accuracy on the test images, as a share.
-    """
-
-    agreement: float = 0.0
-    drop: float = 1.0
-
-    def with_changes(self, changes: Mapping[str, float]) -> "Budget":
-        """This budget with some of its shares replaced; raises a `RequestError` for what is not a share of it."""
-        values = asdict(self)
-        for name, value in changes.items():
-            if name not in values:
-                raise unknown("budget", name, values)
-            if not 0 <= value <= 1:
-                raise RequestError(f"budget {name}={value} is not possible; allowed: a share, 0 to 1.")
-            values[name] = value
-        return Budget(**values)
-
-
-# A float file computes the same function; a quantised one may decide differently where it was a near thing.
-_SAME, _QUANTISED = Budget(agreement=0.995), Budget(drop=0.01)
-BUDGETS = {
-    "float32": _SAME,
-    "float16": _SAME,
-    "dynamic": _QUANTISED,
-    "int8": _QUANTISED,
-    "int16x8": _QUANTISED,
-    "saved-model": _SAME,
-    "onnx": _SAME,
-    "c-array": _QUANTISED,
-}
+from zoo.errors import FailureError
 
 
 @dataclass(frozen=True)
@@ -56,7 +19,7 @@ class Exported:
     """A file that passed, and what was measured.
 
     Attributes:
-        kind: a name in `BUDGETS`.
+        kind: a name in `recipes.export.kinds.KINDS`.
         file: where it is.
         bytes: its size; of a folder, of all in it.
         agreement: share of test images with the same top-1 class as the Keras model; of all their labels, yes or no
@@ -89,7 +52,8 @@ class Exported:
         return self.accuracy_keras - self.accuracy_file
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON types; the number of images is there as `pictures`, too, as it was once called."""
+        return asdict(self) | {"pictures": self.images}
 
 
 def compare(

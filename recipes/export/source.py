@@ -1,116 +1,236 @@
-"""What is exported: a trained model, from a run or from a `.keras` file, with images to prove the export on."""
+"""What is exported: a trained model, from a run or from a `.keras` file, with images to verify the export on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from recipes.data import Data, load
 from recipes.data.dataset import EVALUATION_BATCH
-from recipes.export.conversion import in_float32
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file
+from recipes.support.files import check_writable
 from zoo.errors import RequestError
 
+if TYPE_CHECKING:
+    import keras
 
-@dataclass(frozen=True)
-class Subject:
-    """A model and its images.
+
+class ExportSource(ABC):
+    """A model and its images. It is opened once; model and images are loaded when they are first asked for.
 
     Attributes:
-        name: of the model.
-        model: as it was trained.
-        data: its images; ranges of integers come from `train`, proof from `test`.
-        class_names: in the order of the scores.
+        folder: where exported files usually go.
+        stem: what their names usually begin with.
         resize: what was done to images of another size.
-        digest: sha256 of what the model was trained with (its recipe) and of its weights.
-        versions: of the libraries that it was trained with.
+        versions: of the libraries that the model was trained with.
     """
 
-    name: str
-    model: keras.Model
-    data: Data
-    class_names: tuple[str, ...]
+    folder: Path
+    stem: str
     resize: str
-    digest: str
     versions: Mapping[str, str]
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of the model."""
+
     @cached_property
-    def network(self) -> keras.Model:
+    @abstractmethod
+    def model(self) -> "keras.Model":
+        """As it was trained: from images (B, H, W, C) to scores (B, classes)."""
+
+    @cached_property
+    @abstractmethod
+    def data(self) -> Data:
+        """Its images: ranges of integers come from `train`, an export is verified on `test`."""
+
+    @cached_property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the scores."""
+
+    @cached_property
+    @abstractmethod
+    def digest(self) -> str:
+        """sha256 of what the model was trained with (its recipe) and of its weights."""
+
+    @abstractmethod
+    def check_keeps(self) -> None:
+        """Raises a `RequestError` where `keep` could not write."""
+
+    @abstractmethod
+    def keep(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keeps what exports came to, by kind."""
+
+    def check_model(self) -> None:
+        """Loads the model and the names of its scores.
+
+        Raises:
+            RequestError: they cannot be read, or do not go from images to scores with a name for each.
+        """
+        classes = int(self.model.output_shape[-1])
+        if len(self.class_names) != classes:
+            raise RequestError(f"{self.name} gives {classes} scores; there are {len(self.class_names)} labels.")
+
+    def usual_file(self, kind: str, ending: str) -> Path:
+        """Where a kind of export goes if nothing else is asked for."""
+        return self.folder / f"{self.stem}-{kind}{ending}"
+
+    @cached_property
+    def float32_model(self) -> "keras.Model":
         """The model, computing in float32."""
+        from recipes.export.conversion import in_float32
+
         return in_float32(self.model)
 
     @cached_property
+    def any_size_model(self) -> "keras.Model":
+        """The model in float32 with height and width left open; raises a `RequestError` if its head has one size."""
+        from recipes.export.conversion import of_any_size
+
+        return of_any_size(self.float32_model)
+
+    @cached_property
     def expected(self) -> np.ndarray:
-        """The model's scores (N, classes) of the test images."""
+        """The model's scores (N, classes) float32 of the test images."""
         return np.asarray(self.model.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0), np.float32)
 
     @property
     def task(self) -> str:
-        """What the labels are, see `recipes.data.dataset.Data.task`."""
+        """What the labels are, see `recipes.data.Data`."""
         return self.data.task
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of its images."""
-        return tuple(int(n) for n in self.data.test.images.shape[1:])
+        height, width, channels = self.data.test.images.shape[1:]
+        return int(height), int(width), int(channels)
 
 
-def is_keras_file(source: str | Path | Run) -> bool:
-    return not isinstance(source, Run) and Path(source).suffix == ".keras"
+class RunSource(ExportSource):
+    """The model of a run; what exports come to is kept in the run's `export.json`."""
+
+    def __init__(self, run: Run) -> None:
+        recipe = run.recipe
+        self.run = run
+        self.folder = run.path
+        self.stem = recipe.model.name
+        self.resize = recipe.data.resize
+        self.versions = recipe.versions
+
+    @property
+    def name(self) -> str:
+        return self.stem
+
+    @cached_property
+    def model(self) -> "keras.Model":
+        return _image_model(self.run.load_model())
+
+    @cached_property
+    def data(self) -> Data:
+        return self.run.load_data()
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return self.run.class_names
+
+    @cached_property
+    def digest(self) -> str:
+        return _digest(self.model, (self.run.path / "recipe.toml").read_bytes())
+
+    def check_keeps(self) -> None:
+        check_writable(self.run.path / "export.json", self.run.path)
+
+    def keep(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """A row a kind, each from its last export."""
+        self.run.write_exports(results)
 
 
-def open_subject(source: str | Path | Run, data: str | None = None) -> Subject:
-    """Loads a model and its images.
+class FileSource(ExportSource):
+    """The model of a `.keras` file, with images named beside it.
+
+    Args:
+        file: the model.
+        images: where its images come from, see `recipes.data.load`.
+    """
+
+    def __init__(self, file: Path, images: str) -> None:
+        self.file = file
+        self.images = images
+        self.folder = file.parent
+        self.stem = file.stem
+        self.resize = "fill"
+        self.versions = {}
+
+    @property
+    def name(self) -> str:
+        return str(self.model.name)
+
+    @cached_property
+    def model(self) -> "keras.Model":
+        return _image_model(load_keras_file(self.file))
+
+    @cached_property
+    def data(self) -> Data:
+        shape = tuple(self.model.input_shape[1:])
+        if None in shape:
+            raise RequestError(f"{self.file} takes images of any size: export a run of it, which knows the size.")
+        return load(self.images, image_shape=shape, quiet=True)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return self.data.class_names
+
+    @cached_property
+    def digest(self) -> str:
+        return _digest(self.model, b"")
+
+    def check_keeps(self) -> None:
+        pass
+
+    def keep(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """A `.keras` file has no place for it."""
+
+
+def open_export_source(source: str | Path | Run, data: str | None = None) -> ExportSource:
+    """A run or a `.keras` file as what is exported; neither model nor images are loaded yet.
 
     Args:
         source: a run, its folder, or a `.keras` file.
         data: for a `.keras` file: where the images come from, see `recipes.data.load`.
 
     Raises:
-        RequestError: a source that cannot be read, or does not go from images to scores with a name for each.
+        RequestError: there is no such run or file, or `data` is missing or not for this source.
     """
-    subject = _of_file(Path(source), data) if is_keras_file(source) else _of_run(source, data)
-    classes = int(subject.model.output_shape[-1])
-    if len(subject.class_names) != classes:
-        raise RequestError(f"{subject.name} gives {classes} scores; there are {len(subject.class_names)} labels.")
-    return subject
-
-
-def _of_run(source: str | Path | Run, data: str | None) -> Subject:
-    run = Run.open(source)
-    if data is not None:
-        raise RequestError("--data is for a .keras file; a run knows its own images.")
-    model, recipe = _image_model(run.load_model()), run.recipe
-    digest = _digest(model, (run.path / "recipe.toml").read_bytes())
-    images, resize = run.load_data(), recipe.data.resize
-    return Subject(recipe.model.name, model, images, run.class_names, resize, digest, recipe.versions)
-
-
-def _of_file(file: Path, data: str | None) -> Subject:
-    model = _image_model(load_keras_file(file))
+    if isinstance(source, Run) or Path(source).suffix != ".keras":
+        run = Run.open(source)
+        if data is not None:
+            raise RequestError("--data is for a .keras file; a run knows its own images.")
+        return RunSource(run)
+    file = Path(source)
+    if not file.exists():
+        raise RequestError(f"{file} does not exist.")
     if data is None:
-        raise RequestError(f"{file} does not say which images to prove the export with: give --data.")
-    shape = tuple(model.input_shape[1:])
-    if None in shape:
-        raise RequestError(f"{file} takes images of any size: export a run of it, which knows the size.")
-    images = load(data, image_shape=shape, quiet=True)
-    return Subject(model.name, model, images, images.class_names, "fill", _digest(model, b""), {})
+        raise RequestError(f"{file} does not say which images to verify the export with: give --data.")
+    return FileSource(file, data)
 
 
-def _image_model(model: keras.Model) -> keras.Model:
+def _image_model(model: "keras.Model") -> "keras.Model":
     inputs, outputs = model.inputs or [], model.outputs or []
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
-        given, made = ", ".join(str(x.shape) for x in inputs), ", ".join(str(x.shape) for x in outputs)
+        given = ", ".join(str(tensor.shape) for tensor in inputs)
+        made = ", ".join(str(tensor.shape) for tensor in outputs)
         raise RequestError(f"{model.name} goes from {given} to {made}; allowed: one image (B, H, W, C) to scores.")
     return model
 
 
-def _digest(model: keras.Model, recipe: bytes) -> str:
+def _digest(model: "keras.Model", recipe: bytes) -> str:
     digest = sha256(recipe)
     for weight in model.weights:
         digest.update(f"{weight.path} {weight.shape} {weight.dtype}".encode())

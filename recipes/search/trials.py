@@ -299,7 +299,7 @@ def _latency(model: "keras.Model", images: "Data") -> float:
     """Milliseconds an image of the float32 file, one thread."""
     import tempfile
 
-    from recipes.export.conversion import convert
+    from recipes.export import convert
     from recipes.support.quiet import native_output_hidden
     from recipes.tflite.latency import benchmark
 
