@@ -69,6 +69,8 @@ class TfdsReader(ArrayReader):
             folder = Path(tfds.core.constants.DATA_DIR).expanduser()
             builder = self.find(folder)
             self._prepare(builder, folder)
+            if not builder.info.splits:  # another process prepared it meanwhile, which this builder has not seen
+                builder = self.find(folder)
         keys, features = builder.info.supervised_keys, builder.info.features
         image, label = (features[keys[0]], features[keys[1]]) if keys else (None, None)
         if not isinstance(label, tfds.features.ClassLabel) or not isinstance(image, tfds.features.Image):
