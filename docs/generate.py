@@ -117,7 +117,7 @@ def _recipes() -> str:
 
 
 def _settings() -> str:
-    from recipes.augment.pipeline import PARTS, Augment
+    from recipes.augment import Augment
     from recipes.config.settings import FineTune, Model, Optimizer, Recipe, Schedule
 
     lines = [
@@ -129,9 +129,8 @@ def _settings() -> str:
         "",
     ]
     tables = {"": Recipe, "model": Model, "optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
-    tables |= {f"augment.{name}": _table_in(Augment, name) for name in (*PARTS, "mixup", "cutmix")} | {
-        "finetune": FineTune
-    }
+    operations = {f"augment.{name}": _table_in(Augment, name) for name in Augment.model_fields if name != "about"}
+    tables |= {name: table for name, table in operations.items() if table} | {"finetune": FineTune}
     for table, kind in tables.items():
         lines += [f"## {table or 'The recipe itself'}", "", "| setting | default | what it is |", "|---|---|---|"]
         for name, field in kind.model_fields.items():

@@ -3,15 +3,23 @@
 import itertools
 import subprocess
 import sys
+from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from recipes.augment import Affine
+from recipes.augment.blur import Blur
+from recipes.augment.colour import Colour
+from recipes.augment.erasing import Erasing
 from recipes.augment.layer import Augmentation
+from recipes.augment.mixing import STREAM
+from recipes.augment.operation import Operation
 from recipes.augment.pipeline import Augment
 from recipes.augment.preview import preview
+from recipes.augment.randaugment import RandAugment
 from recipes.config.presets import list_augmentations, load_augmentation, load_recipe
 from recipes.config.settings import Recipe
 from recipes.data import Split
@@ -119,6 +127,54 @@ def test_adding_an_operation_leaves_the_geometry_as_it_was(name):
     plain = load_augmentation("natural").model_copy(update={"colour": None})
     more = Augment.model_validate(plain.model_dump() | {name: {}})
     assert np.array_equal(plain.draw(5, SEED), more.split(more.draw(5, SEED))["affine"])
+
+
+def test_each_operation_has_a_stream_of_its_own_that_stays_what_it_was():
+    kinds = {name: (*get_args(field.annotation), None)[0] for name, field in Augment.model_fields.items()}
+    operations = {name: kind for name, kind in kinds.items() if isinstance(kind, type(Operation))}
+    streams = {name: kind.stream for name, kind in operations.items()}
+    mixing = {name: streams.pop(name) for name in ("mixup", "cutmix")}
+    assert mixing == {"mixup": 1, "cutmix": 2}
+    assert streams == {"blur": 0, "colour": 1, "randaugment": 2, "erasing": 3}
+    assert STREAM == 4
+
+
+def test_a_resumed_run_draws_what_it_always_drew():
+    augment = Augment(blur={}, colour={}, randaugment={}, erasing={}, mixup={}, cutmix={})
+    first = {name: values[0].numpy() for name, values in augment.split(augment.draw(2, SEED)).items()}
+    expected = {
+        "affine": (0.2433, 0.9835, 0.2204, 0.4679, 0.7739, 0.8354, 0.9809, 0.0694, 0.4921),
+        "blur": (0.2807, 0.1158),
+        "colour": (0.0874, 0.1245, 0.1308),
+        "randaugment": (0.8243, 0.0506, 0.4894, 0.9965),
+        "erasing": (0.5254, 0.9892, 0.8290, 0.5654, 0.1491),
+        "mixing": (0.5678, 0.4563, 0.0037, 0.7645, 0.1453, 0.1663),
+    }
+    assert list(first) == list(expected)
+    for name, values in expected.items():
+        assert np.allclose(first[name], values, atol=6e-5), name
+
+
+@pytest.mark.parametrize(
+    ("operation", "drawn", "words"),
+    [
+        (
+            Affine(scale=(1, 4), translation=0.5),
+            {"scale": 0.5, "shift_x": 1.0, "shift_y": 0.5},
+            ["x2.00", "+10.0, +0.0 px"],
+        ),
+        (Affine(rotation=20, vertical_flip=True), {"angle": 0.25, "flip_y": 0.1}, ["-10°", "upside down"]),
+        (Blur(sigma=(1, 3), probability=0.5), {"sigma": 0.5, "chance": 0.4}, ["blur 2.0"]),
+        (Blur(sigma=(1, 3), probability=0.5), {"sigma": 0.5, "chance": 0.6}, []),
+        (Colour(brightness=0.2), {"brightness": 1.0, "contrast": 1.0}, ["brightness 1.20"]),
+        (RandAugment(), {"operation_0": 0.1, "sign_0": 0.9, "operation_1": 0.99}, ["rotate+", "autocontrast-"]),
+        (Erasing(), {"chance": 0.4}, ["erased"]),
+        (Erasing(), {"chance": 0.6}, []),
+    ],
+)
+def test_each_operation_says_what_a_draw_does(operation, drawn, words):
+    draws = np.array([drawn.get(name, 0.0) for name in operation.draws], np.float32)
+    assert operation.describe(draws, (8, 20)) == words
 
 
 def epochs(recipe, count=10, classes=5):

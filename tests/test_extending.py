@@ -159,3 +159,40 @@ def test_an_export_kind_is_one_class(digits_run, tmp_path, kinds):
     assert exported.bytes == (tmp_path / "digits.keras").stat().st_size
     with pytest.raises(ValueError, match="called keras already"):
         register_kind(kinds["keras"])
+
+
+def test_an_augmentation():
+    import tensorflow as tf
+
+    from recipes.augment.preview import vary
+
+    augment = example("An augmentation")["Augment"](rotation=10, fill="reflect", negative={"probability": 0.5})
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    (cells,), captions = vary(images, augment, columns=1)
+    plain = augment.model_copy(update={"negative": None})
+    (unchanged,), _ = vary(images, plain, columns=1)
+    inverted = np.array(["negative" in caption for (caption,) in captions])
+    assert 5 < inverted.sum() < 35
+    assert np.array_equal(cells, np.where(inverted[:, None, None, None], 255 - unchanged, unchanged))
+    draws = augment.draw(40, tf.constant([0, 0]))
+    dataset = tf.data.Dataset.from_tensors((images, draws)).map(augment)
+    assert np.array_equal(next(dataset.as_numpy_iterator()), cells)
+
+
+def test_a_pooling(monkeypatch, tmp_path):
+    import keras
+
+    from zoo import layers
+
+    layer = example("A pooling")["MidrangePooling2D"]
+    monkeypatch.setattr("zoo.layers.pooling.MidrangePooling2D", layer, raising=False)
+    monkeypatch.setitem(layers.POOLINGS, "midrange", ("zoo.layers.pooling:MidrangePooling2D", {}))
+    images = np.random.default_rng(0).normal(size=(2, 6, 4, 3)).astype(np.float32)
+    windows = images.reshape(2, 3, 2, 2, 2, 3)
+    expected = (windows.max((2, 4)) + windows.min((2, 4))) / 2
+    model = keras.Sequential([keras.Input((6, 4, 3)), layers.pooling_layer("midrange", 2)])
+    assert np.allclose(model(images), expected, atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    assert np.array_equal(keras.models.load_model(tmp_path / "model.keras")(images), model(images))
+    with pytest.raises(RequestError, match="did you mean 'midrange'"):
+        layers.pooling_layer("midrnge")

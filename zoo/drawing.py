@@ -1,11 +1,15 @@
 """An image of a model: its feature maps in proportion, and what one unit of each sees."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.anatomy import Anatomy, Layer
 from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN = 14  # feature maps at most; of more, those whose size or kind changes
 
@@ -27,12 +31,10 @@ def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = No
     if not file.absolute().parent.is_dir():
         raise RequestError(f"{file.parent} is not a folder; make it first.")
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     maps = _shown([layer for layer in anatomy.layers if layer.receptive_field and len(layer.output_shape) == 3])
     figure = Figure(figsize=(2.6 + 1.1 * len(maps), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     view, chain = figure.subplots(1, 2, width_ratios=[2.4, max(1.1 * len(maps), 1)])
     _draw_fields(view, anatomy, maps, image)
     _draw_maps(chain, anatomy, maps)
@@ -56,7 +58,7 @@ def _shown(layers: list[Layer]) -> list[Layer]:
     return list(sizes.values())[:SHOWN]
 
 
-def _draw_fields(axes: object, anatomy: Anatomy, maps: list[Layer], image: np.ndarray | None) -> None:
+def _draw_fields(axes: "Axes", anatomy: Anatomy, maps: list[Layer], image: np.ndarray | None) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
@@ -74,7 +76,7 @@ def _draw_fields(axes: object, anatomy: Anatomy, maps: list[Layer], image: np.nd
     axes.set_yticks([])
 
 
-def _draw_maps(axes: object, anatomy: Anatomy, maps: list[Layer]) -> None:
+def _draw_maps(axes: "Axes", anatomy: Anatomy, maps: list[Layer]) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 

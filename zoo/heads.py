@@ -1,7 +1,7 @@
 """From a feature map to scores."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import lazy_loader
 
@@ -9,24 +9,43 @@ from zoo import layers
 from zoo.errors import RequestError
 from zoo.registry import Tensor
 
-keras = lazy_loader.load("keras")
+if TYPE_CHECKING:
+    import keras
+
+    from zoo.layers.windows import Statistic
+else:
+    keras = lazy_loader.load("keras")
+
+Head = Callable[[Tensor, int], Tensor]  # from a feature map (B, h, w, C) and a number of classes
+HEADS: dict[str, Head] = {}
+PYRAMID = (4, 2, 1)
 
 
+def head(build: Head) -> Head:
+    """Registers a head under its function's name."""
+    HEADS[build.__name__.rstrip("_")] = build  # `max_` leaves Python its `max`
+    return build
+
+
+@head
 def flatten(features: Tensor, classes: int) -> Tensor:
     """Every value of the feature map is an input of the classifier; needs a fixed image size."""
     return keras.layers.Flatten(name="flatten")(features)
 
 
+@head
 def average(features: Tensor, classes: int) -> Tensor:
     """The mean of each feature map (Lin et al. 2014, section 3.2)."""
     return keras.layers.GlobalAveragePooling2D(name="pooling")(features)
 
 
-def maximum(features: Tensor, classes: int) -> Tensor:
+@head
+def max_(features: Tensor, classes: int) -> Tensor:
     """The largest value of each feature map."""
     return keras.layers.GlobalMaxPooling2D(name="pooling")(features)
 
 
+@head
 def average_max(features: Tensor, classes: int) -> Tensor:
     """The mean and the largest value of each feature map, side by side."""
     return keras.layers.Concatenate(name="average_max")(
@@ -37,62 +56,55 @@ def average_max(features: Tensor, classes: int) -> Tensor:
     )
 
 
+@head
 def gem(features: Tensor, classes: int) -> Tensor:
     """The power mean of each feature map, with a learned exponent (Radenovic et al. 2018, section 3.2)."""
     return layers.GlobalGeneralizedMeanPooling2D(name="pooling")(features)
 
 
+@head
 def lp(features: Tensor, classes: int) -> Tensor:
     """The root mean square of each feature map (Boureau et al. 2010)."""
     return layers.GlobalLpPooling2D(name="pooling")(features)
 
 
+@head
 def attention(features: Tensor, classes: int) -> Tensor:
     """The mean over all places, weighted by a learned relevance (Ilse et al. 2018, section 2.4)."""
     return layers.GlobalAttentionPooling2D(name="pooling")(features)
 
 
+@head
 def adaptive_average(features: Tensor, classes: int) -> Tensor:
     """The mean of each region of a 4x4 grid, whatever the image's size."""
     return _regions(features, 4, "average")
 
 
+@head
 def adaptive_max(features: Tensor, classes: int) -> Tensor:
     """The largest value in each region of a 4x4 grid, whatever the image's size."""
     return _regions(features, 4, "max")
 
 
+@head
 def pyramid(features: Tensor, classes: int) -> Tensor:
     """The largest value in each region of grids 4x4, 2x2 and 1x1: 21 a feature map (He et al. 2014, figure 3)."""
     levels = [_regions(features, grid, "max") for grid in PYRAMID]
     return keras.layers.Concatenate(name="pyramid")(levels)
 
 
+@head
 def convolutional(features: Tensor, classes: int) -> Tensor:
     """One score map a class by a 1x1 convolution, then the mean of each (Springenberg et al. 2015, section 3)."""
     scores = keras.layers.Conv2D(classes, 1, name="score_map")(features)
     return keras.layers.GlobalAveragePooling2D(name="pooling")(scores)
 
 
-def _regions(features: Tensor, grid: int, statistic: Literal["average", "max"]) -> Tensor:
+def _regions(features: Tensor, grid: int, statistic: "Statistic") -> Tensor:
     regions = layers.RegionPooling2D(grid, statistic, name=f"regions_{grid}x{grid}")(features)
     return keras.layers.Flatten(name=f"flat_{grid}x{grid}")(regions)
 
 
-PYRAMID = (4, 2, 1)
-HEADS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "flatten": flatten,
-    "average": average,
-    "max": maximum,
-    "average_max": average_max,
-    "gem": gem,
-    "lp": lp,
-    "attention": attention,
-    "adaptive_average": adaptive_average,
-    "adaptive_max": adaptive_max,
-    "pyramid": pyramid,
-    "convolutional": convolutional,
-}
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
 

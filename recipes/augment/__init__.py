@@ -7,6 +7,7 @@ True
 """
 
 from recipes.augment.affine import Affine, affine_matrices
+from recipes.augment.operation import Operation
 from recipes.augment.pipeline import Augment
 
-__all__ = ["Affine", "Augment", "affine_matrices"]
+__all__ = ["Affine", "Augment", "Operation", "affine_matrices"]

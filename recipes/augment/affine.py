@@ -5,12 +5,13 @@ Read to validate settings, so TensorFlow is imported at first use.
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import lazy_loader
+import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from recipes.augment.ranges import Settings, Share
+from recipes.augment.operation import Operation, Share
 from zoo.errors import unknown
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ else:
 Factor = Annotated[float, Field(ge=0.1, le=10)]
 FILLS = ("constant", "edge", "reflect", "wrap")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-DRAWS = 9  # uniform numbers an image: scale, two shifts, angle, two flips, two factors of one axis, shear
 
 
-class Affine(Settings):
+class Affine(Operation):
     """Ranges that geometric augmentation draws from, for each image anew.
 
     Attributes:
@@ -40,7 +40,24 @@ class Affine(Settings):
         fill: what appears outside the image: `constant`, `edge`, `reflect` or `wrap`.
         value: the constant, 0-255.
         interpolation: `nearest`, `bilinear` or `bicubic`.
+
+    Example:
+        >>> affine = Affine(rotation=20, horizontal_flip=True, fill="reflect")
+        >>> affine.is_identity
+        False
+        >>> draws = affine.draw(examples=2, seed=[0, 1])  # for two images
+        >>> draws.shape == (2, len(affine.draws))
+        True
+        >>> affine.describe(np.full(9, 0.25), size=(28, 28))
+        ['-10°', 'mirrored']
     """
+
+    stream: ClassVar[int | None] = None
+    draws: ClassVar[tuple[str, ...]] = (
+        *("scale", "shift_x", "shift_y", "angle"),
+        *("flip_x", "flip_y", "scale_x", "scale_y", "shear"),
+    )
+    moves: ClassVar[bool] = True
 
     scale: tuple[Factor, Factor] = (1.0, 1.0)
     scale_x: tuple[Factor, Factor] = (1.0, 1.0)
@@ -69,53 +86,67 @@ class Affine(Settings):
         others = (self.translation, self.rotation, self.shear, self.horizontal_flip, self.vertical_flip)
         return not any(others) and all(factor == (1.0, 1.0) for factor in factors)
 
-    def draw(self, examples: int, seed: "tf.Tensor") -> "tf.Tensor":
-        """Uniform numbers in [0, 1), float32 (examples, DRAWS); row i belongs to example i.
-
-        They are a function of `seed`, an integer tensor (2,), alone: whatever the batch size, the number of
-        workers or a restart, an example is changed in the same way.
-        """
-        return tf.random.stateless_uniform((examples, DRAWS), seed)
-
     def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
-        """The images (B, H, W, C), each changed by its row of `draws` (B, DRAWS); same dtype and shape."""
-        if self.is_identity:
-            return images
+        """The images (B, H, W, C), each changed by its row of `draws`, see `draw`; same dtype and shape."""
+        return images if self.is_identity else self._resampled(images, draws)
+
+    def _resampled(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
         from recipes.augment.warp import warp
 
-        matrices = compiled_matrices(self, *images.shape[1:3])(draws)
+        matrices = _compiled_matrices(self, *images.shape[1:3])(draws)
         return warp(images, matrices, fill=self.fill, value=self.value, interpolation=self.interpolation)
 
     def parameters(self, draws: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        """What `draws` (B, DRAWS) stand for, each (B,), by the names that `affine_matrices` gives them.
+        """What `draws` (..., columns) stand for, each (...), by the names that `affine_matrices` gives them.
 
         Shifts are shares of the width and of the height, not yet pixels.
         """
+        drawn = self.named(draws)
 
-        def between(column: int, low: float, high: float) -> tf.Tensor:
-            return low + (high - low) * draws[:, column]
+        def between(name: str, low: float, high: float) -> tf.Tensor:
+            return low + (high - low) * drawn[name]
 
-        def factor(column: int, limits: tuple[float, float]) -> tf.Tensor:
+        def factor(name: str) -> tf.Tensor:
             # The logarithm of the factor is uniform: halving is as likely as doubling.
-            return tf.exp(between(column, math.log(limits[0]), math.log(limits[1])))
+            low, high = getattr(self, name)
+            return tf.exp(between(name, math.log(low), math.log(high)))
 
-        def sign(column: int, wanted: bool) -> tf.Tensor:
-            return tf.where(draws[:, column] < 0.5, -1.0, 1.0) if wanted else tf.ones_like(draws[:, column])
+        def sign(name: str, wanted: bool) -> tf.Tensor:
+            return tf.where(drawn[name] < 0.5, -1.0, 1.0) if wanted else tf.ones_like(drawn[name])
 
-        scale = factor(0, self.scale)
+        scale = factor("scale")
         return {
-            "scale_x": scale * factor(6, self.scale_x),
-            "scale_y": scale * factor(7, self.scale_y),
-            "shift_x": between(1, -self.translation, self.translation),
-            "shift_y": between(2, -self.translation, self.translation),
-            "angle": between(3, -self.rotation, self.rotation),
-            "shear_x": tf.tan(between(8, -self.shear, self.shear) * (math.pi / 180)),
-            "flip_x": sign(4, self.horizontal_flip),
-            "flip_y": sign(5, self.vertical_flip),
+            "scale_x": scale * factor("scale_x"),
+            "scale_y": scale * factor("scale_y"),
+            "shift_x": between("shift_x", -self.translation, self.translation),
+            "shift_y": between("shift_y", -self.translation, self.translation),
+            "angle": between("angle", -self.rotation, self.rotation),
+            "shear_x": tf.tan(between("shear", -self.shear, self.shear) * (math.pi / 180)),
+            "flip_x": sign("flip_x", self.horizontal_flip),
+            "flip_y": sign("flip_y", self.vertical_flip),
         }
 
+    def describe(self, draws: np.ndarray, size: tuple[int, int]) -> list[str]:
+        drawn = {name: float(value) for name, value in self.parameters(draws).items()}
+        scale_x, scale_y = drawn["scale_x"], drawn["scale_y"]
+        words = []
+        if not np.allclose([scale_x, scale_y], 1):
+            same = np.isclose(scale_x, scale_y, rtol=1e-4)
+            words.append(f"x{scale_x:.2f}" if same else f"x{scale_x:.2f}, {scale_y:.2f}")
+        if self.translation:
+            words.append(f"{drawn['shift_x'] * size[1]:+.1f}, {drawn['shift_y'] * size[0]:+.1f} px")
+        if self.rotation:
+            words.append(f"{drawn['angle']:+.0f}°")
+        if self.shear:
+            words.append(f"slant {math.degrees(math.atan(drawn['shear_x'])):+.0f}°")
+        if drawn["flip_x"] < 0:
+            words.append("mirrored")
+        if drawn["flip_y"] < 0:
+            words.append("upside down")
+        return words
+
     def matrices(self, draws: "tf.Tensor", height: int, width: int) -> "tf.Tensor":
-        """The matrices (B, 2, 3), as `recipes.augment.warp.warp` takes them, that `draws` (B, DRAWS) stand for."""
+        """The matrices (B, 2, 3), as `recipes.augment.warp.warp` takes them, that `draws` (B, columns) stand for."""
         drawn = self.parameters(draws)
         drawn["shift_x"] *= width
         drawn["shift_y"] *= height
@@ -123,7 +154,7 @@ class Affine(Settings):
 
 
 @cache
-def compiled_matrices(affine: Affine, height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+def _compiled_matrices(affine: Affine, height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
     """`affine.matrices` as one kernel: sixty small operations cost as much as warping 128 small images."""
     return tf.function(
         lambda draws: affine.matrices(draws, height, width),
@@ -150,8 +181,8 @@ def affine_matrices(
 ) -> "tf.Tensor":
     """Matrices (B, 2, 3) from pixels of the result to pixels of the image.
 
-    The image is flipped (-1 flips), then scaled, sheared, and turned, all about its centre, then shifted. So, with
-    c = ((width - 1) / 2, (height - 1) / 2), flips F, factors S, shear H and turn R:
+    The image is flipped (-1 flips), then scaled, sheared, and rotated, all about its centre, then shifted. So, with
+    c = ((width - 1) / 2, (height - 1) / 2), flips F, factors S, shear H and rotation R:
     p_in = c + F S^-1 H^-1 R^-1 (p_out - c - shift).
 
     Args:
@@ -161,6 +192,15 @@ def affine_matrices(
             not 1.
         shift_x, shift_y: pixels to the right and down.
         flip_x, flip_y: -1 mirrors left and right, top and bottom; 1 does not.
+        height, width: of the images, in pixels.
+
+    Each of the numbers may be a tensor (B,), one for each image.
+
+    Example:
+        Two pixels to the right: the result's pixel (5, 3) shows the image's pixel (3, 3).
+
+        >>> (affine_matrices(shift_x=2.0, height=8, width=8)[0].numpy() @ [5, 3, 1]).tolist()
+        [3.0, 3.0]
     """
     radians = tf.convert_to_tensor(angle, tf.float32) * (math.pi / 180)
     cos, sin = tf.cos(radians), tf.sin(radians)

@@ -25,7 +25,9 @@ class Augmentation(keras.layers.Layer):
         ValueError: settings that mix images, which a layer that does not see the labels cannot do.
 
     Example:
-        `Augmentation({"rotation": 20, "fill": "reflect"}, seed=0)`
+        >>> layer = Augmentation({"rotation": 20, "fill": "reflect"}, seed=0)
+        >>> layer.settings.rotation
+        20.0
     """
 
     def __init__(self, settings: Augment | dict[str, Any], *, seed: int = 0, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 
+from recipes.augment.mixing import describe_mixing
 from recipes.augment.pipeline import Augment
 from recipes.support.files import write_whole
 
@@ -68,63 +69,30 @@ def vary(
     cells, captions = [], []
     for epoch in range(columns):
         draws = augment.draw(count, tf.constant([seed, epoch], tf.int32))
-        varied, texts = augment(tf.constant(images), draws), describe(augment, draws, images.shape[1:3])
+        varied = augment(tf.constant(images), draws)
+        texts = [_caption(augment.describe(row, images.shape[1:3])) for row in draws.numpy()]
         if augment.mixes:
             partner, own = augment.partners(draws, count), tf.eye(count)
             others, theirs = tf.gather(varied, partner), tf.gather(own, partner)
             varied, shares = augment.mix(varied, own, others, theirs, draws)
-            texts = [
-                f"{text}\n{share:.0%} + {1 - share:.0%} of row {other + 1}".strip() if share < 0.995 else text
-                for text, share, other in zip(texts, np.diag(shares), partner.numpy(), strict=True)
-            ]
+            mixed = zip(texts, np.diag(shares), partner.numpy(), strict=True)
+            texts = [f"{text}\n{describe_mixing(share, other)}".strip() for text, share, other in mixed]
         cells.append(varied.numpy())
         captions.append(texts)
     return cells, tuple(zip(*captions, strict=True))
 
 
-def describe(augment: Augment, draws: "tf.Tensor", size: tuple[int, int]) -> list[str]:
-    """In words, what each row of `draws` (B, columns) does to an image of `size` (H, W)."""
-    from recipes.augment.operations import OPERATIONS
-
-    drawn = {name: values.numpy() for name, values in augment.parameters(draws).items()}
-    parts = {name: values.numpy() for name, values in augment.split(draws).items()}
-    texts = []
-    for i in range(len(drawn["angle"])):
-        p = {name: float(values[i]) for name, values in drawn.items()}
-        words = []
-        if not np.allclose([p["scale_x"], p["scale_y"]], 1):
-            same = np.isclose(p["scale_x"], p["scale_y"], rtol=1e-4)
-            words.append(f"x{p['scale_x']:.2f}" if same else f"x{p['scale_x']:.2f}, {p['scale_y']:.2f}")
-        if augment.translation:
-            words.append(f"{p['shift_x'] * size[1]:+.1f}, {p['shift_y'] * size[0]:+.1f} px")
-        words += [f"{p['angle']:+.0f}°"] if augment.rotation else []
-        words += [f"slant {np.degrees(np.arctan(p['shear_x'])):+.0f}°"] if augment.shear else []
-        words += ["mirrored"] if p["flip_x"] < 0 else []
-        words += ["upside down"] if p["flip_y"] < 0 else []
-        if augment.blur and parts["blur"][i, 1] < augment.blur.probability:
-            low, high = augment.blur.sigma
-            words.append(f"blur {low + (high - low) * parts['blur'][i, 0]:.1f}")
-        if augment.colour:
-            for column, name in enumerate(("brightness", "contrast", "saturation")):
-                limit = getattr(augment.colour, name)
-                words += [f"{name} {1 + limit * (2 * parts['colour'][i, column] - 1):.2f}"] if limit else []
-        if augment.randaugment:
-            choices = parts["randaugment"][i].reshape(-1, 2)
-            words += [f"{OPERATIONS[int(c * len(OPERATIONS))]}{'-' if s < 0.5 else '+'}" for c, s in choices]
-        if augment.erasing and parts["erasing"][i, 0] < augment.erasing.probability:
-            words.append("erased")
-        texts.append("\n".join(", ".join(words[k : k + 2]) for k in range(0, len(words), 2)))
-    return texts
+def _caption(words: list[str]) -> str:
+    """Two to a line."""
+    return "\n".join(", ".join(words[k : k + 2]) for k in range(0, len(words), 2))
 
 
 def _draw(images: np.ndarray, cells: list[np.ndarray], captions: tuple[tuple[str, ...], ...], file: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows, columns = len(images), len(cells) + 1
     lines = max((text.count("\n") + 1 for row in captions for text in row), default=1)
     figure = Figure(figsize=(1.7 * columns, rows * (1.6 + 0.13 * lines)), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
     axes = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):

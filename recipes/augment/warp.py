@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from recipes.augment.pixels import as_dtype
+
 # Coordinates are rounded to this fraction of a pixel, so that sin(90 degrees) and its like leave no trace:
 # quarter turns, flips and whole-pixel shifts come out exact.
 STEPS_PER_PIXEL = 1024.0
@@ -105,10 +107,3 @@ def _placed(index: tf.Tensor, share: tf.Tensor, size: int, fill: str) -> Tap:
     elif fill == "constant":
         share *= tf.cast((index >= 0) & (index < size), tf.float32)
     return tf.clip_by_value(index, 0, size - 1), share
-
-
-def as_dtype(result: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Float values as `dtype`; integers are rounded half up and kept in their range."""
-    if dtype.is_integer:
-        result = tf.clip_by_value(tf.floor(result + 0.5), float(dtype.min), float(dtype.max))
-    return tf.cast(result, dtype)

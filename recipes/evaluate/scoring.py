@@ -101,13 +101,11 @@ def other_images(run: Run, source: str | Reader) -> Split:
 
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], file: Path) -> None:
     """Draws counts as a PNG: rows are true classes, columns are guesses, shade is the share of the row."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
     size = max(4.0, 0.5 * len(class_names) + 1.5)
     figure = Figure(figsize=(size, size), layout="constrained")  # no pyplot: no window system, no global state
-    FigureCanvasAgg(figure)
     display = ConfusionMatrixDisplay(np.asarray(matrix), display_labels=class_names)
     display.plot(ax=figure.add_subplot(), colorbar=False, cmap="Blues", xticks_rotation="vertical")
     figure.savefig(file, dpi=120)

@@ -11,7 +11,7 @@ from types import ModuleType
 
 MOVED = {
     "affine": "augment.affine",
-    "appearance": "augment.operations",
+    "appearance": "augment.pipeline",
     "augment_layer": "augment.layer",
     "benchmark": "tflite.latency",
     "c_array": "export.kinds.c_array",

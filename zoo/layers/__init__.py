@@ -6,21 +6,35 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lazy_loader
 
+from zoo.errors import unknown
+
 if TYPE_CHECKING:
     import keras
 
-_lazy_getattr, __dir__, _ = lazy_loader.attach(
+# Each pooling inside networks: where its layer is, and what it sets of the layer. All of these layers take
+# (pool_size, strides, padding, name) as Keras' own do.
+POOLINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "max": ("keras.layers:MaxPooling2D", {}),
+    "average": ("keras.layers:AveragePooling2D", {}),
+    "weighted_average": ("zoo.layers.pooling:WeightedAveragePooling2D", {}),
+    "l2": ("zoo.layers.pooling:LpPooling2D", {"p": 2.0}),
+    "lp": ("zoo.layers.pooling:LpPooling2D", {"p": 3.0}),
+    "median": ("zoo.layers.pooling:OrderStatisticPooling2D", {"rank": "median"}),
+    "stochastic": ("zoo.layers.pooling:StochasticPooling2D", {}),
+    "blur_max": ("zoo.layers.pooling:BlurPooling2D", {"statistic": "max"}),
+    "blur_average": ("zoo.layers.pooling:BlurPooling2D", {"statistic": "average"}),
+}
+if TYPE_CHECKING:
+    Pooling = str
+else:
+    Pooling = Literal[tuple(POOLINGS)]
+
+_getattr, __dir__, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
         "across": ["ChannelAverage", "ChannelLp", "Maxout"],
         "convolution": ["Conv2D"],
-        "pooling": [
-            "BlurPooling2D",
-            "LpPooling2D",
-            "OrderStatisticPooling2D",
-            "StochasticPooling2D",
-            "WeightedAveragePooling2D",
-        ],
+        "pooling": sorted({layer.split(":")[1] for layer, _ in POOLINGS.values() if layer.startswith(__name__)}),
         "whole": [
             "GlobalAttentionPooling2D",
             "GlobalGeneralizedMeanPooling2D",
@@ -29,12 +43,11 @@ _lazy_getattr, __dir__, _ = lazy_loader.attach(
         ],
     },
 )
+__all__ = [*_names, "POOLINGS", "Pooling", "pooling_layer", "register_layers"]
 
-Pooling = Literal["max", "average", "weighted_average", "l2", "lp", "median", "stochastic", "blur_max", "blur_average"]
 
-
-def __getattr__(name: str) -> object:
-    return _lazy_getattr(name)
+def __getattr__(name: str) -> "type[keras.layers.Layer]":
+    return _getattr(name)
 
 
 def pooling_layer(
@@ -48,7 +61,7 @@ def pooling_layer(
     """A pooling layer from its name. All kinds give a feature map of the same size, so one can replace another.
 
     Args:
-        kind: one of `Pooling`; `lp` is p = 3 unless `settings` say otherwise.
+        kind: a name in `POOLINGS`; `lp` is p = 3 unless `settings` say otherwise.
         pool_size: of the window, (height, width) or one number for both.
         strides: from window to window; `pool_size` if None.
         padding: `valid` (whole windows only) or `same` (ceil(size / stride) of them).
@@ -57,50 +70,18 @@ def pooling_layer(
 
     Raises:
         RequestError: no pooling has that name.
+
+    Example:
+        >>> pooling_layer("median", 2).compute_output_shape((1, 28, 28, 6))
+        (1, 14, 14, 6)
     """
-    import keras
-
-    from zoo.errors import unknown
-    from zoo.layers import pooling
-
-    kinds: dict[str, tuple[type[keras.layers.Layer], dict[str, Any]]] = {
-        "max": (keras.layers.MaxPooling2D, {}),
-        "average": (keras.layers.AveragePooling2D, {}),
-        "weighted_average": (pooling.WeightedAveragePooling2D, {}),
-        "l2": (pooling.LpPooling2D, {"p": 2.0}),
-        "lp": (pooling.LpPooling2D, {"p": 3.0}),
-        "median": (pooling.OrderStatisticPooling2D, {"rank": "median"}),
-        "stochastic": (pooling.StochasticPooling2D, {}),
-        "blur_max": (pooling.BlurPooling2D, {"statistic": "max"}),
-        "blur_average": (pooling.BlurPooling2D, {"statistic": "average"}),
-    }
-    if kind not in kinds:
-        raise unknown("pooling", kind, kinds)
-    layer, own = kinds[kind]
-    return layer(pool_size, strides=strides, padding=padding, name=name, **(own | settings))
+    if kind not in POOLINGS:
+        raise unknown("pooling", kind, POOLINGS)
+    layer, own = POOLINGS[kind]
+    return pkgutil.resolve_name(layer)(pool_size, strides=strides, padding=padding, name=name, **(own | settings))
 
 
 def register_layers() -> None:
     """Makes every layer of this package known to Keras; needed before `keras.models.load_model` meets one."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-
-
-__all__ = [
-    "BlurPooling2D",
-    "ChannelAverage",
-    "ChannelLp",
-    "Conv2D",
-    "GlobalAttentionPooling2D",
-    "GlobalGeneralizedMeanPooling2D",
-    "GlobalLpPooling2D",
-    "LpPooling2D",
-    "Maxout",
-    "OrderStatisticPooling2D",
-    "Pooling",
-    "RegionPooling2D",
-    "StochasticPooling2D",
-    "WeightedAveragePooling2D",
-    "pooling_layer",
-    "register_layers",
-]

@@ -1,6 +1,6 @@
 """Convolution as mathematics has it, beside the cross-correlation that goes by that name in networks."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 from keras import ops
@@ -8,7 +8,7 @@ from keras import ops
 from zoo.errors import unknown
 from zoo.registry import Tensor
 
-OPERATIONS = ("convolution", "cross_correlation")
+Operation = Literal["convolution", "cross_correlation"]
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -17,8 +17,8 @@ class Conv2D(keras.layers.Conv2D):
 
     With a kernel w of n x m:
     `cross_correlation`, Keras' own: y[i, j] = sum_uv w[u, v] x[i + u, j + v];
-    `convolution`: y[i, j] = sum_uv w[n - 1 - u, m - 1 - v] x[i + u, j + v], the kernel turned by 180 degrees.
-    Of training nothing changes but that the kernels are turned: see `docs/convolution.md`.
+    `convolution`: y[i, j] = sum_uv w[n - 1 - u, m - 1 - v] x[i + u, j + v], the kernel rotated by 180 degrees.
+    Of training nothing changes but that the kernels are rotated: see `docs/convolution.md`.
 
     Args:
         filters, kernel_size, **kwargs: as in `keras.layers.Conv2D`; shapes and dtypes too.
@@ -35,12 +35,12 @@ class Conv2D(keras.layers.Conv2D):
         filters: int,
         kernel_size: int | tuple[int, int],
         *args: Any,
-        operation: Literal["convolution", "cross_correlation"] = "convolution",
+        operation: Operation = "convolution",
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, *args, **kwargs)
-        if operation not in OPERATIONS:
-            raise unknown("operation", operation, OPERATIONS)
+        if operation not in get_args(Operation):
+            raise unknown("operation", operation, get_args(Operation))
         self.operation = operation
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:

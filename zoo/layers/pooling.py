@@ -6,10 +6,8 @@ import keras
 from keras import ops
 
 from zoo.errors import RequestError, unknown
-from zoo.layers.windows import Padding, WindowPooling2D, binomial_blur, depthwise, lp_norm, power, softmax
+from zoo.layers.windows import Padding, Statistic, WindowPooling2D, binomial_blur, depthwise, lp_norm, power, softmax
 from zoo.registry import Tensor
-
-Statistic = Literal["max", "average"]
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -1,12 +1,12 @@
 """Pooling of whole feature maps, for heads: images of any size to one vector."""
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
 from zoo.errors import unknown
-from zoo.layers.windows import lp_norm, pair, power, softmax
+from zoo.layers.windows import Statistic, lp_norm, pair, power, softmax
 from zoo.registry import Tensor
 
 
@@ -113,9 +113,7 @@ class RegionPooling2D(keras.layers.Layer):
     Source: He, Zhang, Ren, Sun 2014, "Spatial pyramid pooling in deep convolutional networks", section 2.2.
     """
 
-    def __init__(
-        self, grid: int | tuple[int, int], statistic: Literal["average", "max"] = "average", **kwargs: Any
-    ) -> None:
+    def __init__(self, grid: int | tuple[int, int], statistic: Statistic = "average", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._reduce = {"average": ops.mean, "max": ops.max}
         if statistic not in self._reduce:

@@ -1,7 +1,7 @@
 """What pooling layers share: the windows of a feature map, and the norm of what is in them."""
 
 from math import comb
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from zoo.errors import RequestError, unknown
 from zoo.registry import Tensor
 
 Padding = Literal["valid", "same"]
-PADDINGS = ("valid", "same")
+Statistic = Literal["max", "average"]
 
 
 class WindowPooling2D(keras.layers.Layer):
@@ -37,8 +37,8 @@ class WindowPooling2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if padding not in PADDINGS:
-            raise unknown("padding", padding, PADDINGS)
+        if padding not in get_args(Padding):
+            raise unknown("padding", padding, get_args(Padding))
         self.pool_size = pair("pool_size", pool_size)
         self.strides = self.pool_size if strides is None else pair("strides", strides)
         self.padding = padding
