@@ -4,6 +4,7 @@ import doctest
 import importlib
 from pathlib import Path
 
+import keras  # noqa: F401  (before TensorFlow, which cannot finish a lazily imported Keras)
 import numpy as np
 import pytest
 

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import keras  # before TensorFlow, which cannot finish a lazily imported Keras
 import numpy as np
 import pytest
 
@@ -180,8 +181,6 @@ def test_an_augmentation():
 
 
 def test_a_pooling(monkeypatch, tmp_path):
-    import keras
-
     from zoo import layers
 
     layer = example("A pooling")["MidrangePooling2D"]
