@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import lazy_loader
 
@@ -24,10 +24,7 @@ POOLINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "blur_max": ("zoo.layers.pooling:BlurPooling2D", {"statistic": "max"}),
     "blur_average": ("zoo.layers.pooling:BlurPooling2D", {"statistic": "average"}),
 }
-if TYPE_CHECKING:
-    Pooling = str
-else:
-    Pooling = Literal[tuple(POOLINGS)]
+Pooling: TypeAlias = Literal[tuple(POOLINGS)]  # type: ignore[valid-type]
 
 _getattr, __dir__, _names = lazy_loader.attach(
     __name__,
