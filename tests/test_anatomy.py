@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import zoo
 from zoo.anatomy import dissect
 from zoo.errors import RequestError
+from zoo.keras_internals import with_constants
 
 
 def layers_of(anatomy):
@@ -127,7 +127,7 @@ def test_multiply_adds_are_half_the_floating_point_operations_that_tensorflow_co
     call = tf.function(lambda x: model(x, training=False)).get_concrete_function(
         tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     )
-    graph = convert_variables_to_constants_v2(call).graph
+    graph = with_constants(call).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     counted = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops

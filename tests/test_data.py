@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ def test_what_does_not_fit_into_memory_is_mapped_from_disk_and_trains_alike(fold
 
 
 def test_no_space_on_disk_is_told_where_the_disk_is_needed(folder, monkeypatch, capsys):
-    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: SimpleNamespace(total=1, used=1, free=0))
     assert load(str(folder), image_shape=(9, 9, 3)).sizes["test"] == 10
     assert "decoded again next time" in capsys.readouterr().err
     monkeypatch.setattr(pixels, "MEMORY", 1000)

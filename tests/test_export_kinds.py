@@ -22,6 +22,7 @@ from recipes.run.keras_file import load_keras_file
 from recipes.tflite.file import TFLiteFile
 from zoo import create_model
 from zoo.errors import FailureError, RequestError
+from zoo.keras_internals import all_layers
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +136,7 @@ def test_a_model_of_another_precision_is_exported_in_float32(digits_run, tmp_pat
         keras.config.set_dtype_policy(before)
     mixed.set_weights(digits_run.load_model().get_weights())
     run.save_model(mixed)
-    assert {layer.compute_dtype for layer in in_float32(mixed)._flatten_layers()} == {"float32"}
+    assert {layer.compute_dtype for layer in all_layers(in_float32(mixed))} == {"float32"}
     assert export(run, to="float32").agreement >= 0.99
 
 

@@ -1,13 +1,58 @@
 """What `pip install` puts on a machine."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+
+# Where a package is not imported under the name that it is installed by.
+PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+OWN = {"zoo", "recipes", "cli"}
+
+
+def normalized(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared():
+    """The packages that pyproject.toml names, in its dependencies or an extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    lines = [*project["dependencies"], *(line for extra, lines in extras if extra != "test" for line in lines)]
+    return {normalized(re.match(r"[\w.-]+", line)[0]) for line in lines}
+
+
+def imported(text):
+    """The top names of what a source imports, anywhere in it."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"lazy_loader.load", "importlib.import_module"}:
+            yield from [str(node.args[0].value).split(".")[0]] if isinstance(node.args[0], ast.Constant) else []
+
+
+def test_every_package_that_is_imported_is_declared():
+    missing = {}
+    for file in [ROOT / "cli.py", *(ROOT / "zoo").rglob("*.py"), *(ROOT / "recipes").rglob("*.py")]:
+        for name in set(imported(file.read_text("utf-8"))) - sys.stdlib_module_names - OWN:
+            if normalized(PACKAGES.get(name, name)) not in declared():
+                missing.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    assert missing == {}
+
+
+def test_the_scan_sees_imports_wherever_they_are():
+    text = "def f():\n    import a.b\n    from c.d import e\ng = lazy_loader.load('h')\nfrom . import i"
+    assert set(imported(text)) == {"a", "c", "h"}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader
 
 from zoo.errors import RequestError
+from zoo.keras_internals import nodes
 from zoo.registry import Card, get_card
 
 if TYPE_CHECKING:
@@ -214,21 +215,19 @@ def dissect(model: "keras.Model") -> Anatomy:
 
 def _walk(model: "keras.Model", views: dict[int, _Views]) -> Iterator[Layer]:
     """Layers in order; `views` of the tensors is filled along the way. Nested models are entered."""
-    model = getattr(model, "_functional", None) or model  # a Sequential keeps its graph there
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
-            if node.is_input:
-                continue
-            seen = _merge([views[id(tensor)] for tensor in inputs])
-            if isinstance(operation, keras.Model):
-                inner = {id(own): views[id(given)] for own, given in zip(operation.inputs, inputs, strict=True)}
-                yield from _walk(operation, inner)
-                seen = inner[id(operation.outputs[0])]
-            else:
-                seen = _look(operation, inputs[0].shape, outputs[0].shape, seen)
-                yield _layer(operation, inputs, outputs[0], seen)
-            views |= {id(tensor): seen for tensor in outputs}
+    for node in nodes(model):
+        operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
+        if node.is_input:
+            continue
+        seen = _merge([views[id(tensor)] for tensor in inputs])
+        if isinstance(operation, keras.Model):
+            inner = {id(own): views[id(given)] for own, given in zip(operation.inputs, inputs, strict=True)}
+            yield from _walk(operation, inner)
+            seen = inner[id(operation.outputs[0])]
+        else:
+            seen = _look(operation, inputs[0].shape, outputs[0].shape, seen)
+            yield _layer(operation, inputs, outputs[0], seen)
+        views |= {id(tensor): seen for tensor in outputs}
 
 
 def _merge(views: Sequence[_Views]) -> _Views:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 from zoo.errors import RequestError
+from zoo.keras_internals import nodes
 
 if TYPE_CHECKING:
     import keras
@@ -85,10 +86,12 @@ class _Step:
     """A tensor that all of the network above it depends on alone.
 
     Attributes:
+        maker: what it is the output of.
         learning: the layers with weights between it and the last such tensor below.
     """
 
     tensor: "keras.KerasTensor"
+    maker: "keras.Operation"
     learning: tuple["keras.Operation", ...]
 
     @property
@@ -98,20 +101,18 @@ class _Step:
 
 
 def _steps(backbone: "keras.Model") -> list[_Step]:
-    nodes = [
-        node for depth in sorted(backbone._nodes_by_depth, reverse=True) for node in backbone._nodes_by_depth[depth]
-    ]
-    made_by = {id(tensor): number for number, node in enumerate(nodes) for tensor in node.output_tensors}
-    last_use = list(range(len(nodes)))
-    for number, node in enumerate(nodes):
+    calls = nodes(backbone)
+    made_by = {id(tensor): number for number, node in enumerate(calls) for tensor in node.output_tensors}
+    last_use = list(range(len(calls)))
+    for number, node in enumerate(calls):
         for tensor in node.input_tensors:
             last_use[made_by[id(tensor)]] = number
     steps, waiting, learning = [], 0, ()  # waiting: the last node that uses what was made before this one
-    for number, node in enumerate(nodes):
+    for number, node in enumerate(calls):
         if getattr(node.operation, "trainable_variables", ()):
             learning = (*learning, node.operation)
         if waiting <= number:
-            steps.append(_Step(node.output_tensors[0], learning))
+            steps.append(_Step(node.output_tensors[0], node.operation, learning))
             learning = ()
         waiting = max(waiting, last_use[number])
     return steps
@@ -157,8 +158,7 @@ def take_apart(model: "keras.Model") -> Parts:
     Raises:
         RequestError: it has no such part.
     """
-    nodes = [node for level in getattr(model, "_nodes_by_depth", {}).values() for node in level]
-    node = next((node for node in nodes if node.operation.name == "backbone"), None)
+    node = next((node for node in nodes(model) if node.operation.name == "backbone"), None)
     if node is None:
         raise RequestError(
             f"{model.name} has no layer `backbone`: it is not of this zoo, so there is no telling its head."
@@ -169,7 +169,7 @@ def take_apart(model: "keras.Model") -> Parts:
     last = max(
         number
         for number, step in enumerate(steps)
-        if not any(s.learning or isinstance(_maker(s), keras.layers.Dropout) for s in steps[: number + 1])
+        if not any(s.learning or isinstance(s.maker, keras.layers.Dropout) for s in steps[: number + 1])
     )
     features = steps[last].tensor
     pooling = keras.Model(head.input, features, name="features")
@@ -183,7 +183,3 @@ def chained(*parts: "keras.Model | None") -> "keras.Model":
     for model in models:
         x = model(x)
     return keras.Model(first, x)
-
-
-def _maker(step: _Step) -> "keras.Operation":
-    return step.tensor._keras_history.operation

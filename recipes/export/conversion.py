@@ -10,6 +10,7 @@ import keras
 
 from recipes.support.quiet import native_output_hidden
 from zoo.errors import FailureError, RequestError
+from zoo.keras_internals import all_layers
 from zoo.layers import register_layers
 
 
@@ -18,7 +19,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Keras exports a mixed-precision model without complaint into a file that no interpreter loads.
     """
-    if all(layer.compute_dtype in ("float32", None) for layer in model._flatten_layers()):
+    if all(layer.compute_dtype in ("float32", None) for layer in (model, *all_layers(model))):
         return model
 
     def plain(node: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def of_any_size(model: keras.Model) -> keras.Model:
         opened = _rebuilt(model, open_size)
     except Exception as error:  # Keras raises whatever a layer says to an unknown size
         raise refusal from error
-    fixed = [layer for layer in opened._flatten_layers() if isinstance(layer, keras.layers.Flatten)]
+    fixed = [layer for layer in all_layers(opened) if isinstance(layer, keras.layers.Flatten)]
     if any(layer.output.shape[1] is None for layer in fixed):
         raise refusal
     return opened

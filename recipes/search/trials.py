@@ -19,6 +19,7 @@ from recipes.search.results import ENDED, rows_of, state_of
 from recipes.search.space import FIXED
 from recipes.search.study import Search, Study, import_optuna, sampler_of
 from recipes.search.table import trial_line
+from recipes.support.internals import set_trial_attribute
 from recipes.support.quiet import import_keras
 from recipes.tasks import TASKS
 from recipes.training.session import load_images
@@ -188,7 +189,7 @@ def _put_off(trials: "optuna.Study", trial: "optuna.trial.FrozenTrial | optuna.T
     A worker may die in here, too: whether the other has been asked for is seen by its `again`.
     """
     optuna = import_optuna()
-    trials._storage.set_trial_user_attr(trial._trial_id, "ended", "stopped")
+    set_trial_attribute(trials, trial, "ended", "stopped")
     if all(other.user_attrs.get("again") != trial.number for other in trials.get_trials(deepcopy=False)):
         is_drawn = "settings" in trial.user_attrs  # to the end; half a draw is drawn again
         params = trial.params if is_drawn else trial.system_attrs.get("fixed_params", {})

@@ -19,6 +19,7 @@ from recipes.training.checkpoint import State
 from recipes.training.model import evaluation_batches, training_batches
 from recipes.training.progress import ProgressBar
 from zoo.errors import FailureError
+from zoo.keras_internals import averages, random_states
 
 CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
 EXPLODED = 1e4  # times the loss of guessing
@@ -207,8 +208,7 @@ def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:
     """The model's weights, with moving averages in place of those that the optimizer averages."""
     weights = dict(zip((id(weight) for weight in model.weights), model.get_weights(), strict=True))
     if model.optimizer.use_ema:
-        averages = model.optimizer._model_variables_moving_average
-        pairs = zip(model.trainable_variables, averages, strict=True)
+        pairs = zip(model.trainable_variables, averages(model.optimizer), strict=True)
         weights |= {id(variable): np.array(average) for variable, average in pairs}
     return [weights[id(weight)] for weight in model.weights]
 
@@ -218,8 +218,7 @@ def reseed(model: keras.Model, seed: int, epoch: int, worker: int = 0) -> None:
 
     Every worker draws for its own share of the batch, so each has a stream of its own.
     """
-    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
-    for number, state in enumerate(states):
+    for number, state in enumerate(random_states(model)):
         root = (seed, epoch, number, worker) if worker else (seed, epoch, number)
         draw: Any = np.random.SeedSequence(root).generate_state(state.shape[0])
         state.assign(tf.cast(draw, state.dtype))

@@ -15,6 +15,7 @@ from recipes.data.batches import gather_rows
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.tasks import TASKS, Task
 from zoo import create_model
+from zoo.keras_internals import average_by, averages, index_of
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
 MOST_STEPS_AT_ONCE = 12
@@ -180,13 +181,13 @@ def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.op
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if settings.ema:
-        optimizer._update_model_variables_moving_average = lambda variables: _average(optimizer, variables)
+        average_by(optimizer, lambda variables: _average(optimizer, variables))
     if factors:
         step = optimizer.update_step
 
         def scaled_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
             # The variable comes as TensorFlow's own, which only the optimizer can tell the number of.
-            step(gradient, variable, learning_rate * factors[optimizer._get_variable_index(variable)])
+            step(gradient, variable, learning_rate * factors[index_of(optimizer, variable)])
 
         optimizer.update_step = scaled_step  # Keras has no learning rates by layer
     return optimizer
@@ -197,7 +198,7 @@ def _average(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) ->
     thousands of steps, and be of no use in a short training."""
     steps = keras.ops.cast(optimizer.iterations, "float32")
     momentum = keras.ops.minimum(optimizer.ema_momentum, steps / (steps + 10))
-    for variable, average in zip(variables, optimizer._model_variables_moving_average, strict=True):
+    for variable, average in zip(variables, averages(optimizer), strict=True):
         average.assign(momentum * average + (1 - momentum) * variable)
 
 

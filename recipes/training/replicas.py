@@ -17,6 +17,7 @@ from recipes.distributed.team import Team
 from recipes.tasks import TASKS, Task
 from recipes.training.model import Share, compile_model, evaluation_batches, training_batches
 from zoo.errors import RequestError
+from zoo.keras_internals import all_layers, expect_sums
 
 
 def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
@@ -33,14 +34,12 @@ def twin(model: keras.Model, recipe: Recipe, data: Data, team: Team) -> keras.Mo
     """A copy that learns on all devices of the team. Its BatchNorms take their statistics from the whole batch."""
     with team.strategy.scope():
         copy = keras.models.clone_model(model)
-        for layer in copy._flatten_layers(include_self=False):
+        for layer in all_layers(copy):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # not in the model itself: what is handed over is as one device makes it
         compile_model(copy, recipe, data)
         copy.set_weights(model.get_weights())
-    optimizer = getattr(copy.optimizer, "inner_optimizer", copy.optimizer)
-    # Keras clips the gradients of each device and then adds them up; here they come added.
-    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    expect_sums(copy.optimizer)  # Keras clips the gradients of each device and then adds them up; here they come added
     return copy
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from recipes.augment.pipeline import Augment
 from recipes.data import Split
 from recipes.data.pixels import memory_limit
 from recipes.training.model import stream
 from zoo.errors import FailureError
+from zoo.keras_internals import with_constants
 
 BATCH = 64
 
@@ -79,7 +79,7 @@ class Frozen:
 def _with_constants(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Callable[..., tf.Tensor]:
     """The function, compiled with its weights as constants: TensorFlow then merges each convolution with the
     normalisation and the activation behind it, which saves about a quarter of the time."""
-    run = convert_variables_to_constants_v2(tf.function(function).get_concrete_function(*signature))
+    run = with_constants(tf.function(function).get_concrete_function(*signature))
     return lambda *given: run(*given)[0]
 
 

@@ -12,6 +12,7 @@ from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from recipes.training.session import Fitted, hand_over
 from zoo.errors import FailureError, RequestError
+from zoo.keras_internals import all_layers
 from zoo.stages import Cut, Parts, chained, cut, take_apart
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def set_batch_norm(model: "keras.Model", *, trainable: bool) -> None:
     """Freezes or thaws every BatchNorm; a frozen one uses its statistics, in training too, and does not move them."""
     import keras
 
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = trainable
 
@@ -176,7 +177,7 @@ def batch_norm_statistics(model: "keras.Model") -> list[np.ndarray]:
     """Moving means and variances of every BatchNorm, in the order of the layers."""
     import keras
 
-    layers = model._flatten_layers(include_self=False)
+    layers = all_layers(model)
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     return [np.array(value) for norm in norms for value in (norm.moving_mean, norm.moving_variance)]
 

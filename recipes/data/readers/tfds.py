@@ -1,6 +1,5 @@
 """Sources that TensorFlow Datasets prepares."""
 
-import contextlib
 import hashlib
 import json
 import math
@@ -16,6 +15,7 @@ from recipes.data import cache, pixels
 from recipes.data.dataset import PARTS
 from recipes.data.decoding import Resize, decode, pillow_warnings, size_of, to_array
 from recipes.data.readers.reader import ArrayReader, Shape
+from recipes.support.internals import tfds_retries
 from recipes.support.quiet import native_output_hidden
 from zoo.cache import cache_folder
 from zoo.errors import FailureError, RequestError
@@ -191,7 +191,7 @@ class TfdsReader(ArrayReader):
                 self.say_prepared(folder)
                 folder.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(folder / f".{builder.name}.lock")  # several workers may begin at the same moment
-                with lock, native_output_hidden(), _few_retries():
+                with lock, native_output_hidden(), tfds_retries(_RETRIES):
                     builder.download_and_prepare()
         except PermissionError as error:
             raise FailureError(
@@ -200,19 +200,6 @@ class TfdsReader(ArrayReader):
         except Exception as error:  # network libraries each raise their own
             where = f"{self.source} is not in {folder} and could not be prepared"
             raise FailureError(f"{where}: {_first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _few_retries() -> Iterator[None]:
-    """Without a network, TFDS would otherwise try for minutes before it says so."""
-    from tensorflow_datasets.core.download import downloader
-
-    usual = getattr(downloader, "MAX_RETRIES", None)
-    downloader.MAX_RETRIES = _RETRIES
-    try:
-        yield
-    finally:
-        downloader.MAX_RETRIES = usual
 
 
 def _from_folder(folder: Path) -> "tfds.core.DatasetBuilder":

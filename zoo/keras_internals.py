@@ -1,0 +1,88 @@
+"""All that is used of Keras and TensorFlow beyond their public API, so that a new release has one place to break.
+
+`tests/test_keras_internals.py` holds each against the installed Keras and names what is gone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+def nodes(model: "keras.Model") -> list[Any]:
+    """The calls that a model is made of, each after those whose outputs it takes; none if it was not made of calls.
+
+    A node has `operation`, `input_tensors`, `output_tensors` and `is_input`; nested models are one node.
+
+    Relies on `Functional._nodes_by_depth`, and on `Sequential._functional`, where a Sequential keeps its graph. In
+    public a layer has `input` and `output`, but only if it is called once, and a config has no tensors.
+    """
+    graph = getattr(model, "_functional", None) or model
+    by_depth = getattr(graph, "_nodes_by_depth", {})
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def all_layers(model: "keras.Model") -> list["keras.layers.Layer"]:
+    """Every layer in a model, those of nested models and those inside other layers too, without the model itself.
+
+    Relies on `Layer._flatten_layers`. `Model.layers` in public does not look into layers that have layers.
+    """
+    layers: list[keras.layers.Layer] = model._flatten_layers(include_self=False)
+    return layers
+
+
+def random_states(model: "keras.Model") -> list["keras.Variable"]:
+    """The states of what layers draw (dropout, noise), in a fixed order.
+
+    Relies on the name that `keras.random.SeedGenerator` gives to its state; nothing in public lists the generators.
+    """
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+
+
+def averages(optimizer: "keras.optimizers.Optimizer") -> list["keras.Variable"]:
+    """The moving averages of an optimizer with `use_ema`, in the order of the variables that it learns.
+
+    Relies on `Optimizer._model_variables_moving_average`. `finalize_variable_values` in public overwrites the
+    variables, with which the training goes on.
+    """
+    values: list[keras.Variable] = optimizer._model_variables_moving_average
+    return values
+
+
+def average_by(optimizer: "keras.optimizers.Optimizer", update: Callable[[Sequence[Any]], None]) -> None:
+    """Has an optimizer with `use_ema` call `update` with its variables after each step, in place of its own average.
+
+    Relies on `Optimizer._update_model_variables_moving_average`. In public the momentum is one number for all steps.
+    """
+    optimizer._update_model_variables_moving_average = update
+
+
+def index_of(optimizer: "keras.optimizers.Optimizer", variable: Any) -> int:
+    """The place of a variable, as `update_step` is given it, among those that an optimizer learns.
+
+    Relies on `Optimizer._get_variable_index`, which Keras' documentation has optimizers use that one writes oneself.
+    """
+    index: int = optimizer._get_variable_index(variable)
+    return index
+
+
+def expect_sums(optimizer: "keras.optimizers.Optimizer") -> None:
+    """Has an optimizer take the gradients that it is given on each device for sums over all devices.
+
+    Relies on `_all_reduce_sum_gradients` of Keras' optimizer on TensorFlow, and on `inner_optimizer` of the one that
+    scales losses. In public an optimizer always adds up itself, after it has clipped what each device brings.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+
+
+def with_constants(function: "tf.types.experimental.ConcreteFunction") -> "tf.types.experimental.ConcreteFunction":
+    """A compiled function with the values of its variables in it as constants.
+
+    Relies on `tensorflow.python.framework.convert_to_constants`; TensorFlow has it in public for sessions only.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function)
