@@ -88,9 +88,9 @@ class Affine(Operation):
 
     def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
         """The images (B, H, W, C), each changed by its row of `draws`, see `draw`; same dtype and shape."""
-        return images if self.is_identity else self._resampled(images, draws)
+        return images if self.is_identity else self.resampled(images, draws)
 
-    def _resampled(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
+    def resampled(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
         from recipes.augment.warp import warp
 
         matrices = _compiled_matrices(self, *images.shape[1:3])(draws)

@@ -121,7 +121,7 @@ class Augment(Affine):
         """The images (B, H, W, C), pixels 0-255, each changed by its row of `draws`; same dtype and shape."""
         operations = self.operations
         if not super().is_identity or any(operation.moves for operation in operations.values()):
-            images = self._resampled(images, draws)
+            images = self.resampled(images, draws)
         for fused, names in groupby(operations, key=lambda name: operations[name].fused):
             images = _compiled_run(self, tuple(names), fused)(images, draws)
         return images
