@@ -44,6 +44,13 @@ def test_what_needs_no_model_does_not_load_tensorflow(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_command_line_loads_little_before_a_command_is_known():
+    """Half a second is gone with NumPy, pydantic and Pillow; help and a mistyped name need none of them."""
+    heavy = {"numpy", "pydantic", "PIL", "rich", "tomli_w", "sklearn", "matplotlib"}
+    program = f"import sys, cli\nprint(sorted({heavy!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_the_check_for_tensorflow_can_fail():
     program = "import sys, zoo\nzoo.create_model('lenet5')\nassert 'tensorflow.python' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 1
