@@ -369,14 +369,14 @@ def tune(
 @click.option("--against", help="Another model, on the same folds.")
 @click.option("--against-recipe", help="The other's recipe.  [default: the same]")
 @overrides("Change one setting of both recipes.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Cuts other folds.")
-@click.option("--out", type=click.Path(path_type=Path), help="What was said of each held-out image, as CSV.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other folds.")
+@click.option("--out", type=click.Path(path_type=Path), help="The prediction for each held-out image, as CSV.")
 @resize
 @skip_bad
 @quiet
 @as_json
 def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
-    """Train MODEL once a fold and score every image by a network that did not see it; test images stay unseen.
+    """Train MODEL once a fold and score every image by a model that did not see it; test images stay unseen.
 
     \b
     Example: zoo cross-validate lenet5 --data digits --folds 5 --against mlp
@@ -440,7 +440,7 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other images with the run's classes, instead of its test images.")
-@click.option("--invariance", is_flag=True, help="Also turned, shifted, scaled and mirrored.")
+@click.option("--invariance", is_flag=True, help="Also rotated, shifted, scaled and mirrored.")
 @as_json
 def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> None:
     """Score RUN on its test images; leaves metrics.json and confusion_matrix.png in it.
@@ -475,7 +475,7 @@ def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @as_json
 def report(run: Path, as_json: bool) -> None:
-    """Write RUN as one page, report.html, that opens anywhere without a network.
+    """Write RUN as one page, report.html, that opens anywhere without an internet connection.
 
     \b
     Example: zoo report runs/first
@@ -500,7 +500,7 @@ def report(run: Path, as_json: bool) -> None:
 )
 @click.option("--all", "every", is_flag=True, help="Every precision of TFLite, as one table.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
-@click.option("--budget", multiple=True, metavar="KEY=SHARE", help="agreement=0.98 or drop=0.02: what is let pass.")
+@click.option("--budget", multiple=True, metavar="KEY=FRACTION", help="agreement=0.98 or drop=0.02: what is let pass.")
 @click.option("--data", help="For a .keras file: the images to verify it on.")
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
@@ -516,9 +516,9 @@ def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...],
     """
     from recipes.export.handover import export, export_all
 
-    shares = dict(_share(item) for item in budget)
+    limits = dict(_limit(item) for item in budget)
     if not every:
-        exported = export(source, out=out, budget=shares, **options)
+        exported = export(source, out=out, budget=limits, **options)
         _answer(as_json, exported.to_dict(), lambda: text.exported(exported))
         return 0
     single = {"--out": out, "--budget": budget, "--dynamic-size": options["dynamic_size"]}
@@ -566,7 +566,7 @@ def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...
 @commands.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--top", "top_k", default=3, show_default=True, help="How many guesses an image.")
+@click.option("--top", "top_k", default=3, show_default=True, help="How many predictions for each image.")
 @as_json
 def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -> None:
     """Name what is in IMAGES; SOURCE is a run folder or a .tflite file.
@@ -619,12 +619,14 @@ def _load_keras() -> None:
     import_keras()
 
 
-def _share(item: str) -> tuple[str, float]:
+def _limit(item: str) -> tuple[str, float]:
     key, _, value = item.partition("=")
     try:
         return key, float(value)
     except ValueError:
-        raise RequestError(f"--budget {item!r} is not possible; allowed: agreement=SHARE or drop=SHARE.") from None
+        raise RequestError(
+            f"--budget {item!r} is not possible; allowed: agreement=FRACTION or drop=FRACTION."
+        ) from None
 
 
 def _answer(as_json: bool, value: Any, as_text: Callable[[], str]) -> None:

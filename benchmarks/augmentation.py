@@ -2,7 +2,7 @@
 
     python benchmarks/augmentation.py [--part speed|sharpness|fit]... [--size HxWxC]... [--rounds N] [--json]
 
-Every image is scaled, shifted, turned and mirrored at random. The tools run in turn in one process, round after
+Every image is scaled, shifted, rotated and mirrored at random. The tools run in turn in one process, round after
 round, so that whatever else the machine does falls on all of them; ratios are of the same round. OpenCV,
 Albumentations and Kornia take part if they are installed:
 pip install opencv-python-headless albumentations kornia torch.
@@ -162,8 +162,8 @@ def sharpness(images=8, supersampled=4):
 
 
 def _motion(motion, size):
-    shares = {"shift_x": size, "shift_y": size}
-    arguments = {name: (values * shares.get(name, 1)).astype(np.float32) for name, values in motion.items()}
+    factors = {"shift_x": size, "shift_y": size}
+    arguments = {name: (values * factors.get(name, 1)).astype(np.float32) for name, values in motion.items()}
     return affine_matrices(**arguments, height=size, width=size)
 
 
@@ -180,13 +180,13 @@ def _keras_steps(motion, small):
     """The same by Keras' own layers, one image at a time, their ranges narrowed to the one value."""
     results = []
     for i, image in enumerate(small):
-        zoom, turn = 1 / motion["scale"][i] - 1, motion["angle"][i] / 360
+        zoom, angle = 1 / motion["scale"][i] - 1, motion["angle"][i] / 360
         x, y = motion["shift_x"][i], motion["shift_y"][i]
         pixels = tf.cast(image[None], tf.float32)
         pixels = pixels[:, :, ::-1] if motion["flip_x"][i] < 0 else pixels
         for layer in (
             keras.layers.RandomZoom((zoom, zoom), (zoom, zoom)),
-            keras.layers.RandomRotation((turn, turn)),
+            keras.layers.RandomRotation((angle, angle)),
             keras.layers.RandomTranslation((y, y), (x, x)),
         ):
             pixels = layer(pixels, training=True)
@@ -195,7 +195,7 @@ def _keras_steps(motion, small):
 
 
 def fit_speed(rounds, steps=60):
-    """Share of a LeNet's examples/s at 32x32x3 that is left with augmentation, in `fit`."""
+    """Fraction of a LeNet's examples/s at 32x32x3 that is left with augmentation, in `fit`."""
     images = np.random.default_rng(0).integers(0, 256, (BATCH * 20, 32, 32, 3), np.uint8)
     labels = tf.constant(np.arange(len(images)) % 10)
     pixels = tf.constant(images)
@@ -223,11 +223,11 @@ def fit_speed(rounds, steps=60):
     sources = {name: endless(change) for name, change in changes.items()}
     for model in models.values():
         model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
-    for turn in range(rounds + 1):
+    for number in range(rounds + 1):
         for name, model in models.items():
             clock = _StepClock()
             model.fit(sources[name], steps_per_epoch=steps, epochs=1, verbose=0, callbacks=[clock])
-            if turn:  # the first traces and compiles
+            if number:  # the first traces and compiles
                 rates[name].append(clock.rate)
     kept = {
         name: spread([a / b for a, b in zip(rates[name], rates["plain"], strict=True)]) for name in ("warp", "keras")

@@ -1,7 +1,7 @@
 """What is claimed about reading images: `python benchmarks/data.py [--json]`, about three minutes on two cores.
 
 Both sides of a ratio run in turn, in the same process, so that a noisy machine disturbs both; what is printed are the
-median, the least and the largest of the ratios of each turn. The images are JPEGs cut from the two photographs that
+median, the least and the largest of the ratios of each round. The images are JPEGs cut from the two photographs that
 scikit-learn ships. Nothing is left behind.
 
 doctor: examining files (decoding, digest, thumbnail) against merely decoding them with Pillow, two threads each.
@@ -56,7 +56,7 @@ def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:
     }
 
 
-def doctor(folder: Path, turns: int) -> dict[str, float]:
+def doctor(folder: Path, rounds: int) -> dict[str, float]:
     """Files a second: the whole of `check`, without anything remembered, against decoding alone."""
     from PIL import Image
 
@@ -75,8 +75,8 @@ def doctor(folder: Path, turns: int) -> dict[str, float]:
             image.load()
 
     ours, theirs = [], []
-    for turn in range(turns):
-        os.environ["CONVZOO_CACHE"] = str(folder.parent / f"doctor-{turn}")
+    for number in range(rounds):
+        os.environ["CONVZOO_CACHE"] = str(folder.parent / f"doctor-{number}")
         began = time.perf_counter()
         report = check(str(folder), quiet=True)
         ours.append(len(paths) / (time.perf_counter() - began))
@@ -90,7 +90,7 @@ def doctor(folder: Path, turns: int) -> dict[str, float]:
     return ratios(ours, theirs) | {"second_start_seconds": round(time.perf_counter() - began, 2)}
 
 
-def feeding(folder: Path, turns: int) -> dict[str, dict[str, float]]:
+def feeding(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
     """Images a second at the folder's own size, batches of 64."""
     import keras
 
@@ -105,13 +105,13 @@ def feeding(folder: Path, turns: int) -> dict[str, dict[str, float]]:
     theirs = keras.utils.image_dataset_from_directory(folder, image_size=(SIDE, SIDE), batch_size=64, verbose=False)
     sides = {"memory": held, "disk": mapped, "keras": theirs}
     rates: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(turns + 1):
+    for number in range(rounds + 1):
         for name, dataset in sides.items():
             repeats = 1 if name == "keras" else 5  # as long as it takes to be measured
             began, seen = time.perf_counter(), 0
             for _ in range(repeats):
                 seen += sum(len(images) for images, _ in dataset)
-            if turn:  # the first epoch is not counted, on either side
+            if number:  # the first epoch is not counted, on either side
                 rates[name].append(seen / (time.perf_counter() - began))
     return {name: ratios(rates[name], rates["keras"]) for name in ("memory", "disk")}
 
@@ -151,12 +151,12 @@ def memory(folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--turns", type=int, default=5, help="how often both sides run")
+    parser.add_argument("--rounds", type=int, default=5, help="how often both sides run")
     parser.add_argument("--files", type=int, default=10_000, help="JPEGs for the measurement of memory")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = photographs(Path(temporary, "photographs"), 2_000)
-        results = {"doctor": doctor(folder, arguments.turns), "feeding": feeding(folder, arguments.turns)}
+        results = {"doctor": doctor(folder, arguments.rounds), "feeding": feeding(folder, arguments.rounds)}
         many = photographs(Path(temporary, "many", "photographs"), arguments.files)
         results["memory"] = memory(many)
     if arguments.json:

@@ -23,11 +23,11 @@ from recipes.training.model import compiled_model, training_batches
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--images", type=int, default=1408, help="training images of an epoch")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    results = {name: measure(name, arguments.images, arguments.turns) for name in arguments.models}
+    results = {name: measure(name, arguments.images, arguments.rounds) for name in arguments.models}
     if arguments.json:
         print(json.dumps(results, indent=1))
     else:
@@ -37,7 +37,7 @@ def main():
             )
 
 
-def measure(name, images, turns):
+def measure(name, images, rounds):
     recipe = resolve(name, "digits", "digits", ["augment=none", "epochs=1000", "optimizer.ema=0.0"])
     data = recipes.data.load("digits", image_shape=recipe.data.image_shape, quiet=True)
     # Models are compiled for just this epoch: how many steps run at once must divide its steps.
@@ -64,7 +64,7 @@ def measure(name, images, turns):
     best = min(candidates, key=lambda key: min(seconds(candidates[key]) for _ in range(2)))
     mine = ours()
     mine()
-    ratios = sorted(seconds(candidates[best]) / seconds(mine) for _ in range(turns))
+    ratios = sorted(seconds(candidates[best]) / seconds(mine) for _ in range(rounds))
     keras.backend.clear_session()
     return {"ratio": median(ratios), "min": ratios[0], "max": ratios[-1], "keras": best}
 

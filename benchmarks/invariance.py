@@ -44,7 +44,7 @@ def seconds(work):
     return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
-def measured(name, shape, pixels, rounds):
+def row(name, shape, pixels, rounds):
     import tensorflow as tf
 
     import zoo
@@ -92,17 +92,17 @@ def main():
     parser.add_argument("--shape", type=int, nargs=3, help="height width channels; the model's own if left out")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    result = {name: measured(name, arguments.shape, arguments.images, arguments.rounds) for name in arguments.models}
+    result = {name: row(name, arguments.shape, arguments.images, arguments.rounds) for name in arguments.models}
     if arguments.json:
         print(json.dumps(result, indent=1))
         return
-    for name, figures in result.items():
-        low, high = figures["ratios"][0], figures["ratios"][-1]
+    for name, row in result.items():
+        low, high = row["ratios"][0], row["ratios"][-1]
         print(
-            f"{name:16} {figures['ratio']:.2f} times the forward passes ({low:.2f} to {high:.2f}), "
-            f"{figures['ratio_processor']:.2f} in processor time   "
-            f"{figures['passes']:.0f} passes, {figures['seconds']:.2f} s against {figures['seconds_forward']:.2f} s, "
-            f"with compiling {figures['seconds_first']:.2f} s"
+            f"{name:16} {row['ratio']:.2f} times the forward passes ({low:.2f} to {high:.2f}), "
+            f"{row['ratio_processor']:.2f} in processor time   "
+            f"{row['passes']:.0f} passes, {row['seconds']:.2f} s against {row['seconds_forward']:.2f} s, "
+            f"with compiling {row['seconds_first']:.2f} s"
         )
 
 

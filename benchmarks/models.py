@@ -17,19 +17,19 @@ import zoo
 from zoo.catalogue import select
 
 
-def build(turns: int) -> dict:
+def build(rounds: int) -> dict:
     """`zoo.create_model("vgg16")` and `keras.applications.VGG16(weights=None)`, in turn."""
     makers = {
         "zoo": lambda: zoo.create_model("vgg16"),
         "keras": lambda: keras.applications.VGG16(weights=None),
     }
     seconds = {name: [] for name in makers}
-    for turn in range(turns + 1):
+    for number in range(rounds + 1):
         for name, make in makers.items():
             keras.backend.clear_session()
             began = time.perf_counter()
             make()
-            if turn:
+            if number:
                 seconds[name].append(time.perf_counter() - began)
     ratios = sorted(a / b for a, b in zip(seconds["zoo"], seconds["keras"], strict=True))
     return {"ratio_to_keras": median(ratios), "min": ratios[0], "max": ratios[-1]}
@@ -52,7 +52,7 @@ def photographs(shape: tuple, count: int = 16):
     return Split(np.stack(crops), np.arange(count) % 2)
 
 
-def files(max_params: float, turns: int) -> list[dict]:
+def files(max_params: float, rounds: int) -> list[dict]:
     """Size of every model's int8 file, and latency at batch 1 on one thread as a multiple of LeNet-5's, in turn."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -78,7 +78,7 @@ def files(max_params: float, turns: int) -> list[dict]:
         content = convert(zoo.create_model(card.name), "int8", images)
         interpreter = runner(content, images.images[0])
         reference = reference or interpreter
-        ratios = sorted(latency(interpreter) / latency(reference) for _ in range(turns))
+        ratios = sorted(latency(interpreter) / latency(reference) for _ in range(rounds))
         rows.append(
             {
                 "model": card.name,
@@ -98,14 +98,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["build", "files"])
     parser.add_argument("--max-params", type=float, default=15e6)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.what == "build":
-        result = build(arguments.turns)
+        result = build(arguments.rounds)
         text = f"vgg16: {result['ratio_to_keras']:.2f} of Keras' time ({result['min']:.2f} to {result['max']:.2f})"
     else:
-        result = files(arguments.max_params, arguments.turns)
+        result = files(arguments.max_params, arguments.rounds)
         text = "\n".join(
             f"{r['model']:20} {r['parameters']:>11,} {r['int8_bytes']:>11,} B  "
             f"{r['latency_to_lenet5']:>8.1f} x lenet5 ({r['min']:.1f} to {r['max']:.1f})"

@@ -95,10 +95,10 @@ def main():
     arguments = parser.parse_args()
     results = {}
 
-    def note(way, **figures):
-        for key, value in figures.items():
+    def note(way, **metrics):
+        for key, value in metrics.items():
             results.setdefault(way, {}).setdefault(key, []).append(value)
-        print(way, figures, file=sys.stderr, flush=True)
+        print(way, metrics, file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -121,9 +121,9 @@ def main():
     if arguments.json:
         print(json.dumps(results, indent=1))
         return
-    for way, figures in results.items():
-        print(f"{way:32} " + "  ".join(f"{key} {mean(values):.4g} {values}" for key, values in figures.items()))
-    scratch = max(mean(figures["accuracy"]) for way, figures in results.items() if "scratch" in way)
+    for way, metrics in results.items():
+        print(f"{way:32} " + "  ".join(f"{key} {mean(values):.4g} {values}" for key, values in metrics.items()))
+    scratch = max(mean(metrics["accuracy"]) for way, metrics in results.items() if "scratch" in way)
     ahead = mean(results["efficientnet_lite0 fine-tuned"]["accuracy"]) - scratch
     print(f"fine-tuning is {100 * ahead:.1f} points ahead of the best from scratch (means of {arguments.seeds})")
 

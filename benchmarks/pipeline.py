@@ -2,8 +2,8 @@
 
     python benchmarks/pipeline.py lenet5 --data digits --recipe digits
 
-Two trainings of the same model take turns, an epoch each: one on the recipe's own batches (shuffled, augmented), one on
-a single batch that lies ready. The second is nothing but training steps, so its time over the first's is the share
+Two trainings of the same model alternate, an epoch each: one on the recipe's own batches (shuffled, augmented), one on
+a single batch that lies ready. The second is nothing but training steps, so its time over the first's is the fraction
 of an epoch that is spent inside the step.
 """
 

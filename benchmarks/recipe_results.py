@@ -41,8 +41,8 @@ def train(arguments, seed, out):
 # Thirty degrees either way, four pixels in each of the eight directions, and seven tenths of the size.
 COMPASS = [(4 * x, 4 * y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
 CHANGES = {
-    "turned +30": [{"angle": 30}],
-    "turned -30": [{"angle": -30}],
+    "rotated +30": [{"angle": 30}],
+    "rotated -30": [{"angle": -30}],
     "shifted 4 px": [{"shift_x": x, "shift_y": y} for x, y in COMPASS],
     "scaled 0.7": [{"scale": 0.7}],
 }
@@ -95,10 +95,10 @@ def main():
                 }
             )
         print(rows[-1], file=sys.stderr, flush=True)
-    figures = {key: [row[key] for row in rows] for key in rows[0] if key != "seed"}
+    metrics = {key: [row[key] for row in rows] for key in rows[0] if key != "seed"}
     summary = {
         key: {"mean": mean(values), "spread": stdev(values) if len(values) > 1 else 0.0, "values": values}
-        for key, values in figures.items()
+        for key, values in metrics.items()
     }
     if arguments.json:
         print(json.dumps(summary, indent=1))

@@ -34,12 +34,12 @@ def seconds_a_step(compute, parameters, workers, network, collectives=1, overlap
     """The capacity model.
 
     Args:
-        compute: seconds that one worker takes for its share of the batch.
+        compute: seconds that one worker takes for its part of the batch.
         parameters: how many numbers are added up in a step, 4 bytes each.
         workers: around the ring; each sends 2 (n - 1) / n of the bytes.
         network: latency and bandwidth of the slowest link.
         collectives: all-reduces in a step, each of which waits for the last.
-        overlap: share of the sending that goes on during the backward pass; here 0, because gradients go in one piece.
+        overlap: fraction of the sending that goes on during the backward pass; here 0: gradients go in one piece.
     """
     sent = 2 * (workers - 1) / workers * 4 * parameters / network.bandwidth
     return compute + (workers > 1) * collectives * network.latency + (1 - overlap) * sent
@@ -60,8 +60,8 @@ def main():
     if arguments.paper:
         rows = list(on_paper())
     else:
-        shares = sorted({size // n for size in arguments.batches for n in (1, 2)})
-        one = run(1, arguments.models, shares, arguments.rounds)
+        sizes = sorted({size // n for size in arguments.batches for n in (1, 2)})
+        one = run(1, arguments.models, sizes, arguments.rounds)
         two = run(2, arguments.models, arguments.batches, arguments.rounds)
         network = Network(**two["network"])
         message = f"an all-reduce over loopback: {network.latency * 1e3:.2f} ms and {network.bandwidth / 1e6:,.0f} MB/s"

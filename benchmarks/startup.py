@@ -60,9 +60,9 @@ def main():
     if arguments.json:
         print(json.dumps(result, indent=1))
     else:
-        for name, figures in result.items():
-            low, middle, high = figures["seconds"]
-            ratio = figures["ratio_to_import_keras"]
+        for name, measured in result.items():
+            low, middle, high = measured["seconds"]
+            ratio = measured["ratio_to_import_keras"]
             print(f"{name:18} {ratio:.3f} of import keras   {low:.2f} {middle:.2f} {high:.2f} s")
 
 

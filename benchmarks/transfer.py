@@ -12,8 +12,8 @@ are no longer most of them.
 `plain` is what Keras' guide to transfer learning does first: the frozen backbone and a new head in one model, `fit`, 10
 epochs, on training and validation images together, as it needs none to validate with. The others are
 `recipes.finetune`, each timed whole: reading the images, building the model, both phases, the test images. The ways
-take turns. `--int8` exports what was fine-tuned, outside of the time, and says what share of the test images the file
-puts into the same class as the model.
+alternate. `--int8` exports what was fine-tuned, untimed, and prints the fraction of the test images that the
+file puts into the same class as the model.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def tuned(table: Path, seed: int, recipe: str, settings: list[str], folder: Path
 
 
 def int8_agreement(run: Path) -> float:
-    """Share of the test images that the run's int8 file puts into the class that its model puts them into."""
+    """Fraction of the test images that the run's int8 file puts into the class that its model puts them into."""
     from recipes.export.handover import export
 
     return export(run, to="int8", budget={"drop": 1}).agreement

@@ -5,7 +5,7 @@
 
 - search: `zoo tune`, then the default recipe and the winner (`best.toml`) trained on several seeds each, for as many
   epochs; accuracy on the test images, which no search has seen.
-- overhead: of a search, the share that is not spent training; the winner's own training apart.
+- overhead: of a search, the fraction of time that is not spent training; the winner's own training apart.
 - workers: trials a minute of two workers on two cores beside one that is bound to one core, in turn, the same trials.
 - kills: a search that is killed at random moments, all its workers at once, and gone on with, beside one left alone.
 """
@@ -83,7 +83,7 @@ def overhead(arguments, folder):
         "trials": len(rows),
         "seconds from the first trial to the end of the last": last - first,
         "seconds training": sum(row["seconds_training"] for row in rows),
-        "share that is not training": 1 - sum(row["seconds_training"] for row in rows) / (last - first),
+        "fraction that is not training": 1 - sum(row["seconds_training"] for row in rows) / (last - first),
     }
 
 
@@ -98,9 +98,9 @@ def workers(arguments, folder):
     if len(cores) < 2:
         sys.exit("two workers need two cores")
     rates = {1: [], 2: []}
-    for turn in range(arguments.turns):
+    for number in range(arguments.rounds):
         for count in rates:
-            out = Path(folder, f"workers-{turn}-{count}")
+            out = Path(folder, f"workers-{number}-{count}")
             asked = ["--trials", arguments.trials, "--pruner", "none", "--sampler", "random", "--workers", count]
             given = tune_command(arguments, out, [*SMALL, *arguments.set], *asked, "--quiet")
             bound = {"preexec_fn": lambda count=count: os.sched_setaffinity(0, set(cores[:count]))}
@@ -108,7 +108,7 @@ def workers(arguments, folder):
             zoo(*given, env=os.environ | one_thread, **bound)
             first, last = bounds(out)
             rates[count].append(60 * arguments.trials / (last - first))
-            print(f"turn {turn}: {count} workers {rates[count][-1]:.1f} trials/min", file=sys.stderr, flush=True)
+            print(f"round {number}: {count} workers {rates[count][-1]:.1f} trials/min", file=sys.stderr, flush=True)
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
     return {"trials a minute, one": rates[1], "trials a minute, two": rates[2], "ratio": mean(ratios), "ratios": ratios}
 
@@ -174,7 +174,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the default and of the winner each")
     parser.add_argument("--out", type=Path, help="keeps the study of the search; one that is there is gone on with")
     parser.add_argument("--trials", type=int, default=8, help="of overhead, workers and kills")
-    parser.add_argument("--turns", type=int, default=3, help="of workers")
+    parser.add_argument("--rounds", type=int, default=3, help="of workers")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=1, help="of the search that is killed")
     parser.add_argument("--between", nargs=2, type=float, default=[5, 25], metavar="SECONDS", help="two kills, from to")
@@ -186,12 +186,12 @@ def main():
     if arguments.json:
         print(json.dumps(results, indent=1))
         return
-    for part, figures in results.items():
+    for part, measured in results.items():
         print(part)
-        for name, value in figures.items():
+        for name, value in measured.items():
             print(f"  {name:45} {f'{value:.4g}' if isinstance(value, float) else value}")
         if part == "search":
-            enough = figures["difference in points"] >= 0.3
+            enough = measured["difference in points"] >= 0.3
             print("  the winner is", "" if enough else "NOT", "0.3 points or more above the default")
 
 

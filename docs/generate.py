@@ -75,11 +75,11 @@ def _overview(cards: list) -> str:
         "|---|---|---:|---:|---|---|---|",
     ]
     for card in cards:
-        figures = totals(card.name)
-        seen = figures.get("receptive_field")
+        counts = totals(card.name)
+        seen = counts.get("receptive_field")
         lines.append(
             f"| [`{card.name}`](models/{card.family}.md) | {_size(card.input_shape)} | {card.parameters:,} "
-            f"| {figures.get('macs', 0):,} | {_size(seen) if seen else 'all'} "
+            f"| {counts.get('macs', 0):,} | {_size(seen) if seen else 'all'} "
             f"| [{card.paper.authors} {card.paper.year}]({card.paper.url}) | {_weights(card)} |"
         )
     return "\n".join(lines) + "\n"
@@ -175,9 +175,9 @@ def _table_in(kind: type, name: str) -> type | None:
 def _meaning(kind: type, name: str) -> str:
     """What the docstring of its class, or of one that this extends, says of a setting; else its choices."""
     for one in kind.__mro__:
-        for names, said in re.findall(r"^ {4}([\w, ]+): (.+(?:\n {8}.+)*)", inspect.cleandoc(one.__doc__ or ""), re.M):
+        for names, text in re.findall(r"^ {4}([\w, ]+): (.+(?:\n {8}.+)*)", inspect.cleandoc(one.__doc__ or ""), re.M):
             if name in names.split(", "):
-                return " ".join(said.split()).replace("|", "\\|")
+                return " ".join(text.split()).replace("|", "\\|")
     annotation = kind.model_fields[name].annotation
     return ", ".join(f"`{choice}`" for choice in get_args(annotation)) if get_origin(annotation) is Literal else ""
 
@@ -227,9 +227,9 @@ def _about(module: ModuleType, name: str) -> str:
         for node in targets:
             (target,) = node.targets if isinstance(node, ast.Assign) else (node.target,)
             if isinstance(target, ast.Name) and target.id == name:
-                said = re.search(r"((?:^# .*\n)+)\Z", "".join(text.splitlines(True)[: node.lineno - 1]), re.M)
-                if said:
-                    return _first_sentence(said[1].replace("# ", ""))
+                text = re.search(r"((?:^# .*\n)+)\Z", "".join(text.splitlines(True)[: node.lineno - 1]), re.M)
+                if text:
+                    return _first_sentence(text[1].replace("# ", ""))
                 return "a type, for annotations" if get_origin(value) else f"a `{type(value).__name__}`"
     raise LookupError(f"{module.__name__}.{name} is not defined in its package")
 
@@ -251,14 +251,14 @@ def _family_page(family: str, cards: list) -> str:
         lines += [f"[{paper.title}]({paper.url}), {paper.authors}, {paper.year}", ""]
     for card in cards:
         hidden = " > ".join(str(units) for units in card.hidden)
-        figures = totals(card.name)
+        counts = totals(card.name)
         lines += [
             f"## {card.name}",
             "",
             card.summary,
             "",
             f"- image {_size(card.input_shape)}, {card.classes:,} classes, {card.parameters:,} parameters, "
-            f"{figures.get('macs', 0):,} multiply-adds; {figures.get('parameters_unshared', 0):,} parameters if no "
+            f"{counts.get('macs', 0):,} multiply-adds; {counts.get('parameters_unshared', 0):,} parameters if no "
             "weight were shared",
             f"- head: {card.pooling}" + (f", hidden layers {hidden}" if hidden else ""),
             *([f"- {card.notes}"] if card.notes else []),

@@ -68,7 +68,7 @@ def cross_validate(
     Args:
         model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
         folds: how many; stratified, and groups stay whole.
-        seed: of the cut into folds; trainings take the recipe's.
+        seed: of the split into folds; trainings take the recipe's.
         against: another model to train on the same folds.
         against_recipe: its recipe; that of `model` if None.
         out: a CSV file for the predictions: of each image its number or file, fold, label, and a score a class.
@@ -89,11 +89,11 @@ def cross_validate(
             rival = resolve(against or model, data, chosen, [*overrides, shape], resize=resize, skip_bad=skip_bad)
     images = load_images(settings, None, quiet=quiet)
     pool = learnable(images)
-    cuts = held_out(pool, images.task, folds, seed)
+    held_parts = held_out(pool, images.task, folds, seed)
     scores_of = np.zeros((len(pool), len(images.class_names)), np.float32)
     fold_of = np.zeros(len(pool), int)
     ours, theirs = [], []
-    for number, held in enumerate(cuts):
+    for number, held in enumerate(held_parts):
         fold = fold_data(images, pool, held, seed)
         score, scores_of[held] = train_fold(settings, fold)
         fold_of[held] = number

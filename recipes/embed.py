@@ -29,7 +29,7 @@ class Embedded:
         file: where it is kept, by NumPy's `savez`.
         features: float32 (N, D).
         arrays: the names of everything in the file.
-        same_class: share of the nearest images that are of the image's own class, None where none were looked for.
+        same_class: fraction of the nearest images that are of the image's own class, None where none were looked for.
     """
 
     file: str

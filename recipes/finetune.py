@@ -82,7 +82,7 @@ def finetune(
     if keep_old_classes:
         images = in_parts_of(opened.run, images, skip_bad=skip_bad)
     notes: tuple[str, ...] = ()
-    if recipe is None:  # which one can be said now that the images are counted
+    if recipe is None:  # it can be chosen now that the images are counted
         recipe = choose(len(images.train), len(images.class_names))
         notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
         settings = resolved(recipe)

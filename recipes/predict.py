@@ -17,11 +17,11 @@ __all__ = ["Prediction", "predict"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best guesses for one image: (name, score) pairs, best first.
+    """The best predictions for one image: (name, score) pairs, best first.
 
     Attributes:
         named: whether names are names; numbers if the file carries no labels.
-        shares: whether scores are shares, 0 to 1; else they are in the unit that the model was trained on.
+        shares: whether scores are probabilities, 0 to 1; else they are in the unit that the model was trained on.
     """
 
     image: str
@@ -39,7 +39,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
     Args:
         source: a run folder, or a `.tflite` file.
         images: image files.
-        top_k: how many guesses an image, at most the number of classes.
+        top_k: how many predictions for each image, at most the number of classes.
 
     Raises:
         RequestError: a file that cannot be read, as a model or as an image; nothing is predicted then.

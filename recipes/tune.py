@@ -69,7 +69,7 @@ def tune(
         seconds: after which no more is begun and what is running is put off.
         trial_epochs: that a trial is trained for; the winner is trained for those of its recipe. If None, all of them,
             but a quarter where only the time is given, see `epochs_of_trials`.
-        workers: processes, each on its share of the cores.
+        workers: processes, each on its part of the cores.
         launch: `ray` to have a Ray cluster start the workers, one CPU each; all reach `out` by the same path.
         sampler: tpe, random or grid.
         pruner: median, hyperband or none: ends trials that are behind.
@@ -187,7 +187,7 @@ def _with_defaults(recipe: Recipe) -> dict[str, Any]:
 
 
 def _work_together(study: Study, workers: int, trials: int | None, until: float | None, quiet: bool) -> None:
-    """Several processes on one study, each with its share of the cores."""
+    """Several processes on one study, each with its part of the cores."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")
     given = (study.path, trials, until)
@@ -237,7 +237,7 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 
 
 def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> dict[str, Any]:
-    """The winner's figures on the test images; a training of it that is there is gone on with."""
+    """The winner's metrics on the test images; a training of it that is there is gone on with."""
     data = search.recipe.data
     settings = {"data": data.source, "recipe": winner, "resize": data.resize, "skip_bad": data.skip_bad}
     if run.is_run and run.recipe == resolve(None, **settings):

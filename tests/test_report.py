@@ -16,7 +16,7 @@ from recipes.run.folder import Run
 from zoo import create_model
 
 ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "invariance")
-ALWAYS += ("inside-the-network", "saliency", "reproduce")
+ALWAYS += ("inside-the-model", "saliency", "reproduce")
 
 
 @pytest.fixture(scope="module")

@@ -203,17 +203,19 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest(monkeypatch):
 
 
 @pytest.mark.parametrize("mixing", [[], ["augment.mixup.alpha=0.4"]])
-def test_the_shares_of_a_batch_are_the_batch(mixing):
+def test_the_parts_of_a_batch_are_the_batch(mixing):
     from recipes.config.presets import load_recipe
     from recipes.data import load
-    from recipes.training.model import Share, training_batches
+    from recipes.training.model import BatchPart, training_batches
 
     recipe = load_recipe("quick", ["model.name=lenet5", "batch_size=60", "augment=digits", "epochs=2", *mixing])
     train = load("digits", quiet=True).train[:230]
     whole = list(training_batches(train, recipe, 10).as_numpy_iterator())
-    halves = [training_batches(train, recipe, 10, share=Share(first, 1, 3)).as_numpy_iterator() for first in (0, 1, 2)]
+    thirds = [
+        training_batches(train, recipe, 10, part=BatchPart(first, 1, 3)).as_numpy_iterator() for first in (0, 1, 2)
+    ]
     assert len(whole) == 8
-    for batch, *shares in zip(whole, *halves, strict=True):
+    for batch, *shares in zip(whole, *thirds, strict=True):
         for kind, parts in zip(batch, zip(*shares, strict=True), strict=True):
             np.testing.assert_array_equal(np.concatenate(parts), kind)
 

@@ -58,7 +58,7 @@ class Anatomy:
     """A model's layers and totals.
 
     Attributes:
-        input_shape: (H, W, C) that the figures are for.
+        input_shape: (H, W, C) that the counts are for.
         layers: in the order of computation.
         receptive_field: of a unit of the last feature map; None if it sees the whole image.
     """
@@ -90,7 +90,7 @@ class Anatomy:
         return seen[-1] if seen else None
 
     def totals(self) -> dict[str, Any]:
-        """The figures of the whole model, as JSON types."""
+        """The counts of the whole model, as JSON types."""
         names = ("parameters", "macs", "parameters_unshared", "peak_activation_bytes", "receptive_field")
         return {"input_shape": self.input_shape, **{name: getattr(self, name) for name in names}}
 

@@ -35,7 +35,7 @@ class Scaling:
     Attributes:
         scale, offset: one number, or one a channel in the order of `order`. Images whose channels are other in
             number than these (grey ones) get the mean of each.
-        order: `bgr` turns the channels of an RGB image round, as the Caffe models were trained.
+        order: `bgr` reverses the channels of an RGB image, as the Caffe models were trained.
     """
 
     scale: float | tuple[float, ...]
@@ -57,8 +57,8 @@ class Scaling:
                 return f"({', '.join(f'{value:.4g}' for value in values)})"
             return f"{values:.6g}"
 
-        turned = "in BGR order, " if self.order == "bgr" else ""
-        return f"{turned}pixel * {text(self.scale)} + {text(self.offset)}"
+        order = "in BGR order, " if self.order == "bgr" else ""
+        return f"{order}pixel * {text(self.scale)} + {text(self.offset)}"
 
 
 def _mean(values: float | tuple[float, ...]) -> float:

@@ -1,6 +1,6 @@
 """Models that are not the zoo's own: of files that the user names, and of packages that are installed.
 
-A plugin is code, and is run when it is loaded. Which it was can be said afterwards: of a file by its digest, of a
+A plugin is code, and is run when it is loaded. Which it was can be told afterwards: of a file by its digest, of a
 package by its version. This module finds plugins and runs them; what they register is for `zoo.registry` to keep.
 """
 

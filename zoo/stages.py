@@ -41,7 +41,7 @@ def cut(backbone: "keras.Model", *, stages: int | None = 0, layers: int = 0) -> 
         layers: how many are in the upper part at least, from 0, in place of `stages`.
 
     Raises:
-        RequestError: fewer than that, or none: some part of the network runs past every place to cut.
+        RequestError: fewer than that, or none: some part of the model runs past every place to cut.
     """
     if stages is None:
         return Cut(None, backbone)
@@ -83,7 +83,7 @@ def below_layers(backbone: "keras.Model") -> list["keras.KerasTensor"]:
 
 @dataclass(frozen=True)
 class _Step:
-    """A tensor that all of the network above it depends on alone.
+    """A tensor that all of the model above it depends on alone.
 
     Attributes:
         maker: what it is the output of.

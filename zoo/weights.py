@@ -264,7 +264,7 @@ def _load_from_keras(model: "keras.Model", card: Card, weights: Weights) -> None
             published = getattr(keras.applications, name)(
                 include_top=False, weights=weights.name, input_shape=card.input_shape
             )
-    except Exception as error:  # Keras raises a plain Exception where the network fails
+    except Exception as error:  # Keras raises a plain Exception where the download fails
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
         url = next((word.rstrip(":") for word in str(error).split() if word.startswith("https://")), "")
         missing = url.rpartition("/")[2] or f"the weights of {name}"

@@ -11,7 +11,7 @@ import lazy_loader
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from recipes.augment.operation import Operation, Share
+from recipes.augment.operation import Fraction, Operation
 from zoo.errors import unknown
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Affine(Operation):
     Attributes:
         scale: smallest and largest factor, 0.1 to 10; above 1 the image's content grows.
         scale_x, scale_y: a further factor of the width alone, of the height alone.
-        translation: largest shift, as a share of height and of width, 0 to 1.
+        translation: largest shift, as a fraction of height and of width, 0 to 1.
         rotation: largest angle in degrees, to either side, 0 to 180.
         shear: largest slant in degrees, to either side, 0 to 60: the top moves sideways against the bottom.
         horizontal_flip: mirror left and right in half of the draws.
@@ -62,7 +62,7 @@ class Affine(Operation):
     scale: tuple[Factor, Factor] = (1.0, 1.0)
     scale_x: tuple[Factor, Factor] = (1.0, 1.0)
     scale_y: tuple[Factor, Factor] = (1.0, 1.0)
-    translation: Share = 0.0
+    translation: Fraction = 0.0
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     shear: Annotated[float, Field(ge=0, le=60)] = 0.0
     horizontal_flip: bool = False
@@ -99,7 +99,7 @@ class Affine(Operation):
     def parameters(self, draws: "tf.Tensor") -> "dict[str, tf.Tensor]":
         """What `draws` (..., columns) stand for, each (...), by the names that `affine_matrices` gives them.
 
-        Shifts are shares of the width and of the height, not yet pixels.
+        Shifts are fractions of the width and of the height, not yet pixels.
         """
         drawn = self.named(draws)
 

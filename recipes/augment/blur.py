@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import lazy_loader
 from pydantic import Field
 
-from recipes.augment.operation import Operation, Share
+from recipes.augment.operation import Fraction, Operation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ class Blur(Operation):
 
     Attributes:
         sigma: smallest and largest standard deviation in pixels, up to 10.
-        probability: share of the draws that are blurred.
+        probability: fraction of the draws that are blurred.
     """
 
     stream: ClassVar[int] = 0
@@ -31,7 +31,7 @@ class Blur(Operation):
     fused: ClassVar[bool] = False
 
     sigma: tuple[Sigma, Sigma] = (0.1, 2.0)
-    probability: Share = 0.5
+    probability: Fraction = 0.5
 
     def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
         """A Gaussian of each image's own width along both axes; beyond the border, the border's pixel.

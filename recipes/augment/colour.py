@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import lazy_loader
 
-from recipes.augment.operation import Operation, Share
+from recipes.augment.operation import Fraction, Operation
 from recipes.augment.pixels import per_image
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Colour(Operation):
     stream: ClassVar[int] = 1
     draws: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation")
 
-    brightness: Share = 0.0
-    contrast: Share = 0.0
-    saturation: Share = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
 
     def __call__(self, images: "tf.Tensor", draws: "tf.Tensor") -> "tf.Tensor":
         return recoloured(images, **self._factors(draws))
@@ -61,6 +61,6 @@ def recoloured(
     own, spread = per_image(brightness * contrast), per_image(saturation)
     changed = images * own + mean * per_image(brightness * (1 - contrast))
     if coloured:
-        grey = tf.add_n([images[..., i, None] * share for i, share in enumerate(GREY)])
+        grey = tf.add_n([images[..., i, None] * weight for i, weight in enumerate(GREY)])
         changed += (images - grey) * (own * (spread - 1))
     return tf.clip_by_value(changed, 0.0, 255.0)

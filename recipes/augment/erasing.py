@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import lazy_loader
 from pydantic import Field
 
-from recipes.augment.operation import Operation, Share
+from recipes.augment.operation import Fraction, Operation
 from recipes.augment.pixels import inside_box, per_image
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class Erasing(Operation):
     """One rectangle is painted over (Zhong et al. 2020, https://arxiv.org/abs/1708.04896).
 
     Attributes:
-        probability: share of the draws in which it is.
-        area: smallest and largest share of the image.
+        probability: fraction of the draws in which it is.
+        area: smallest and largest fraction of the image.
         aspect: smallest and largest height over width.
         value: what it is painted with, 0-255.
     """
@@ -31,8 +31,8 @@ class Erasing(Operation):
     stream: ClassVar[int] = 3
     draws: ClassVar[tuple[str, ...]] = ("chance", "area", "aspect", "top", "left")
 
-    probability: Share = 0.5
-    area: tuple[Share, Share] = (0.02, 0.33)
+    probability: Fraction = 0.5
+    area: tuple[Fraction, Fraction] = (0.02, 0.33)
     aspect: tuple[Aspect, Aspect] = (0.3, 3.3)
     value: Annotated[float, Field(ge=0, le=255)] = 127.0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import lazy_loader
 from pydantic import Field
 
-from recipes.augment.operation import Settings, Share
+from recipes.augment.operation import Fraction, Settings
 from recipes.augment.pixels import as_dtype, inside_box, per_image
 
 if TYPE_CHECKING:
@@ -21,33 +21,33 @@ DRAWS = ("partner", "chance", "centre_y", "centre_x")  # uniform, whichever way 
 
 
 class Mixing(Settings):
-    """A way of mixing an image with its partner, by a share that is drawn from a Beta distribution.
+    """A way of mixing an image with its partner, by a weight that is drawn from a Beta distribution.
 
     Attributes:
-        alpha: of the Beta(alpha, alpha) that the first image's share is drawn from.
-        probability: share of the images that are mixed.
+        alpha: of the Beta(alpha, alpha) that the first image's weight is drawn from.
+        probability: fraction of the images that are mixed.
 
     Class attributes:
-        stream: number of the random stream of the shares, within the one of all mixing.
+        stream: number of the random stream of the weights, within the one of all mixing.
     """
 
     stream: ClassVar[int]
 
     alpha: Positive
-    probability: Share = 1.0
+    probability: Fraction = 1.0
 
     def draw(self, examples: int, seed: "tf.Tensor") -> "tf.Tensor":
-        """The first image's shares, float32 (examples, 1), from Beta(alpha, alpha)."""
+        """The first image's weights, float32 (examples, 1), from Beta(alpha, alpha)."""
         seed = tf.random.experimental.stateless_fold_in(seed, self.stream)
         gamma = tf.random.stateless_gamma((examples, 2), seed, alpha=self.alpha)
         total = tf.reduce_sum(gamma, axis=1, keepdims=True)
         return tf.where(total > 0, gamma[:, :1] / tf.maximum(total, 1e-30), 0.5)
 
-    def kept(self, share: "tf.Tensor", drawn: "dict[str, tf.Tensor]", height: int, width: int) -> "tf.Tensor":
+    def kept(self, weight: "tf.Tensor", drawn: "dict[str, tf.Tensor]", height: int, width: int) -> "tf.Tensor":
         """How much of every pixel stays of the image itself, (B, 1, 1, 1) or (B, H, W, 1).
 
         Args:
-            share: float32 (B,), see `draw`.
+            weight: float32 (B,), see `draw`.
             drawn: the uniform numbers of `DRAWS`, each (B,).
         """
         raise NotImplementedError
@@ -60,8 +60,8 @@ class Mixup(Mixing):
 
     alpha: Positive = 0.2
 
-    def kept(self, share: "tf.Tensor", drawn: "dict[str, tf.Tensor]", height: int, width: int) -> "tf.Tensor":
-        return per_image(share)
+    def kept(self, weight: "tf.Tensor", drawn: "dict[str, tf.Tensor]", height: int, width: int) -> "tf.Tensor":
+        return per_image(weight)
 
 
 class Cutmix(Mixing):
@@ -71,9 +71,9 @@ class Cutmix(Mixing):
 
     alpha: Positive = 1.0
 
-    def kept(self, share: "tf.Tensor", drawn: "dict[str, tf.Tensor]", height: int, width: int) -> "tf.Tensor":
-        """The box of 1 - share, centred anywhere, may hang over the border: what counts is what is inside."""
-        half = tf.sqrt(1 - share) / 2
+    def kept(self, weight: "tf.Tensor", drawn: "dict[str, tf.Tensor]", height: int, width: int) -> "tf.Tensor":
+        """The box of 1 - weight, centred anywhere, may hang over the border: what counts is what is inside."""
+        half = tf.sqrt(1 - weight) / 2
         centre_y, centre_x = drawn["centre_y"] * height, drawn["centre_x"] * width
         box = inside_box(
             tf.round(centre_y - half * height),
@@ -87,25 +87,25 @@ class Cutmix(Mixing):
 
 
 def draw_mixing(ways: Sequence[Mixing | None], examples: int, seed: "tf.Tensor") -> "tf.Tensor":
-    """What mixing draws, float32 (examples, 4 + ways): the numbers of `DRAWS`, then each way's shares, 1 if not set."""
+    """What mixing draws, float32 (examples, 4 + ways): the numbers of `DRAWS`, then each way's weights, else 1."""
     seed = tf.random.experimental.stateless_fold_in(seed, STREAM)
     uniform = tf.random.stateless_uniform((examples, len(DRAWS)), seed)
-    shares = [tf.ones((examples, 1)) if way is None else way.draw(examples, seed) for way in ways]
-    return tf.concat([uniform, *shares], axis=1)
+    weights = [tf.ones((examples, 1)) if way is None else way.draw(examples, seed) for way in ways]
+    return tf.concat([uniform, *weights], axis=1)
 
 
-def kept_share(ways: Sequence[Mixing | None], draws: "tf.Tensor", height: int, width: int) -> "tf.Tensor":
-    """The share (B, H, W, 1) of every pixel that stays of the image itself, by what `draw_mixing` gave."""
+def kept_weight(ways: Sequence[Mixing | None], draws: "tf.Tensor", height: int, width: int) -> "tf.Tensor":
+    """The fraction (B, H, W, 1) of every pixel that stays of the image itself, by what `draw_mixing` gave."""
     drawn = {name: draws[:, column] for column, name in enumerate(DRAWS)}
     present = [(way, draws[:, len(DRAWS) + place]) for place, way in enumerate(ways) if way]
     # Which of them an image meets; within that range, the number is uniform again. The last has the lowest range.
     chance = drawn["chance"] * len(present)
     met, chance = len(present) - 1 - tf.cast(chance, tf.int32), chance % 1
-    share = tf.ones((tf.shape(draws)[0], height, width, 1))
+    weight = tf.ones((tf.shape(draws)[0], height, width, 1))
     for number, (way, own) in enumerate(present):
         hit = per_image((met == number) & (chance < way.probability))
-        share = tf.where(hit, way.kept(own, drawn, height, width), share)
-    return share
+        weight = tf.where(hit, way.kept(own, drawn, height, width), weight)
+    return weight
 
 
 @cache
@@ -119,14 +119,14 @@ def _mixed(
     labels: "tf.Tensor",
     other_images: "tf.Tensor",
     other_labels: "tf.Tensor",
-    share: "tf.Tensor",
+    weight: "tf.Tensor",
 ) -> "tuple[tf.Tensor, tf.Tensor]":
-    """Images (B, H, W, C) and labels (B, classes), `share` (B, H, W, 1) of the first and the rest of the other."""
-    pixels = tf.cast(images, tf.float32) * share + tf.cast(other_images, tf.float32) * (1 - share)
-    kept = tf.reduce_mean(share, axis=(1, 2))
+    """Images (B, H, W, C) and labels (B, classes), `weight` (B, H, W, 1) of the first and the rest of the other."""
+    pixels = tf.cast(images, tf.float32) * weight + tf.cast(other_images, tf.float32) * (1 - weight)
+    kept = tf.reduce_mean(weight, axis=(1, 2))
     return as_dtype(pixels, images.dtype), labels * kept + other_labels * (1 - kept)
 
 
-def describe_mixing(share: float, partner: int) -> str:
-    """In words, that `share` of an image stays and the rest is its partner's; empty if all of it stays."""
-    return f"{share:.0%} + {1 - share:.0%} of row {partner + 1}" if share < 0.995 else ""
+def describe_mixing(weight: float, partner: int) -> str:
+    """In words, that `weight` of an image stays and the rest is its partner's; empty if all of it stays."""
+    return f"{weight:.0%} + {1 - weight:.0%} of row {partner + 1}" if weight < 0.995 else ""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):

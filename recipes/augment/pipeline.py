@@ -18,7 +18,7 @@ from recipes.augment.affine import Affine, affine_matrices
 from recipes.augment.blur import Blur
 from recipes.augment.colour import Colour
 from recipes.augment.erasing import Erasing
-from recipes.augment.mixing import DRAWS, Cutmix, Mixing, Mixup, compiled_mixed, draw_mixing, kept_share
+from recipes.augment.mixing import DRAWS, Cutmix, Mixing, Mixup, compiled_mixed, draw_mixing, kept_weight
 from recipes.augment.operation import Operation, Settings
 from recipes.augment.pixels import as_dtype
 from recipes.augment.randaugment import RandAugment
@@ -77,7 +77,7 @@ class Augment(Affine):
 
     @property
     def mixes(self) -> bool:
-        """Whether labels become shares of classes."""
+        """Whether labels become fractions of classes."""
         return any(self._ways)
 
     @property
@@ -146,9 +146,9 @@ class Augment(Affine):
         other_labels: "tf.Tensor",
         draws: "tf.Tensor",
     ) -> "tuple[tf.Tensor, tf.Tensor]":
-        """Mixes images (B, H, W, C) with their partners, and their one-hot labels (B, classes) by the same shares."""
-        share = _compiled_share(self._ways, *images.shape[1:3])(self.split(draws)["mixing"])
-        return compiled_mixed()(images, labels, other_images, other_labels, share)
+        """Mixes images (B, H, W, C) with their partners, and their one-hot labels (B, classes) by the same weights."""
+        weight = _compiled_weight(self._ways, *images.shape[1:3])(self.split(draws)["mixing"])
+        return compiled_mixed()(images, labels, other_images, other_labels, weight)
 
 
 @cache
@@ -167,5 +167,5 @@ def _compiled_run(
 
 
 @cache
-def _compiled_share(ways: tuple[Mixing | None, ...], height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
-    return tf.function(lambda draws: kept_share(ways, draws, height, width), jit_compile=True, autograph=False)
+def _compiled_weight(ways: tuple[Mixing | None, ...], height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+    return tf.function(lambda draws: kept_weight(ways, draws, height, width), jit_compile=True, autograph=False)

@@ -60,7 +60,7 @@ def vary(
 ) -> tuple[list[np.ndarray], tuple[tuple[str, ...], ...]]:
     """Images uint8 (N, H, W, C) as they look in the first `columns` epochs, and in words what was done to each.
 
-    Mixed images meet each other, and their captions say by what share.
+    Mixed images meet each other, and their captions say by what fraction.
 
     Returns:
         For each epoch its images (N, H, W, C); for each image its captions.
@@ -74,9 +74,9 @@ def vary(
         if augment.mixes:
             partner, own = augment.partners(draws, count), tf.eye(count)
             others, theirs = tf.gather(varied, partner), tf.gather(own, partner)
-            varied, shares = augment.mix(varied, own, others, theirs, draws)
-            mixed = zip(texts, np.diag(shares), partner.numpy(), strict=True)
-            texts = [f"{text}\n{describe_mixing(share, other)}".strip() for text, share, other in mixed]
+            varied, weights = augment.mix(varied, own, others, theirs, draws)
+            mixed = zip(texts, np.diag(weights), partner.numpy(), strict=True)
+            texts = [f"{text}\n{describe_mixing(weight, other)}".strip() for text, weight, other in mixed]
         cells.append(varied.numpy())
         captions.append(texts)
     return cells, tuple(zip(*captions, strict=True))

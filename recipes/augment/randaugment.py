@@ -7,7 +7,7 @@ from pydantic import Field
 
 from recipes.augment.affine import affine_matrices
 from recipes.augment.colour import recoloured
-from recipes.augment.operation import Operation, Share
+from recipes.augment.operation import Fraction, Operation
 from recipes.augment.pixels import per_image
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class RandAugment(Operation):
 
     Attributes:
         operations: how many in a row, 1 to 4 (the paper's N).
-        magnitude: strength, as a share of the strongest that the paper tries (its M / 30).
+        magnitude: strength, as a fraction of the strongest that the paper tries (its M / 30).
     """
 
     stream: ClassVar[int] = 2
     moves: ClassVar[bool] = True
 
     operations: Annotated[int, Field(ge=1, le=4)] = 2
-    magnitude: Share = 0.3
+    magnitude: Fraction = 0.3
 
     @property
     def draws(self) -> tuple[str, ...]:

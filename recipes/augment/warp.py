@@ -5,10 +5,10 @@ import tensorflow as tf
 from recipes.augment.pixels import as_dtype
 
 # Coordinates are rounded to this fraction of a pixel, so that sin(90 degrees) and its like leave no trace:
-# quarter turns, flips and whole-pixel shifts come out exact.
+# rotations by 90 degrees, flips and whole-pixel shifts come out exact.
 STEPS_PER_PIXEL = 1024.0
 
-Tap = tuple[tf.Tensor, tf.Tensor]  # along one axis: which pixel, and its share in the result; both (B, H, W)
+Tap = tuple[tf.Tensor, tf.Tensor]  # along one axis: which pixel, and its weight in the result; both (B, H, W)
 
 
 @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -24,7 +24,7 @@ def warp(
 
     Compiled by XLA, which fuses coordinates, gathers and interpolation into one loop over the result; each new
     shape compiles anew. What keeps it one loop: every tap is gathered once and used once, and what happens at the
-    border is decided along each axis, in the tap's index and share, never on the gathered pixels.
+    border is decided along each axis, in the tap's index and weight, never on the gathered pixels.
 
     Args:
         images: uint8 or float (B, H, W, C); H, W and C must be known when the function is traced.
@@ -53,12 +53,12 @@ def warp(
 
     def line(row: tf.Tensor) -> tf.Tensor:
         start = first + row * width
-        seen = [tf.cast(tf.gather(pixels, start + column), tf.float32) * share[..., None] for column, share in across]
+        seen = [tf.cast(tf.gather(pixels, start + column), tf.float32) * weight[..., None] for column, weight in across]
         return tf.add_n(seen)
 
-    result = tf.add_n([line(row) * share[..., None] for row, share in down])
+    result = tf.add_n([line(row) * weight[..., None] for row, weight in down])
     if fill == "constant" and value:
-        inside = tf.add_n([share for _, share in across]) * tf.add_n([share for _, share in down])
+        inside = tf.add_n([weight for _, weight in across]) * tf.add_n([weight for _, weight in down])
         result += (value * (1 - inside))[..., None]
     return as_dtype(result, tf.as_dtype(dtype or images.dtype))
 
@@ -74,12 +74,12 @@ def _taps(at: tf.Tensor, size: int, fill: str, interpolation: str) -> list[Tap]:
         at -= size * tf.floor(at / size)
     if interpolation == "nearest":
         pixel = tf.floor(at + 0.5)
-        shares = {0: tf.ones_like(at)}
+        weights = {0: tf.ones_like(at)}
     else:
         pixel = tf.floor(at)
-        shares = _bilinear(at - pixel) if interpolation == "bilinear" else _bicubic(at - pixel)
+        weights = _bilinear(at - pixel) if interpolation == "bilinear" else _bicubic(at - pixel)
     pixel = tf.cast(pixel, tf.int32)
-    return [_placed(pixel + offset, share, size, fill) for offset, share in shares.items()]
+    return [_placed(pixel + offset, weight, size, fill) for offset, weight in weights.items()]
 
 
 def _bilinear(part: tf.Tensor) -> dict[int, tf.Tensor]:
@@ -96,7 +96,7 @@ def _bicubic(part: tf.Tensor) -> dict[int, tf.Tensor]:
     return {-1: far(1 + part), 0: near(part), 1: near(1 - part), 2: far(2 - part)}
 
 
-def _placed(index: tf.Tensor, share: tf.Tensor, size: int, fill: str) -> Tap:
+def _placed(index: tf.Tensor, weight: tf.Tensor, size: int, fill: str) -> Tap:
     """A tap whose index may lie up to a few pixels outside, brought inside."""
     if fill == "wrap":
         index = tf.where(index < 0, index + size, index)
@@ -105,5 +105,5 @@ def _placed(index: tf.Tensor, share: tf.Tensor, size: int, fill: str) -> Tap:
         index = tf.maximum(index, -1 - index)
         index = tf.minimum(index, 2 * size - 1 - index)
     elif fill == "constant":
-        share *= tf.cast((index >= 0) & (index < size), tf.float32)
-    return tf.clip_by_value(index, 0, size - 1), share
+        weight *= tf.cast((index >= 0) & (index < size), tf.float32)
+    return tf.clip_by_value(index, 0, size - 1), weight

@@ -82,7 +82,7 @@ def _recipe_of(settings: dict[str, Any], name: str) -> Recipe:
 
 
 def _upgrade(settings: dict[str, Any], name: str) -> None:
-    """Turns the settings of an earlier schema into those of this one.
+    """Converts the settings of an earlier schema into those of this one.
 
     Raises:
         RequestError: a later schema.

@@ -35,7 +35,7 @@ class Model(_Settings):
         input_shape: height, width and channels of the images.
         pooling: the head: from feature maps to features.
         hidden: units of the head's hidden layers.
-        dropout: share of the features that is dropped in training.
+        dropout: fraction of the features that is dropped in training.
         weights: what is begun with, as `zoo.create_model` takes it: `imagenet`, a run, or a file.
         options: the architecture's own, see `zoo show NAME`.
     """
@@ -112,7 +112,7 @@ class Schedule(_Settings):
         name: `constant`; `cosine` down to zero; `step`, times `factor` at each of `drops`; `one-cycle`, up from a
             25th in the first 30 % and down to nothing in the rest, both along a cosine (Smith 2018).
         warmup_epochs: linear from zero, for `cosine`.
-        drops: shares of the training, for `step`.
+        drops: fractions of the training, for `step`.
         factor: of each drop.
     """
 
@@ -168,7 +168,7 @@ class Recipe(_Settings):
         steps: batches to learn from, in place of `epochs`: as many whole epochs as it takes.
         batch_size: images a step.
         seed: of the first weights, the order of the images, their augmentation and dropout.
-        label_smoothing: share of every label that is spread over all classes.
+        label_smoothing: fraction of every label that is spread over all classes.
         class_weight: `balanced` counts the images of rare classes more, so that all classes count the same.
         precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
@@ -198,7 +198,7 @@ class Recipe(_Settings):
 
     @property
     def soft_labels(self) -> bool:
-        """Whether a label is a share of every class, not a number."""
+        """Whether a label is a fraction of every class, not a number."""
         return self.augment.mixes or self.label_smoothing > 0
 
     def in_epochs(self, images: int) -> "Recipe":

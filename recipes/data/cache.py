@@ -80,5 +80,5 @@ def write(file: Path, text: str) -> None:
 
 
 def say(line: str) -> None:
-    """One line to whoever watches; results go to stdout, this does not."""
+    """One line on stderr, so that stdout holds results only."""
     print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What every source of images is turned into."""
+"""What every source of images is converted to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -142,12 +142,12 @@ def channels(mode: str) -> int:
 def to_array(image: Image.Image, shape: tuple[int, int, int], resize: Resize = "fill") -> np.ndarray:
     """The image as uint8 (H, W, C), pixels 0-255.
 
-    Transparency is laid over white, 16-bit greys are scaled to 8 bits, colour becomes luminance for C = 1.
+    Transparency is blended onto white, 16-bit greys are scaled to 8 bits, colour becomes luminance for C = 1.
 
     Args:
         image: any mode, any size.
         shape: (H, W, C), C is 1 or 3.
-        resize: `fill` covers the frame and cuts off what is outside, `fit` shows all of the image between
+        resize: `fill` covers the frame and crops what is outside, `fit` shows all of the image between
             black bars, `stretch` ignores the aspect ratio.
 
     Raises:
@@ -214,7 +214,7 @@ def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
 
 @contextlib.contextmanager
 def _explained(path: str | Path, content: bytes | None) -> Iterator[None]:
-    """Turns whatever opening and decoding raise into a `ImageError`."""
+    """Converts whatever opening and decoding raise into a `ImageError`."""
     try:
         yield
     except IsADirectoryError:

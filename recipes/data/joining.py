@@ -17,8 +17,8 @@ from zoo.errors import RequestError
 def join_sets(sets: Sequence[Data]) -> Data:
     """The images of all sets, part by part, held in memory. Classes of one name are one class.
 
-    Class names keep the order that they first appear in, so those of the first set keep their labels. Each set was cut
-    into parts by itself: what was a test image there is one here, and `without_leaks` has to look for copies.
+    Class names keep the order that they first appear in, so those of the first set keep their labels. Each set was
+    split into parts by itself: what was a test image there is one here, and `without_leaks` has to look for copies.
 
     Raises:
         RequestError: a set that does not have one class an image.

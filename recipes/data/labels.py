@@ -34,7 +34,7 @@ class LabelKind(ABC):
 
     @abstractmethod
     def fits(self, texts: Sequence[str]) -> bool:
-        """Whether a column of a table looks like labels of this kind and of none before it in `guess_kind`."""
+        """Whether a column of a table looks like labels of this kind and of none before it in `infer_kind`."""
 
     @abstractmethod
     def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -58,7 +58,7 @@ class LabelKind(ABC):
 
     @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
-        """int64 (N,): what a cut into parts keeps the proportions of."""
+        """int64 (N,): what a split into parts keeps the proportions of."""
 
     @abstractmethod
     def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
@@ -77,7 +77,7 @@ class LabelKind(ABC):
         return labels, class_names
 
     def same_class(self, labels: np.ndarray, others: np.ndarray) -> float | None:
-        """Share of pairs of one class; None where images have not one class each.
+        """Fraction of pairs of one class; None where images have not one class each.
 
         Args:
             labels: (N, ...).
@@ -112,10 +112,10 @@ class OneClass(LabelKind):
 
     def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
         """One image of each class, then another of each, and so on."""
-        turn = np.zeros(len(labels), int)  # an image's number within its class
+        position = np.zeros(len(labels), int)  # an image's number within its class
         for label in np.unique(labels):
-            turn[labels == label] = np.arange((labels == label).sum())
-        return np.lexsort((labels, turn))[:count]
+            position[labels == label] = np.arange((labels == label).sum())
+        return np.lexsort((labels, position))[:count]
 
     def hot(self, labels: np.ndarray, classes: int) -> np.ndarray:
         return labels[:, None] == np.arange(classes)
@@ -218,7 +218,7 @@ ONE_CLASS, SEVERAL_CLASSES, NUMBER = OneClass(), SeveralClasses(), Number()
 LABEL_KINDS: dict[str, LabelKind] = {kind.task: kind for kind in (ONE_CLASS, SEVERAL_CLASSES, NUMBER)}
 
 
-def guess_kind(texts: Sequence[str]) -> LabelKind:
+def infer_kind(texts: Sequence[str]) -> LabelKind:
     """What the column of a table looks like: numbers if all are and not all of them whole, several classes if any
     holds a `|`, else classes."""
     return next(kind for kind in (NUMBER, SEVERAL_CLASSES, ONE_CLASS) if kind.fits(texts))

@@ -22,7 +22,7 @@ class Listing:
         labels: as `Split.labels`.
         class_names: position is the label.
         task: what the labels are.
-        parts: "train", "validation", "test" or "" (not said) for each file.
+        parts: "train", "validation", "test" or "" (not given) for each file.
         meant: whether the ending of a file tells that it was meant as an image, for each file.
         groups: files of one group belong into one part; None where the source names no groups.
         findings: what the names alone tell.

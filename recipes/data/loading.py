@@ -41,7 +41,7 @@ def load(
     cache folder, so that a second start is immediate. The files themselves are never changed.
 
     Args:
-        source: `digits` (embedded, needs no network); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
+        source: `digits` (embedded, never downloaded); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
             or TSV table, see `recipes.data.readers.table.TableReader`. Or what `recipes.data.open_reader` made of it.
         also: further sources, whose images are added part by part; see `recipes.data.joining.join_sets`.
@@ -58,7 +58,7 @@ def load(
     Raises:
         RequestError: no such source, a bad file or an empty class in it, too few images to split, or images of
             different sizes without `image_shape`; the message names the file and the ways on.
-        FailureError: the source exists but could not be prepared (no network, no space, no permission).
+        FailureError: the source exists but could not be prepared (no internet connection, no space, no permission).
     """
     readers = [open_reader(one, task) for one in (source, *(also or ()))]
     tables = split_tables(split_table, readers) if split_table is not None else None
@@ -110,14 +110,14 @@ def _bad_files(diagnosis: Diagnosis, *, skip_bad: bool) -> tuple[Finding, ...]:
     """The findings of files that are left out.
 
     Raises:
-        RequestError: there are such files, and they are not to be left out; or what leaving files out does not mend.
+        RequestError: there are such files, and they are not to be left out; or what leaving files out does not fix.
     """
     bad = tuple(finding for finding in diagnosis.findings if finding.kind in BAD_FILE)
     if bad and not skip_bad:
         source = shown(diagnosis.listing.source)
         raise RequestError(
             f"{source}: {len(bad):,} file{'s' * (len(bad) != 1)} cannot be used: {listed(bad)}. "
-            f"`zoo data check {source}` lists them; mend or remove them, or leave them out with --skip-bad."
+            f"`zoo data check {source}` lists them; fix or remove them, or leave them out with --skip-bad."
         )
     if errors := [finding for finding in diagnosis.findings if finding.is_error and finding not in bad]:
         raise RequestError(" ".join(f"{finding.path} {finding.detail}" for finding in errors[:3]))

@@ -8,7 +8,7 @@ import numpy as np
 from recipes.data.dataset import PARTS
 from zoo.errors import RequestError
 
-SHARES = (("test", 0.2), ("validation", 0.1))  # of what is left when it is cut off
+FRACTIONS = (("test", 0.2), ("validation", 0.1))  # of what is left when it is split off
 
 
 def draw_parts(
@@ -19,12 +19,12 @@ def draw_parts(
     together: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Cuts the parts that are missing off the training part: a fifth to test, a tenth of the rest to validate.
+    """Splits the parts that are missing off the training part: a fifth to test, a tenth of the rest to validate.
 
     Args:
         given: row numbers of the parts that there are; `train` at least.
         kinds: see `recipes.data.labels.LabelKind.strata`; every kind with enough images is in every part.
-        seed: draws the cut.
+        seed: draws the split.
         together: (N,) numbers; rows of one number (copies of one image) are never parted.
         groups: (N,) names of groups, as `together`; scikit-learn balances large groups over the parts.
 
@@ -37,23 +37,23 @@ def draw_parts(
     if not 0 <= seed < 2**32:
         raise RequestError(f"split_seed={seed} is not possible; allowed: whole numbers from 0 to 2**32 - 1.")
     rows = {part: np.sort(given[part]) for part in PARTS if part in given}
-    for number, (part, share) in enumerate(SHARES):
+    for number, (part, fraction) in enumerate(FRACTIONS):
         if part in rows:
             continue
         train = rows["train"]
         random = np.random.RandomState([seed, number])  # its stream is promised never to change
         if groups is None:
-            chosen = _drawn(train, kinds, together, share, random)
+            chosen = _drawn(train, kinds, together, fraction, random)
         else:
-            chosen = _drawn_by_group(train, kinds, together, groups, share, random)
+            chosen = _drawn_by_group(train, kinds, together, groups, fraction, random)
         if not 0 < chosen.sum() < len(train):
-            raise RequestError(f"too few images ({len(train)}) to cut off a {part} part.")
+            raise RequestError(f"too few images ({len(train)}) to split off a {part} part.")
         rows["train"], rows[part] = train[~chosen], train[chosen]
     return {part: rows[part] for part in PARTS}
 
 
 def _drawn(
-    train: np.ndarray, kinds: np.ndarray, together: np.ndarray | None, share: float, random: np.random.RandomState
+    train: np.ndarray, kinds: np.ndarray, together: np.ndarray | None, fraction: float, random: np.random.RandomState
 ) -> np.ndarray:
     """A mask over `train`. Each kind by itself, at least one: rounding over all of them would leave small ones out."""
     units = train if together is None else together[train]
@@ -63,7 +63,7 @@ def _drawn(
     for kind in np.unique(kind_of_unit):
         members = random.permutation(np.flatnonzero(kind_of_unit == kind))
         if len(members) > 1:
-            chosen[members[: max(1, round(share * len(members)))]] = True
+            chosen[members[: max(1, round(fraction * len(members)))]] = True
     return chosen[unit]
 
 
@@ -72,25 +72,25 @@ def _drawn_by_group(
     kinds: np.ndarray,
     together: np.ndarray | None,
     groups: np.ndarray,
-    share: float,
+    fraction: float,
     random: np.random.RandomState,
 ) -> np.ndarray:
     from sklearn.model_selection import StratifiedGroupKFold
 
     units = connected(groups[train], together[train] if together is not None else np.arange(len(train)))
-    most = min(round(1 / share), len(np.unique(units)))
+    most = min(round(1 / fraction), len(np.unique(units)))
     if most < 2:
         raise RequestError("all images are of one group: they cannot be parted.")
     kinds = kinds[train]
     best, fewest_absent = np.zeros(len(train), bool), np.inf
     with warnings.catch_warnings(action="ignore"):  # that a class is small: it is seen here whether it is too small
-        for folds in range(most, 1, -1):  # a larger share where the groups are too few for every class to be held out
+        for folds in range(most, 1, -1):  # a larger fraction where groups are too few to hold out every class
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=random)
             try:
-                cuts = [held for _, held in splitter.split(train, kinds, units)]
+                held_out = [held for _, held in splitter.split(train, kinds, units)]
             except ValueError:  # more folds than images of any class
                 continue
-            for held in cuts:
+            for held in held_out:
                 chosen = np.zeros(len(train), bool)
                 chosen[held] = True
                 absent = sum(len(np.setdiff1d(kinds, kinds[side])) for side in (chosen, ~chosen))

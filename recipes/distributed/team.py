@@ -64,7 +64,7 @@ class Team:
             return values
         from tensorflow import constant
 
-        with self.watched():
+        with self.errors_joined():
             totals = _summation(self.strategy, self.replicas // self.size)(constant(values))
             return self.strategy.experimental_local_results(totals)[0].numpy()
 
@@ -122,8 +122,8 @@ class Team:
             raise FailureError(f"worker {other[0]} ({self.addresses[other[0]]}) has another {what} than the chief.")
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Turns the many errors that the loss of a worker shows itself by into one.
+    def errors_joined(self) -> Iterator[None]:
+        """Converts the many errors that the loss of a worker shows itself by into one.
 
         Raises:
             FailureError: a worker is gone.

@@ -1,4 +1,4 @@
-"""Where in a network a shift of the image stops being the same shift of the feature maps."""
+"""Where in a model a shift of the image stops being the same shift of the feature maps."""
 
 import math
 from collections.abc import Sequence
@@ -79,9 +79,9 @@ def _difference(plain: np.ndarray, moved: np.ndarray, units: float, axis: int) -
     size, gone = plain.shape[1], math.ceil(units)
     if gone >= size:
         return 0.0, 0.0
-    share = gone - units  # of the nearer of the two units between which a moved one lies
+    weight = gone - units  # of the nearer of the two units between which a moved one lies
     nearer, farther = plain[:, 1 : size - gone + 1], plain[:, : size - gone]
-    expected = farther if share == 0 else share * nearer + (1 - share) * farther
+    expected = farther if weight == 0 else weight * nearer + (1 - weight) * farther
     received = moved[:, gone:]
     spread = sum(((maps - maps.mean((1, 2), keepdims=True)) ** 2).sum() for maps in (expected, received))
     return float(((expected - received) ** 2).sum()), float(spread)

@@ -1,4 +1,4 @@
-"""A look into a trained network: its first kernels, its feature maps, and where it looked."""
+"""A look into a trained model: its first kernels, its feature maps, and where it looked."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,17 +60,17 @@ def feature_maps(model: keras.Model, image: np.ndarray, channels: int = 12) -> l
 def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[np.ndarray], list[np.ndarray]]:
     """A function from images (B, H, W, C) to the outputs of layers of the backbone, at least one of them."""
     front = _front(model)
-    network = keras.Model(model.get_layer("backbone").input, [layer.output for layer in layers])
+    maps = keras.Model(model.get_layer("backbone").input, [layer.output for layer in layers])
 
     def outputs(images: np.ndarray) -> list[np.ndarray]:
-        made = network(front(images), training=False)
+        made = maps(front(images), training=False)
         return [keras.ops.convert_to_numpy(output) for output in (made if isinstance(made, list) else [made])]
 
     return outputs
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """Where the network looked when it scored a class.
+    """Where the model looked when it scored a class.
 
     Selvaraju et al. 2017 (https://arxiv.org/abs/1610.02391), equations 1 and 2.
 

@@ -1,4 +1,4 @@
-"""How a model's answers hold up when the image is turned, shifted, scaled, mirrored, or all of it."""
+"""How a model's answers hold up when the image is rotated, shifted, scaled, mirrored, or all of it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ ROTATIONS = (*range(-45, 50, 5), 90, 180, 270)  # degrees
 TRANSLATIONS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)  # of the image's size, in each of eight directions
 SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
 MIRRORS = ("horizontal", "vertical")
-# From hardly to strongly: shares of the widest mixture of all of them.
+# From hardly to strongly: fractions of the widest mixture of all of them.
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 WIDEST = Affine(scale=(0.6, 1.6), translation=0.2, rotation=45)
 
@@ -31,11 +31,11 @@ def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant
         seed: of the random mixtures.
 
     Returns:
-        `rotation`, `translation`, `scale`, `mirror` and `affine`, each with `values` (degrees; share of the size;
-        factor; axis; strength), for each value `accuracy`, `consistency` (share of images whose top-1 class is that
+        `rotation`, `translation`, `scale`, `mirror` and `affine`, each with `values` (degrees; fraction of the size;
+        factor; axis; strength), for each value `accuracy`, `consistency` (fraction of images whose top-1 class is that
         of the image as it was) and `score_drop` (mean loss of the true class's score), and one `score`: mean
         accuracy over the values, by the trapezoid rule where they are numbers, over the accuracy of the images as
-        they are. Quarter turns do not count for the score of `rotation`: they change what many images mean.
+        they are. Rotations by 90 degrees do not count for the score of `rotation`: they change what many images mean.
         `shift_consistency` is how often two random shifts of one image agree (Zhang 2019, section 4.2); `overall`
         is the mean of the five scores.
     """
@@ -85,15 +85,15 @@ class _Measure:
         }
 
     def shift_consistency(self, seed: int, height: int, width: int) -> float:
-        """Share of images that two random shifts, of up to an eighth of the size, put into the same class."""
+        """Fraction of images that two random shifts, of up to an eighth of the size, put into the same class."""
         random = np.random.default_rng(seed)
-        guesses = []
+        predicted = []
         for _ in range(2):
             shifts = [random.integers(-(n // 8), n // 8 + 1, len(self._labels)) for n in (width, height)]
             shift_x, shift_y = (shift.astype(np.float32) for shift in shifts)
             matrices = affine_matrices(shift_x=shift_x, shift_y=shift_y, height=height, width=width)
-            guesses.append(self._under(matrices).argmax(1))
-        return float((guesses[0] == guesses[1]).mean())
+            predicted.append(self._under(matrices).argmax(1))
+        return float((predicted[0] == predicted[1]).mean())
 
     def _metrics(self, matrices: tf.Tensor) -> tuple[float, float, float]:
         scores = self._under(matrices)
@@ -136,12 +136,12 @@ def _one_each(height: int, width: int, **parameters: Sequence[float]) -> list[li
 
 
 def _shifts(height: int, width: int) -> list[list[tf.Tensor]]:
-    """For each share of the size, the shifts by it in the eight directions of the compass."""
+    """For each fraction of the size, the shifts by it in the eight directions of the compass."""
     compass = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
-    steps = [(share * x, share * y) for share in TRANSLATIONS for x, y in (compass if share else [(0, 0)])]
+    steps = [(fraction * x, fraction * y) for fraction in TRANSLATIONS for x, y in (compass if fraction else [(0, 0)])]
     along = np.array(steps, np.float32) * (width, height)
     each = iter(_one_each(height, width, shift_x=along[:, 0], shift_y=along[:, 1]))
-    return [[matrix for _ in range(8 if share else 1) for matrix in next(each)] for share in TRANSLATIONS]
+    return [[matrix for _ in range(8 if fraction else 1) for matrix in next(each)] for fraction in TRANSLATIONS]
 
 
 def _mixture(strength: float, count: int, seed: int, height: int, width: int) -> tf.Tensor:

@@ -100,7 +100,7 @@ def other_images(run: Run, source: str | Reader) -> Split:
 
 
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], file: Path) -> None:
-    """Draws counts as a PNG: rows are true classes, columns are guesses, shade is the share of the row."""
+    """Draws counts as a PNG: rows are true classes, columns are predictions, shade is the fraction of the row."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 

@@ -148,7 +148,7 @@ def _verify(plan: _Plan, file: Path) -> Exported:
 
 @contextmanager
 def _aside(out: Path) -> Iterator[Path]:
-    """An empty folder on the disk of `out`; what goes wrong with the disk inside is said of `out`."""
+    """An empty folder on the disk of `out`; what goes wrong with the disk inside is reported for `out`."""
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
             yield Path(folder)

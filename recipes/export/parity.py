@@ -22,12 +22,12 @@ class Exported:
         kind: a name in `recipes.export.kinds.KINDS`.
         file: where it is.
         bytes: its size; of a folder, of all in it.
-        agreement: share of test images with the same top-1 class as the Keras model; of all their labels, yes or no
-            from 0.5 on; for regression R², the share of the variance of the model's numbers that the file's have.
+        agreement: fraction of test images with the same top-1 class as the Keras model; of all their labels, yes or no
+            from 0.5 on; for regression R², the fraction of the variance of the model's numbers that the file's have.
         max_difference, mean_difference: of any score, and of all scores, absolute.
-        accuracy_keras, accuracy_file: share of test images, or of their labels, that is right; R² for regression.
-        per_class: for each class, of its test images, the share that each gets right, `keras` and `file`; of several
-            labels, the share of all images; empty for regression.
+        accuracy_keras, accuracy_file: fraction of test images, or of their labels, that is right; R² for regression.
+        per_class: for each class, of its test images, the fraction that each classifies correctly, `keras` and
+            `file`; of several labels, the fraction of all images; empty for regression.
         images: how many test images there were.
         operators: operations and how often each is used; empty for a SavedModel.
         task: what the labels are, see `recipes.data.Data`.
@@ -48,7 +48,7 @@ class Exported:
 
     @property
     def drop(self) -> float:
-        """The accuracy that is lost, as a share."""
+        """The accuracy that is lost, as a fraction."""
         return self.accuracy_keras - self.accuracy_file
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def is_within(budget: Budget, result: Exported) -> bool:
 
 
 def refusal(budget: Budget, result: Exported, hint: str) -> FailureError:
-    """Returns (does not raise) what is said of a file beyond its budget."""
+    """Returns (does not raise) the error for a file beyond its budget."""
     words = TASKS[result.task].parity
     return FailureError(
         f"the file agrees with the model on {result.agreement:.2%} of {words.judged} (at least "

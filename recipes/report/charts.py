@@ -27,7 +27,7 @@ def line_chart(title: str, series: Mapping[str, Points], *, x: str, percent: boo
         title: what is shown; also read out to those who do not see the chart.
         series: for each name its (x, y); what is not finite is left out.
         x: what the horizontal axis means.
-        percent: values are shares and the axis goes from 0 to 100 %.
+        percent: values are fractions and the axis goes from 0 to 100 %.
     """
     series = {name: [p for p in points if np.isfinite(p).all()] for name, points in series.items()}
     every = [point for points in series.values() for point in points]
@@ -99,7 +99,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str) ->
 
 
 def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str) -> str:
-    """A confusion matrix as a table whose cells are shaded by their share of the row."""
+    """A confusion matrix as a table whose cells are shaded by their fraction of the row."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = []
     for name, row, right in zip(names, counts, range(len(names)), strict=True):

@@ -1,4 +1,4 @@
-"""The page that a run and a study are shown on: one file that needs no network and nothing beside it."""
+"""The page that a run and a study are shown on: one file that needs no internet connection and no other file."""
 
 from collections.abc import Mapping
 from html import escape

@@ -1,4 +1,4 @@
-"""A run as one page: `report.html`, which needs no network and nothing beside it."""
+"""A run as one page: `report.html`, which needs no internet connection and no other file."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def learnable(data: Data) -> Split:
-    """The training and the validation images as one split; the folds are cut from it."""
+    """The training and the validation images as one split; the folds are drawn from it."""
     return concatenate([data.train, data.validation])
 
 

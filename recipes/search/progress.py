@@ -44,12 +44,12 @@ def as_table(rows: Sequence[dict[str, Any]], wanted: int | None, until: float | 
     ended = [row for row in rows if row["state"] in ENDED]
     complete = sorted((row for row in rows if row["state"] == "complete"), key=lambda row: -row["score"])
     running = [row for row in rows if row["state"] == "running"]
-    said = [f"{len(ended)}{f' of {wanted}' if wanted else ''} trials"]
+    facts = [f"{len(ended)}{f' of {wanted}' if wanted else ''} trials"]
     if until is not None:
-        said.append(f"{max(0, until - time.time()):.0f} s left")
+        facts.append(f"{max(0, until - time.time()):.0f} s left")
     if complete:
-        said.append(f"best {complete[0]['score']:.4f}")
-    table = Table(title=", ".join(said), title_justify="left", box=None)
+        facts.append(f"best {complete[0]['score']:.4f}")
+    table = Table(title=", ".join(facts), title_justify="left", box=None)
     for number, name in enumerate(TRIAL_COLUMNS):
         table.add_column(name, justify="right" if 2 <= number < 7 else "left", no_wrap=number < 7)
     for row in [*running, *complete][:SHOWN]:

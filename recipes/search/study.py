@@ -189,7 +189,7 @@ class _JournalLock:
         self._journal, self._lock = journal, FileLock(journal.with_name(f"{journal.name}.lock"))
 
     def acquire(self) -> bool:
-        """Cuts off a line that its writer did not live to end, too: nothing could be read behind it."""
+        """Removes a line that its writer did not live to end, too: nothing could be read behind it."""
         self._lock.acquire()
         with open(self._journal, "rb+") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))

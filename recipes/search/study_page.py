@@ -14,11 +14,11 @@ from recipes.search.study import Search, Study
 from recipes.search.table import TRIAL_COLUMNS, trial_cells
 from recipes.tasks.words import summary
 
-ENOUGH = 4  # complete trials, for anything to be said of what mattered
+ENOUGH = 4  # complete trials, for any estimate of what mattered
 
 
 def write_report(study: Study, search: Search, tuned: Tuned) -> None:
-    """Writes `report.html` into the study, which needs no network and nothing beside it."""
+    """Writes `report.html` into the study, which needs no internet connection and no other file."""
     sections = {"Summary": _summary(search, tuned)}
     complete = sum(row["state"] == "complete" for row in tuned.trials)
     for title, draw, least in _drawings(search):

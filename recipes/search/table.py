@@ -27,7 +27,7 @@ def trial_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _brief(setting: str) -> str:
-    """A setting with three figures of its number."""
+    """A setting with three digits of its number."""
     key, _, value = setting.partition("=")
     return f"{key}={float(value):.3g}" if "." in value and value.replace(".", "").isdecimal() else setting
 

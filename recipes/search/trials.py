@@ -69,7 +69,7 @@ def check_space(search: Search) -> None:
 
 
 def check_folds(search: Search, *, quiet: bool) -> None:
-    """Raises a `RequestError` unless the images are there and can be cut into so many folds."""
+    """Raises a `RequestError` unless the images are there and can be split into so many folds."""
     _Folds(load_images(search.recipe, None, quiet=quiet), search)
 
 
@@ -130,7 +130,7 @@ def _is_over(until: float | None) -> bool:
 
 
 class _Folds:
-    """The folds of a study's images; each is cut out when it is needed, so that memory holds one."""
+    """The folds of a study's images; each is taken out when it is needed, so that memory holds one."""
 
     def __init__(self, images: "Data", search: Search) -> None:
         self.images, self.count, self._seed = images, search.folds, search.seed

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def tfds_retries(count: int) -> Iterator[None]:
-    """TensorFlow Datasets tries a download `count` times in the block: without a network it takes minutes to say so.
+    """TensorFlow Datasets tries a download `count` times in the block: by default it takes minutes to fail offline.
 
     Relies on `MAX_RETRIES` in `tensorflow_datasets.core.download.downloader`; no setting in public has it.
     """

@@ -51,7 +51,7 @@ class Classification(Task):
             return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         return keras.losses.SparseCategoricalCrossentropy()
 
-    def loss_of_guessing(self, data: Data) -> float:
+    def loss_at_chance(self, data: Data) -> float:
         return float(np.log(max(len(data.class_names), 2)))
 
     def class_weight(self, data: Data, recipe: "Recipe") -> dict[int, float] | None:
@@ -90,13 +90,13 @@ class Classification(Task):
         return scores.argmax(1)
 
     def accuracy_by_class(self, scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-        """Of the images of each class, the share that is right (recall)."""
+        """Of the images of each class, the fraction that is right (recall)."""
         right = self.decide(scores) == labels
         rows = [(name, labels == label) for label, name in enumerate(class_names)]
         return {name: float(right[those].mean()) for name, those in rows if those.any()}
 
     def chance(self, labels: np.ndarray) -> float:
-        """The share of the most frequent class."""
+        """The fraction of the most frequent class."""
         return float((np.bincount(labels) / len(labels)).max())
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
@@ -114,7 +114,7 @@ class Classification(Task):
             f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
             f"{metrics['examples']:,} images",
             table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
-            "Rows are true classes, columns are guesses:\n"
+            "Rows are true classes, columns are predictions:\n"
             + table(["", *names], matrix, right=range(1, len(names) + 1)),
         ]
         if mistakes := metrics["worst_mistakes"][:SHOWN]:

@@ -24,7 +24,7 @@ def further(task: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]
 def classification_metrics(
     labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str], files: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Figures of a classifier, as JSON types.
+    """Metrics of a classifier, as JSON types.
 
     Args:
         labels: integers (N,).
@@ -33,22 +33,22 @@ def classification_metrics(
         files: the image file behind each row, to name mistakes by.
 
     Returns:
-        `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": share with the label among
+        `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": fraction with the label among
         the k best}`), `loss` (natural log), `calibration_error`, `per_class` (precision, recall, f1, support),
         `confusion_matrix` (rows are true classes), `worst_mistakes`; and what is in `METRICS["classification"]`.
     """
     from sklearn import metrics
 
     classes = np.arange(len(class_names))
-    guesses = scores.argmax(1)
+    predicted = scores.argmax(1)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        labels, guesses, labels=classes, zero_division=0
+        labels, predicted, labels=classes, zero_division=0
     )
     k = min(TOP_K, len(class_names) - 1)
     best_k = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return {
-        "accuracy": float(metrics.accuracy_score(labels, guesses)),
-        "accuracy_interval": accuracy_interval(guesses == labels),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "accuracy_interval": accuracy_interval(predicted == labels),
         "loss": float(metrics.log_loss(labels, _proper(scores), labels=classes)),
         "calibration_error": calibration_error(labels, scores),
         "top_k": {"k": k, "accuracy": float((best_k == labels[:, None]).any(1).mean())},
@@ -62,7 +62,7 @@ def classification_metrics(
             }
             for i, name in enumerate(class_names)
         },
-        "confusion_matrix": metrics.confusion_matrix(labels, guesses, labels=classes).tolist(),
+        "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=classes).tolist(),
         "class_names": list(class_names),
         "worst_mistakes": worst_mistakes(labels, scores, class_names, files),
         **further("classification", labels, scores),
@@ -77,11 +77,11 @@ def accuracy_interval(right: np.ndarray, *, level: float = 0.95, seed: int = 0) 
 
     Args:
         right: booleans (N,), whether each answer is right.
-        level: share of the resamples inside the interval.
+        level: fraction of the resamples inside the interval.
         seed: of the resamples.
 
     Returns:
-        The lower and the upper end, shares from 0 to 1.
+        The lower and the upper end, fractions from 0 to 1.
 
     >>> accuracy_interval(np.arange(100) < 90)
     [0.84, 0.95]
@@ -92,7 +92,7 @@ def accuracy_interval(right: np.ndarray, *, level: float = 0.95, seed: int = 0) 
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = BINS) -> float:
-    """How far the best score is from the share of right answers: 0 where 80 % sure means right in 80 %.
+    """How far the best score is from the fraction of correct predictions: 0 where 80 % sure means right in 80 %.
 
     The expected calibration error of Guo et al. 2017 (https://arxiv.org/abs/1706.04599, equation 3): images are
     put into bins of equal width by their best score; the gaps between mean score and accuracy are weighted by size.
@@ -122,22 +122,22 @@ def worst_mistakes(
     *,
     count: int = WORST,
 ) -> list[dict[str, Any]]:
-    """The wrong guesses that the model was surest of, surest first, at most `count`.
+    """The wrong predictions that the model was surest of, surest first, at most `count`.
 
     Returns:
         For each its `index` in the split, its `file` (None where images are not files), the classes `true` and
         `guess`, and their scores `true_score` and `score`.
     """
-    guesses = scores.argmax(1)
-    wrong = np.flatnonzero(guesses != labels)
-    surest = wrong[np.argsort(-scores[wrong, guesses[wrong]], kind="stable")][:count]
+    predicted = scores.argmax(1)
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-scores[wrong, predicted[wrong]], kind="stable")][:count]
     return [
         {
             "index": int(i),
             "file": None if files is None else str(files[i]),
             "true": class_names[labels[i]],
-            "guess": class_names[guesses[i]],
-            "score": float(scores[i, guesses[i]]),
+            "guess": class_names[predicted[i]],
+            "score": float(scores[i, predicted[i]]),
             "true_score": float(scores[i, labels[i]]),
         }
         for i in surest
@@ -145,24 +145,24 @@ def worst_mistakes(
 
 
 def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Figures of a model that gives an image any number of classes, as JSON types.
+    """Metrics of a model that gives an image any number of classes, as JSON types.
 
     Args:
         labels: 0 and 1 (N, classes).
-        scores: probabilities (N, classes); a class is guessed from 0.5 on.
+        scores: probabilities (N, classes); a class is predicted from 0.5 on.
         class_names: position is the column.
 
     Returns:
         `map` (mean over the classes of average precision), `f1` (over all labels together) and `f1_macro` (mean
-        over the classes), `exact` (share of images with all classes right), `per_class` (average_precision, f1,
+        over the classes), `exact` (fraction of images with all classes right), `per_class` (average_precision, f1,
         support), and what is in `METRICS["multilabel"]`. Classes without an image have no average precision (None)
         and are left out of both means.
     """
     from sklearn import metrics
 
-    truth, guesses = labels.astype(int), (scores >= 0.5).astype(int)
+    truth, predicted = labels.astype(int), (scores >= 0.5).astype(int)
     support = truth.sum(0)
-    f1 = metrics.f1_score(truth, guesses, average=None, zero_division=0)
+    f1 = metrics.f1_score(truth, predicted, average=None, zero_division=0)
     precision = [
         float(metrics.average_precision_score(truth[:, i], scores[:, i])) if there else None
         for i, there in enumerate(support)
@@ -170,9 +170,9 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
     seen = np.flatnonzero(support)
     return {
         "map": float(np.mean([precision[i] for i in seen])) if len(seen) else 0.0,
-        "f1": float(metrics.f1_score(truth, guesses, average="micro", zero_division=0)),
+        "f1": float(metrics.f1_score(truth, predicted, average="micro", zero_division=0)),
         "f1_macro": float(f1[seen].mean()) if len(seen) else 0.0,
-        "exact": float((truth == guesses).all(1).mean()),
+        "exact": float((truth == predicted).all(1).mean()),
         "examples": len(truth),
         "per_class": {
             name: {"average_precision": precision[i], "f1": float(f1[i]), "support": int(support[i])}
@@ -184,7 +184,7 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
 
 
 def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """Figures of a model that gives an image a number, as JSON types.
+    """Metrics of a model that gives an image a number, as JSON types.
 
     Args:
         targets: floats (N,).

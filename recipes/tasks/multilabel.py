@@ -43,7 +43,7 @@ class Multilabel(Task):
 
         return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
 
-    def loss_of_guessing(self, data: Data) -> float:
+    def loss_at_chance(self, data: Data) -> float:
         return float(np.log(2))
 
     def monitored(self, targets: "tf.Tensor", scores: "tf.Tensor") -> "tf.Tensor":
@@ -59,14 +59,14 @@ class Multilabel(Task):
         return scores >= 0.5
 
     def accuracy_by_class(self, scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-        """Of all images, the share that is right about each class."""
+        """Of all images, the fraction that is right about each class."""
         right = self.decide(scores) == labels
         return {name: float(right[:, i].mean()) for i, name in enumerate(class_names)}
 
     def chance(self, labels: np.ndarray) -> float:
-        """The mean over the classes of the share of the more frequent answer, yes or no."""
-        shares = labels.mean(0)
-        return float(np.maximum(shares, 1 - shares).mean())
+        """The mean over the classes of the fraction of the more frequent answer, yes or no."""
+        fractions = labels.mean(0)
+        return float(np.maximum(fractions, 1 - fractions).mean())
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
         return f"mAP {metrics['map']:.2%}, F1 {metrics['f1']:.2%}, all classes right {metrics['exact']:.2%}"

@@ -40,9 +40,7 @@ class Regression(Task):
     def check(self, recipe: "Recipe") -> None:
         super().check(recipe)
         if recipe.soft_labels:
-            raise RequestError(
-                "label_smoothing, mixup and cutmix are not possible for regression: numbers are not shares of classes."
-            )
+            raise RequestError("label_smoothing, mixup and cutmix are not possible for regression: they mix classes.")
 
     def targets(self, labels: np.ndarray, recipe: "Recipe", classes: int) -> np.ndarray:
         """float32 (N, 1)."""
@@ -54,11 +52,11 @@ class Regression(Task):
         return keras.losses.MeanSquaredError()
 
     def loss_weight(self, data: Data) -> float:
-        """One over the variance of the training labels: to guess their mean costs 1 in any unit, so that the settings
+        """One over the variance of the training labels: predicting their mean costs 1 in any unit, so that the settings
         of a recipe mean the same in any unit."""
         return 1 / max(float(data.train.labels.var()), 1e-12)
 
-    def loss_of_guessing(self, data: Data) -> float:
+    def loss_at_chance(self, data: Data) -> float:
         return 1.0
 
     def in_units(self, model: "keras.Model", data: Data) -> "keras.Model":
@@ -82,7 +80,7 @@ class Regression(Task):
         return scores[:, 0]
 
     def agreement(self, expected: np.ndarray, received: np.ndarray) -> float:
-        """R², the share of the variance of the expected scores that the received ones have."""
+        """R², the fraction of the variance of the expected scores that the received ones have."""
         return _r2(expected, received)
 
     def accuracy(self, scores: np.ndarray, labels: np.ndarray) -> float:

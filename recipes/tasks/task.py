@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParityWords:
-    """What is said where an exported file is held against its model.
+    """The words for comparing an exported file with its model.
 
     Attributes:
-        judged: what accuracy and agreement are shares of.
+        judged: what accuracy and agreement are fractions of.
         accuracy: what `Task.accuracy` is called in a sentence.
         heading: the same as a heading.
         same: the heading of `Task.agreement`.
@@ -52,7 +52,7 @@ class Task(ABC):
         best_by_monitor: whether the best epoch is the one of the largest validation metric; else it is the one of the
             lowest validation loss.
         score: the one of `metrics` that models are chosen by; more is better.
-        parity: what is said of an exported file.
+        parity: the words for an exported file.
     """
 
     labels: ClassVar[LabelKind]
@@ -98,7 +98,7 @@ class Task(ABC):
         return 1.0
 
     @abstractmethod
-    def loss_of_guessing(self, data: Data) -> float:
+    def loss_at_chance(self, data: Data) -> float:
         """The weighted loss of a model that knows nothing but how often each answer is right."""
 
     def in_units(self, model: "keras.Model", data: Data) -> "keras.Model":
@@ -143,15 +143,15 @@ class Task(ABC):
         """The prediction that scores (N, classes) come down to, to be compared with labels (N, ...)."""
 
     def agreement(self, expected: np.ndarray, received: np.ndarray) -> float:
-        """How far two sets of scores (N, classes) come to the same: the share of decisions that are equal."""
+        """How far two sets of scores (N, classes) come to the same: the fraction of decisions that are equal."""
         return float((self.decide(expected) == self.decide(received)).mean())
 
     def accuracy(self, scores: np.ndarray, labels: np.ndarray) -> float:
-        """The share of decisions that are right."""
+        """The fraction of decisions that are right."""
         return float((self.decide(scores) == labels).mean())
 
     def accuracy_by_class(self, scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-        """The share of decisions that are right, for each class that has images."""
+        """The fraction of decisions that are right, for each class that has images."""
         return {}
 
     def chance(self, labels: np.ndarray) -> float:

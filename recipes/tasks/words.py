@@ -13,7 +13,7 @@ def invariance(measured: Mapping[str, Any]) -> str:
         if not isinstance(family, dict):
             continue
         columns = [name, *(value if isinstance(value, str) else f"{value:g}" for value in family["values"])]
-        rows = [(key, *(f"{share:.1%}" for share in family[key])) for key in ("accuracy", "consistency")]
+        rows = [(key, *(f"{fraction:.1%}" for fraction in family[key])) for key in ("accuracy", "consistency")]
         parts.append(
             f"{name}: {family['score']:.1%} of the accuracy is kept\n" + table(columns, rows, range(1, len(columns)))
         )

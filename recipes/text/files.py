@@ -33,7 +33,7 @@ def exported(result: "Exported") -> str:
 
 def _class_changes(result: "Exported") -> list[str]:
     """Classes whose accuracy in the file is not the model's and by how many points, the worst first."""
-    points = {name: 100 * (share["file"] - share["keras"]) for name, share in result.per_class.items()}
+    points = {name: 100 * (accuracy["file"] - accuracy["keras"]) for name, accuracy in result.per_class.items()}
     return [f"{name} {change:+.1f}" for name, change in sorted(points.items(), key=lambda item: item[1]) if change]
 
 
@@ -69,7 +69,7 @@ def inspected(result: "Inspected") -> str:
         *(("input", tensor(facts)) for facts in result.inputs),
         *(("output", tensor(facts)) for facts in result.outputs),
         ("labels", ", ".join(result.labels) or "none"),
-        ("resize", str(result.facts.get("resize", "not said"))),
+        ("resize", str(result.facts.get("resize", "unknown"))),
         ("quantised", f"{weights['tensors']} constants, {weights['per_channel']} of them per channel"),
         ("MACs", f"{result.macs:,}"),
         ("arena", f"{result.arena_bytes:,} bytes at least"),
@@ -100,4 +100,4 @@ def predictions(results: Iterable["Prediction"]) -> str:
         (p.image, "  ".join(f"{name} {score:.1%}" if p.shares else f"{name} {score:.4g}" for name, score in p.guesses))
         for p in results
     ]
-    return table(["image", "best guesses"], rows)
+    return table(["image", "predictions"], rows)

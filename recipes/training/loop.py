@@ -22,7 +22,7 @@ from zoo.errors import FailureError
 from zoo.keras_internals import averages, random_states
 
 CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
-EXPLODED = 1e4  # times the loss of guessing
+EXPLODED = 1e4  # times the loss at chance
 
 
 def train(
@@ -128,7 +128,7 @@ class _Keeper(keras.callbacks.Callback):
         self._file = run and run.path / "checkpoints" / f"{phase}.npz"
         self._before = list(before)
         self._task = TASKS[data.task]
-        self._highest_loss = EXPLODED * self._task.loss_of_guessing(data)
+        self._highest_loss = EXPLODED * self._task.loss_at_chance(data)
         self._written = time.monotonic()
 
     def take_up(self) -> None:
@@ -216,7 +216,7 @@ def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:
 def reseed(model: keras.Model, seed: int, epoch: int, worker: int = 0) -> None:
     """Makes what layers draw (dropout, noise) a function of (seed, epoch): their states are not in any file.
 
-    Every worker draws for its own share of the batch, so each has a stream of its own.
+    Every worker draws for its own part of the batch, so each has a stream of its own.
     """
     for number, state in enumerate(random_states(model)):
         root = (seed, epoch, number, worker) if worker else (seed, epoch, number)

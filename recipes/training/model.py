@@ -22,7 +22,7 @@ MOST_STEPS_AT_ONCE = 12
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchPart:
     """Which of `parts` equal parts of every batch are wanted: `count` from `first` on, each as a batch of its own."""
 
     first: int = 0
@@ -37,7 +37,7 @@ def training_batches(
     *,
     task: Task = TASKS["classification"],
     first_epoch: int = 0,
-    share: Share = Share(),
+    part: BatchPart = BatchPart(),
 ) -> tf.data.Dataset:
     """Batches (uint8 (B, H, W, C), labels) for the epochs from `first_epoch` on, one after the other.
 
@@ -47,7 +47,7 @@ def training_batches(
     alone. An epoch's last batch is filled up from its first images, so that all batches have one shape (another
     shape is another compilation) and every image is seen in every epoch.
 
-    With a `share`, only those parts of each batch; together the parts are the batches, image by image.
+    With a `part`, only those parts of each batch; together the parts are the batches, image by image.
     """
     count, batch_size = len(train), recipe.batch_of(len(train))
     steps = recipe.steps_per_epoch(len(train))
@@ -57,14 +57,14 @@ def training_batches(
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), stream("order", recipe.seed, epoch))
         order = tf.concat([order, order[: steps * batch_size - count]], axis=0)
-        mine = tf.reshape(order, (steps, share.parts, -1))[:, share.first : share.first + share.count]
+        mine = tf.reshape(order, (steps, part.parts, -1))[:, part.first : part.first + part.count]
         order = tf.reshape(mine, (-1,))
         draws = augment.draw(count, stream("augment", recipe.seed, epoch))
         rows = [order]
         if augment.mixes:  # an image's partner is any other of the set, changed by the partner's own draws
             rows.append(tf.gather(augment.partners(draws, count), order))
         slices = tuple((row, tf.gather(draws, row)) for row in rows)
-        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size // share.parts, drop_remainder=True)
+        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size // part.parts, drop_remainder=True)
 
     def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(images(rows), draws), tf.gather(labels, rows)
@@ -212,7 +212,7 @@ def _learning_rate(recipe: Recipe, steps: int) -> Any:
     if schedule.name == "one-cycle":
         return OneCycle(peak, total)
     if schedule.name == "step":
-        ends = [round(share * total) for share in schedule.drops]
+        ends = [round(drop * total) for drop in schedule.drops]
         values = [peak * schedule.factor**number for number in range(len(ends) + 1)]
         return schedules.PiecewiseConstantDecay(ends, values)
     return peak
@@ -245,6 +245,6 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps}
 
 
-def _half_cosine(start: float, end: float, share: tf.Tensor) -> tf.Tensor:
-    share = tf.clip_by_value(share, 0.0, 1.0)
-    return end + (start - end) * (1 + tf.cos(math.pi * share)) / 2
+def _half_cosine(start: float, end: float, progress: tf.Tensor) -> tf.Tensor:
+    progress = tf.clip_by_value(progress, 0.0, 1.0)
+    return end + (start - end) * (1 + tf.cos(math.pi * progress)) / 2

@@ -1,6 +1,6 @@
 """Training on several devices, of one machine or of many: what `keras.Model.fit` is for one.
 
-Every batch is the one that a single device would take, cut into equal shares; gradients are summed before they are
+Every batch is the one that a single device would take, split into equal parts; gradients are summed before they are
 clipped and used. So the number of devices changes nothing but the order of additions, and what dropout draws.
 """
 
@@ -15,18 +15,18 @@ from recipes.config.settings import Recipe
 from recipes.data import Data
 from recipes.distributed.team import Team
 from recipes.tasks import TASKS, Task
-from recipes.training.model import Share, compile_model, evaluation_batches, training_batches
+from recipes.training.model import BatchPart, compile_model, evaluation_batches, training_batches
 from zoo.errors import RequestError
 from zoo.keras_internals import all_layers, expect_sums
 
 
 def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
-    """Raises a `RequestError` unless a batch can be cut into equal shares."""
+    """Raises a `RequestError` unless a batch can be split into equal parts."""
     size, parts = recipe.batch_of(len(data.train)), team.replicas
     if size % parts:
         near = max(round(size / parts), 1) * parts
         raise RequestError(
-            f"batch_size={size} is not possible on {parts} devices, which take equal shares; the nearest is {near}."
+            f"batch_size={size} is not possible on {parts} devices, which take equal parts; the nearest is {near}."
         )
 
 
@@ -71,7 +71,7 @@ def fit(
     """
     steps, at_once = recipe.steps_per_epoch(len(data.train)), model.steps_per_execution
     task = TASKS[data.task]
-    with team.watched():
+    with team.errors_joined():
         batches = _batches(data, recipe, team, first_epoch, class_weight)
         train_steps = _train_steps(learner, task, team, at_once)
         validate = _validation(model, data, recipe, team)
@@ -82,7 +82,7 @@ def fit(
         calls.on_epoch_begin(epoch)
         sums = np.zeros(2)
         for end in range(at_once, steps + 1, at_once):
-            with team.watched():
+            with team.errors_joined():
                 sums += train_steps(batches).numpy()
             logs = _named(sums / end, task)
             calls.on_train_batch_end(end - 1, logs)
@@ -99,11 +99,11 @@ def _named(means: np.ndarray, task: Task) -> dict[str, float]:
 
 
 def _batches(data: Data, recipe: Recipe, team: Team, first_epoch: int, class_weight: Mapping[int, float] | None) -> Any:
-    """An iterator over this worker's shares of the batches."""
+    """An iterator over this worker's parts of the batches."""
     here = team.replicas // team.size
-    share, task = Share(team.rank * here, here, team.replicas), TASKS[data.task]
+    part, task = BatchPart(team.rank * here, here, team.replicas), TASKS[data.task]
     classes = len(data.class_names)
-    batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first_epoch, share=share)
+    batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first_epoch, part=part)
     if class_weight:
 
         def weighted(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -56,9 +56,9 @@ def load_images(settings: Recipe, split_table: Path | None, *, quiet: bool) -> D
     return data
 
 
-def hand_over(network: "keras.Model", scores: np.ndarray, images: Data, run: Run) -> dict[str, Any]:
+def hand_over(model: "keras.Model", scores: np.ndarray, images: Data, run: Run) -> dict[str, Any]:
     """Ends a training: keeps the model and its metrics on the test images, and removes what only training needs."""
-    run.save_model(network)
+    run.save_model(model)
     metrics = TASKS[images.task].metrics(images.test, scores, images.class_names)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()

@@ -1,4 +1,4 @@
-"""Layers that Keras lacks, and pooling inside networks by name. Importing this does not import Keras."""
+"""Layers that Keras lacks, and pooling inside models by name. Importing this does not import Keras."""
 
 import importlib
 import pkgutil
@@ -11,7 +11,7 @@ from zoo.errors import unknown
 if TYPE_CHECKING:
     import keras
 
-# Each pooling inside networks: where its layer is, and what it sets of the layer. All of these layers take
+# Each pooling inside models: where its layer is, and what it sets of the layer. All of these layers take
 # (pool_size, strides, padding, name) as Keras' own do.
 POOLINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "max": ("keras.layers:MaxPooling2D", {}),

@@ -1,4 +1,4 @@
-"""Convolution as mathematics has it, beside the cross-correlation that goes by that name in networks."""
+"""Convolution as mathematics has it, beside the cross-correlation that goes by that name in models."""
 
 from typing import Any, Literal, get_args
 

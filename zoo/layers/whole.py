@@ -97,7 +97,7 @@ class GlobalAttentionPooling2D(GlobalPooling2D):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class RegionPooling2D(keras.layers.Layer):
-    """A map of any size cut into a grid of regions, with a statistic of each: (B, H, W, C) to (B, rows, columns, C).
+    """A map of any size split into a grid of regions, with a statistic of each: (B, H, W, C) to (B, rows, columns, C).
 
     Region i of n spans floor(i H / n) to ceil((i + 1) H / n), as in Keras' adaptive layers. Those need a size that is
     known when the model is built, and under TensorFlow end the process (SIGFPE, Keras 3.15) where a region is as

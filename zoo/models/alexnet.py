@@ -1,4 +1,4 @@
-"""AlexNet: the network that won ImageNet in 2012."""
+"""AlexNet: the model that won ImageNet in 2012."""
 
 from typing import Literal
 

@@ -14,7 +14,7 @@ keras = lazy_loader.load("keras")
 Rate = Annotated[float, Ge(0), Lt(1)]
 Version = Literal["all", "base", "strided", "convpool"]
 NOTES = (
-    "The paper whitens CIFAR images (ZCA) before the network; here pixels become -1 to 1. No ReLU on the class "
+    "The paper whitens CIFAR images (ZCA) before the model; here pixels become -1 to 1. No ReLU on the class "
     "scores. The other versions have {base:,} (base), {strided:,} (strided) and {convpool:,} (convpool) parameters."
 )
 

@@ -111,7 +111,7 @@ H3_TABLE = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3
     pooling="flatten",
     scaling=PAPER_SCALING,
     notes="The 2,578 independent parameters of the 1990 paper: 104 + 8 + 512 + 24 + 1,930; the 1998 paper calls this "
-    "network LeNet-1 and rounds to 3,000. Softmax replaces ten squashed units.",
+    "model LeNet-1 and rounds to 3,000. Softmax replaces ten squashed units.",
 )
 def lenet1(x: Tensor) -> Tensor:
     """LeNet-1: 4 maps and 12 partly connected ones, subsampled with trained coefficients (1990, section 4)."""

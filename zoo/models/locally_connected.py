@@ -1,4 +1,4 @@
-"""Local connections without weight sharing: what a convolutional network is before its weights are tied."""
+"""Local connections without weight sharing: what a convolutional model is before its weights are tied."""
 
 import lazy_loader
 

@@ -27,7 +27,7 @@ keras = lazy_loader.load("keras")
     dropout=0.001,
     scaling=PLUS_MINUS_ONE,
     notes="ReLU6 and dropout as the authors' later code and Keras have them. width=0.25 at 96x96 with two classes is "
-    "the visual wake words network of MLPerf Tiny: 219,058 parameters here, 221,794 in its reference, whose "
+    "the visual wake words model of MLPerf Tiny: 219,058 parameters here, 221,794 in its reference, whose "
     "convolutions keep 2,736 biases.",
 )
 def mobilenet_v1(

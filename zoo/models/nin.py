@@ -22,7 +22,7 @@ keras = lazy_loader.load("keras")
     parameters=966_986,
     pooling="convolutional",
     scaling=PLUS_MINUS_ONE,
-    notes="The CIFAR-10 network of the authors' published definition; the paper draws it without sizes (figure 2). "
+    notes="The CIFAR-10 model of the authors' published definition; the paper draws it without sizes (figure 2). "
     "They whiten images (ZCA) first and have a ReLU on the class scores: here pixels become -1 to 1, and the scores "
     "are left as they are.",
 )

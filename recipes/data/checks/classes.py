@@ -7,7 +7,7 @@ from recipes.data.dataset import TaskName
 from recipes.data.labels import LABEL_KINDS
 
 FEW = 20  # images of a class; with fewer, neither training nor its score is worth much
-NEEDED = 3  # images of a class, where all parts are cut from one: each part gets one
+NEEDED = 3  # images of a class, where all parts are split from one: each part gets one
 IMBALANCE = 10.0  # times as many images in the largest class as in the smallest
 
 
@@ -43,7 +43,9 @@ def about_classes(
         if count == 0:
             found.append(Finding(path, "empty_class", "is a class without any image to train with."))
         elif count < needed and kind.single_label:
-            detail = f"has {count} image(s); at least {needed} are needed, one for each part that is cut from them."
+            detail = (
+                f"has {count} image(s); at least {needed} are needed, one for each part that is split off from them."
+            )
             found.append(Finding(path, "too_few", detail))
         elif count < FEW:
             found.append(

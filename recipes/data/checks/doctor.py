@@ -172,7 +172,7 @@ def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
     elif image.mode in _MODES:
         yield Finding(path, "mode", f"is {_MODES[image.mode]}: converted.")
     elif image.transparent:
-        yield Finding(path, "mode", "has transparency (alpha): laid over white.")
+        yield Finding(path, "mode", "has transparency (alpha): blended onto white.")
     elif image.mode in ("P", "PA"):
         yield Finding(path, "mode", "has a palette: converted.")
     if image.animated:

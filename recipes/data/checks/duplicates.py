@@ -56,7 +56,7 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     together = connected_components(graph, directed=False)[1].astype(np.int64)[kind]
     flat = ~np.isin(kind, textured)
-    together[flat] = count + np.arange(flat.sum())  # nothing can be said about these
+    together[flat] = count + np.arange(flat.sum())  # these cannot be compared
     return np.unique(together, return_inverse=True)[1].reshape(-1)
 
 

@@ -1,4 +1,4 @@
-"""What is worth saying about a set of images, and how it is said in one line."""
+"""What is worth reporting about a set of images, each in one line."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass

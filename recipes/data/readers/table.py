@@ -9,7 +9,7 @@ import numpy as np
 
 from recipes.data.checks.findings import Finding, shown
 from recipes.data.dataset import PARTS, TaskName
-from recipes.data.labels import LABEL_KINDS, SEVERAL_CLASSES, guess_kind
+from recipes.data.labels import LABEL_KINDS, SEVERAL_CLASSES, infer_kind
 from recipes.data.listing import Listing
 from recipes.data.readers.folder import PART_NAMES
 from recipes.data.readers.reader import FileReader
@@ -136,7 +136,7 @@ def _labels(
                 f"{shown(table)} has a column `label` and also {next(n for n in others if n != 'label')!r}."
             )
         texts = [row["label"] for row in rows]
-        kind = LABEL_KINDS[task] if task else guess_kind(texts)
+        kind = LABEL_KINDS[task] if task else infer_kind(texts)
         return kind.task, *kind.parse(texts, shown(table))
     if len(others) > 1 and SEVERAL_CLASSES.is_meant(task):
         return SEVERAL_CLASSES.task, *SEVERAL_CLASSES.parse_columns(rows, others, shown(table))

@@ -32,7 +32,7 @@ _NAME = re.compile(r"(?P<name>[^/:@]+)(?:[/:](?P<config>(?!\d+\.)[^/:@]+))?(?:[:
 class TfdsReader(ArrayReader):
     """`tfds:NAME`, `tfds:FOLDER`, or a folder that TFDS wrote: one that holds `dataset_info.json` itself.
 
-    A set that lies prepared in the data folder is read without asking the network.
+    A set that lies prepared in the data folder is read without an internet connection.
     """
 
     called = "tfds:NAME"

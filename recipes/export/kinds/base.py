@@ -24,20 +24,20 @@ class Budget:
 
     Attributes:
         agreement: least `Exported.agreement`.
-        drop: largest loss of accuracy on the test images, as a share.
+        drop: largest loss of accuracy on the test images, as a fraction.
     """
 
     agreement: float = 0.0
     drop: float = 1.0
 
     def with_changes(self, changes: Mapping[str, float]) -> "Budget":
-        """This budget with some of its shares replaced; raises a `RequestError` for what is not a share of it."""
+        """This budget with some of its limits replaced; raises a `RequestError` for what is not one of them."""
         values = asdict(self)
         for name, value in changes.items():
             if name not in values:
                 raise unknown("budget", name, values)
             if not 0 <= value <= 1:
-                raise RequestError(f"budget {name}={value} is not possible; allowed: a share, 0 to 1.")
+                raise RequestError(f"budget {name}={value} is not possible; allowed: a fraction, 0 to 1.")
             values[name] = value
         return Budget(**values)
 

@@ -26,7 +26,7 @@ SECTIONS: dict[str, Section] = {
     "Worst mistakes": worst_mistakes,
     "Invariance": invariance,
     "Shift equivariance": equivariance,
-    "Inside the network": inside,
+    "Inside the model": inside,
     "Saliency": saliency,
     "Exports": exports,
     "Reproduce": reproduce,

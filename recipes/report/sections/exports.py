@@ -18,6 +18,6 @@ def exports(page: Page) -> str:
 
 
 def _export_row(export: Mapping[str, Any]) -> tuple[str, ...]:
-    shares = (f"{export[k]:.2%}" if k in export else "" for k in ("accuracy_file", "accuracy_keras", "agreement"))
+    fractions = (f"{export[k]:.2%}" if k in export else "" for k in ("accuracy_file", "accuracy_keras", "agreement"))
     largest = f"{export['max_difference']:.2g}" if "max_difference" in export else ""
-    return Path(export["file"]).name, f"{export.get('bytes', 0):,}", *shares, largest
+    return Path(export["file"]).name, f"{export.get('bytes', 0):,}", *fractions, largest

@@ -22,9 +22,9 @@ def confusion_matrix(page: Page) -> str:
     if len(names) <= LARGEST_MATRIX:
         drawn = charts.matrix(counts.tolist(), names, "Rows are true classes, columns are predictions.")
         return drawn + (charts.folded("Most frequent confusions", listed) if pairs else "")
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     alt = "Confusion matrix; its largest errors are in the table"
-    image = charts.image(np.uint8(np.round(255 * share)), alt)
+    image = charts.image(np.uint8(np.round(255 * fraction)), alt)
     return f"{charts.gallery([image], kind='wide')}{listed}"
 
 

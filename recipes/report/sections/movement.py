@@ -7,7 +7,7 @@ from typing import Any
 from recipes.report import charts
 from recipes.report.sections.contents import Page
 
-AXES = {"rotation": "degrees", "translation": "share of the size", "scale": "factor", "affine": "strength"}
+AXES = {"rotation": "degrees", "translation": "fraction of the size", "scale": "factor", "affine": "strength"}
 
 
 def invariance(page: Page) -> str:
@@ -26,9 +26,9 @@ def invariance(page: Page) -> str:
             lines = {k: [(values[i], family[k][i]) for i in near] for k in ("accuracy", "consistency")}
             drawn.append(charts.line_chart(title, lines, x=AXES.get(name, name), percent=True))
         texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
-        shares = [[f"{share:.1%}" for share in family[key]] for key in ("accuracy", "consistency")]
+        fractions = [[f"{fraction:.1%}" for fraction in family[key]] for key in ("accuracy", "consistency")]
         drops = [f"{drop:+.3f}" for drop in family["score_drop"]]
-        rows = list(zip(texts, *shares, drops, strict=True))
+        rows = list(zip(texts, *fractions, drops, strict=True))
         tables.append(charts.table([AXES.get(name, name), "accuracy", "same answer", "loss of score"], rows, title))
     overall = f"<p>Overall {measured['overall']:.1%} of the accuracy is kept.</p>"
     folded = charts.folded("Invariance as tables", "".join(tables))
