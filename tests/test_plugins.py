@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 PLUGIN = '''\
@@ -192,6 +193,24 @@ def test_a_run_remembers_its_plugin(trained):
     assert recipe["plugin"] == {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
+def test_later_commands_load_it_by_themselves(trained, tmp_path, digit_image):
+    _, run = trained
+    out = tmp_path / "mine.tflite"
+    codes, printed, errors = zoo_commands(
+        ["evaluate", run, "--json"],
+        ["export", run, "--to", "float32", "--out", out, "--force", "--json"],
+        ["predict", run, digit_image],
+        ["compare", run],
+        ["report", run],
+        ["embed", run, "digits", "--out", tmp_path / "features.npz", "--quiet"],
+        ["fit", run / "recipe.toml", "--data", "digits", "--epochs", 1, "--out", tmp_path / "again", "--quiet"],
+    )
+    assert codes == [0] * 7, errors
+    assert errors == ""
+    assert "twice_net" in printed
+    assert np.load(tmp_path / "features.npz")["features"].shape == (5000, 8)
+
+
 def test_another_digest_is_refused_and_a_moved_file_is_found_where_it_is_named(trained, tmp_path):
     file, run = trained
     needs = f"{run} needs the plugin {file} (sha256 "
@@ -210,6 +229,44 @@ def test_another_digest_is_refused_and_a_moved_file_is_found_where_it_is_named(t
         assert (codes, errors) == ([0], "")
     finally:
         moved.replace(file)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_to_the_same_bits(trained, tmp_path):
+    from recipes.run.folder import Run
+
+    file, _ = trained
+    stop = (
+        "import recipes.training.loop as loop\nfrom recipes.training import checkpoint\n"
+        "loop.CHECKPOINT_SECONDS, save = 0, checkpoint.save\n"
+        "def stopped(state, path):\n    save(state, path)\n    raise SystemExit(9)\n"
+    )
+    fit = ["--plugin", file, "fit", "twice_net", *FIT, "--epochs", 3, "--quiet", "--out"]
+    program = f"{stop}checkpoint.save = stopped\nimport cli\ncli.main({[*map(str, fit), str(tmp_path / 'stopped')]})"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 9
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    codes, _, errors = zoo_commands(["resume", tmp_path / "stopped", "--quiet"], [*fit, tmp_path / "whole"])
+    assert (codes, errors) == ([0, 0], "")
+    for name in ("history.csv", "metrics.json", "recipe.toml"):
+        assert (tmp_path / "stopped" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    Run.open(tmp_path / "stopped")
+
+
+@pytest.mark.slow
+def test_workers_of_a_search_and_folds_and_a_fine_tuning_know_it(trained, tmp_path):
+    file, run = trained
+    short = [*FIT, "--set", "epochs=1", "--folds", 2, "--quiet"]
+    codes, _, errors = zoo_commands(
+        ["--plugin", file, "tune", "twice_net", *short, "--trials", 2, "--workers", 2, "--out", tmp_path / "study"],
+        ["cross-validate", "twice_net", *short],
+        ["finetune", run, "--data", "digits", "--set", "epochs=1", "--out", tmp_path / "tuned", "--quiet"],
+    )
+    assert (codes, errors) == ([0, 0, 0], "")
+    codes, _, errors = zoo_commands(
+        ["evaluate", tmp_path / "tuned"],
+        ["fit", tmp_path / "study" / "best.toml", *FIT[:2], "--out", tmp_path / "best", "--quiet"],
+    )
+    assert (codes, errors) == ([0, 0], "")
 
 
 # ---- packages ------------------------------------------------------------------------------------------------------
@@ -239,3 +296,18 @@ def test_models_of_an_installed_package_are_known(package):
     assert json.loads(printed)[0]["plugin"] == {"distribution": "my-nets", "version": "1.2"}
     file, environment = package("import zoo\nzoo.nothing()")
     assert refusal("list", environment=environment).startswith(f"{file}:2: AttributeError: ")
+
+
+@pytest.mark.slow
+def test_a_run_remembers_the_version_of_its_package(package, tmp_path):
+    _, environment = package(PLUGIN)
+    fit = ["fit", "twice_net", *FIT, "--epochs", 1, "--out", tmp_path / "run", "--quiet"]
+    codes, _, errors = zoo_commands(fit, environment=environment)
+    assert (codes, errors) == ([0], "")
+    codes, _, errors = zoo_commands(["evaluate", tmp_path / "run"], environment=environment)
+    assert (codes, errors) == ([0], "")
+    _, environment = package(PLUGIN, version="1.3")
+    refused = refusal("evaluate", tmp_path / "run", environment=environment)
+    assert refused.startswith(f"{tmp_path / 'run'} needs the package my-nets 1.2, but 1.3 is installed;")
+    refused = refusal("evaluate", tmp_path / "run")
+    assert refused.startswith(f"{tmp_path / 'run'} needs the package my-nets 1.2, but it is not installed;")
