@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from zoo.errors import RequestError
-from zoo.quiet import import_keras
+from zoo.quiet import import_keras, native_output_hidden
 
 GROUP = "convzoo.models"  # of entry points: each names a module, and importing that registers models
 VARIABLE = "ZOO_PLUGINS"  # of the environment: files, separated as paths are in PATH
@@ -152,12 +152,12 @@ def run_file(plugin: PluginFile, content: bytes) -> None:
 
 
 def run_package(package: PluginPackage, entries: Sequence[EntryPoint]) -> None:
-    """Imports what a package's entry points name.
+    """Imports what a package's entry points name; what is printed meanwhile is not shown, as Keras may be among it.
 
     Raises:
         RequestError: an import fails.
     """
-    with _told_in_a_line(package):
+    with _told_in_a_line(package), native_output_hidden():
         for entry in entries:
             entry.load()
 
