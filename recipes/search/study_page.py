@@ -12,7 +12,7 @@ from recipes.report.page import render
 from recipes.search.results import Tuned
 from recipes.search.study import Search, Study
 from recipes.search.table import TRIAL_COLUMNS, trial_cells
-from recipes.tasks.words import summary
+from recipes.tasks import summary
 
 ENOUGH = 4  # complete trials, for any estimate of what mattered
 
