@@ -123,7 +123,9 @@ def _mixed(
 ) -> "tuple[tf.Tensor, tf.Tensor]":
     """Images (B, H, W, C) and labels (B, classes), `weight` (B, H, W, 1) of the first and the rest of the other."""
     pixels = tf.cast(images, tf.float32) * weight + tf.cast(other_images, tf.float32) * (1 - weight)
-    kept = tf.reduce_mean(weight, axis=(1, 2))
+    # The mean of many equal numbers is off by the order of the sum, which depends on the batch; of 0 and 1 it is exact.
+    least, most, mean = (reduce(weight, axis=(1, 2)) for reduce in (tf.reduce_min, tf.reduce_max, tf.reduce_mean))
+    kept = tf.where(least == most, least, mean)
     return as_dtype(pixels, images.dtype), labels * kept + other_labels * (1 - kept)
 
 
