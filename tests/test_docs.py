@@ -10,6 +10,7 @@ import zoo
 from zoo.anatomy import FACTS, to_lines
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
 STALE = "is stale: run `python docs/generate.py`"
 
 spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
@@ -41,3 +42,17 @@ def test_links_between_pages_lead_to_files():
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_readme_counts_the_models_that_are_registered():
+    total, own, wrapped = re.search(r"(\d+) models, (\d+) of them written here and (\d+) of", README).groups()
+    assert [int(total), int(own), int(wrapped)] == [
+        len(zoo.list_models()),
+        len(own_models()),
+        len(zoo.list_models("keras_*")),
+    ]
+
+
+def test_every_benchmark_is_named_on_their_page():
+    page = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    assert [file.name for file in (ROOT / "benchmarks").glob("*.py") if file.name not in page] == []

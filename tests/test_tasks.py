@@ -82,7 +82,7 @@ def test_a_run_of_any_task_is_reported_compared_and_used(name, request):
 
 
 @pytest.mark.parametrize(("name", "least"), [("several", 0.99), ("amounts", 0.99)])
-def test_a_run_of_any_task_is_exported_and_proven(name, least, request, tmp_path):
+def test_a_run_of_any_task_is_exported_and_verified(name, least, request, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
     run = request.getfixturevalue(name)
@@ -90,7 +90,7 @@ def test_a_run_of_any_task_is_exported_and_proven(name, least, request, tmp_path
     exported = export(run, to="int8", out=out, budget={"drop": 0.05})
     assert exported.agreement >= least
 
-    # The same figures, found without any code of the project.
+    # The same metrics, found without any code of the project.
     interpreter = Interpreter(str(out))
     interpreter.allocate_tensors()
     pixels, scores = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

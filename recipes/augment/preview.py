@@ -17,6 +17,9 @@ else:
     tf = lazy_loader.load("tensorflow")
 
 
+FILE_SHAPE = (128, 128, 3)  # of images that may each have a size of their own
+
+
 @dataclass(frozen=True)
 class Preview:
     """A drawing, and what was drawn for it.
@@ -33,13 +36,20 @@ class Preview:
 def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = None) -> np.ndarray:
     """Training images uint8 (N, H, W, C) of a source of `recipes.data`, of each class in turn, at most `count`.
 
+    Args:
+        image_shape: what to bring them to; without it arrays keep their shape, and files become `FILE_SHAPE`.
+
     Raises:
-        RequestError: no such source, or images of different sizes without `image_shape`.
+        RequestError: no such source.
         FailureError: the source could not be prepared.
     """
     from recipes.data import load
+    from recipes.data.readers import FileReader, open_reader
 
-    data = load(source, image_shape=image_shape)
+    reader = open_reader(source)
+    if image_shape is None and isinstance(reader, FileReader):
+        image_shape = FILE_SHAPE
+    data = load(reader, image_shape=image_shape)
     return data.train.images[data.label_kind.in_turn(data.train.labels, count)]
 
 

@@ -220,7 +220,8 @@ def quantised_advice(source: "ExportSource", file: Path, instead: str) -> str:
         errors = layer_errors(file, twin, source.data.test.images[:_TRACED])
     worst = ", ".join(f"{layer} (+{error:.1%})" for layer, error in errors[:3] if error > 0)
     where = f"Most of the error comes in at {worst}. " if worst else ""
-    return f"{where}Try --to {instead}, or train with more weight decay or augmentation; --budget drop=X lets it pass."
+    what = f"Try --to {instead}, or train with more weight decay or augmentation"
+    return f"{where}{what}; --budget agreement=X or drop=X allows it."
 
 
 def _check_other_size(opened: "TFLiteFile", source: "ExportSource") -> None:
