@@ -1,11 +1,12 @@
 """Runs side by side: one table and one drawing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recipes.run.folder import Run
 from recipes.support.files import write_whole
+from recipes.tasks.metrics import mcnemar
 from zoo.anatomy import dissect
 from zoo.errors import RequestError
 
@@ -25,7 +26,8 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
         For each run `run` (its folder), `model`, `data`, `accuracy` and `loss` (None where the labels are not
         classes), `metrics` (all that are one number or word; `figures` is the same), `parameters`, `macs`,
         `invariance` (the score of each family, `shift_consistency` and `overall`; None if it was not measured) and
-        `exports` (bytes by kind).
+        `exports` (bytes by kind). For each but the first also `mcnemar`, the test of `recipes.tasks.metrics.mcnemar` of
+        this run and the first; None where the test images are not known to be the same.
 
     Raises:
         RequestError: no run there, one that was not evaluated, or a drawing with another ending.
@@ -39,7 +41,17 @@ def compare(runs: Sequence[str | Path | Run], *, plot: Path | None = None) -> li
         if others := [row["run"] for row in rows if row["accuracy"] is None]:
             raise RequestError(f"{others[0]} has no accuracy to draw: its labels are not classes.")
         write_whole(plot, lambda aside: _draw(rows, aside))
+    for row, run in zip(rows[1:], opened[1:], strict=True):
+        row["mcnemar"] = _against(run.metrics, opened[0].metrics)
     return rows
+
+
+def _against(metrics: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any] | None:
+    """McNemar's test of a run and the first one, None where it is not known that both saw the same test images."""
+    known = all("wrong" in one and "examples_digest" in one for one in (metrics, first))
+    if not known or metrics["examples_digest"] != first["examples_digest"]:
+        return None
+    return mcnemar(metrics["wrong"], first["wrong"])
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -61,6 +73,7 @@ def _row(run: Run) -> dict[str, Any]:
         "macs": dissect(model).macs,
         "invariance": measured and {n: f["score"] if isinstance(f, dict) else f for n, f in measured.items()},
         "exports": {kind: row["bytes"] for kind, row in run.exports.items() if "bytes" in row},
+        "mcnemar": None,
     }
 
 

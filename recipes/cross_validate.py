@@ -11,6 +11,7 @@ import numpy as np
 from recipes.config.settings import Recipe
 from recipes.data import Data, Split
 from recipes.data.decoding import Resize
+from recipes.data.splits import FRACTIONS
 from recipes.fit import model_and_recipe, resolve
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.support.files import write_whole
@@ -120,8 +121,8 @@ def paired_test(differences: np.ndarray) -> tuple[float, float]:
         differences: of two models' scores (K,), one a fold of a K-fold cross-validation.
 
     Returns:
-        t with K - 1 degrees of freedom, and the two-sided p that they are equally good. Where all differences are the
-        same, t is infinite, or 0 if that is 0.
+        t with K - 1 degrees of freedom, and the two-sided p: how often two equally good models would differ by as much
+        or more. Where all differences are the same, t is infinite, or 0 if that is 0.
     """
     from scipy.stats import t as student
 
@@ -132,9 +133,10 @@ def paired_test(differences: np.ndarray) -> tuple[float, float]:
 
 
 def _corrected_error(values: np.ndarray) -> float:
-    """Standard error of the mean over K folds, each of which trains on K - 1 times what it holds out."""
+    """Standard error of the mean over K folds, each of which learns from K - 1 others less what chooses its epoch."""
     folds = len(values)
-    return float(np.sqrt((1 / folds + 1 / (folds - 1)) * np.var(values, ddof=1)))
+    learnt = (folds - 1) * (1 - dict(FRACTIONS)["validation"])  # times what is held out
+    return float(np.sqrt((1 / folds + 1 / learnt) * np.var(values, ddof=1)))
 
 
 def _summary(settings: Recipe, recipe: str | Path | Recipe | None, task: str, scores: list[float]) -> CrossValidated:

@@ -52,3 +52,17 @@ def test_a_run_without_figures_says_how_to_get_them(two_runs):
     (two_runs[1].path / "metrics.json").unlink()
     with pytest.raises(RequestError, match="zoo evaluate"):
         compare([two_runs[1]])
+
+
+def test_two_runs_on_the_same_images_are_told_apart_by_mcnemars_test(two_runs):
+    first, second = two_runs
+    metrics = json.loads((first.path / "metrics.json").read_text())
+    second.write_json("metrics.json", metrics | {"wrong": [row for row in range(1000) if row not in metrics["wrong"]]})
+    rows = compare(two_runs)
+    assert rows[0]["mcnemar"] is None
+    count = len(metrics["wrong"])
+    assert (rows[1]["mcnemar"]["only_wrong"], rows[1]["mcnemar"]["only_other_wrong"]) == (1000 - count, count)
+    assert rows[1]["mcnemar"]["p"] < 1e-6
+    assert "McNemar" in text.comparison(rows).splitlines()[-1]
+    second.write_json("metrics.json", metrics | {"examples_digest": "of other images"})
+    assert compare(two_runs)[1]["mcnemar"] is None

@@ -61,8 +61,9 @@ def test_more_folds_than_images_of_a_class_are_refused():
 def test_the_paired_test_is_that_of_nadeau_and_bengio():
     differences = np.array([0.02, 0.01, 0.03, -0.01, 0.02, 0.00, 0.04, 0.01, 0.02, 0.03])
     t, p = paired_test(differences)
-    # With 10 folds a tenth is held out: the variance of the mean is (1/10 + 1/9) of that of the differences.
-    expected = differences.mean() / np.sqrt((1 / 10 + 1 / 9) * differences.var(ddof=1))
+    # With 10 folds a tenth is held out, and nine tenths of the other nine are learnt from: the rest chooses the epoch.
+    # The variance of the mean is 1 / folds + held out / learnt from of that of the differences.
+    expected = differences.mean() / np.sqrt((1 / 10 + 1 / (9 * 0.9)) * differences.var(ddof=1))
     assert t == pytest.approx(expected)
     assert p == pytest.approx(2 * stats.t(9).sf(expected))
     assert p > stats.ttest_1samp(differences, 0).pvalue, "folds overlap: the plain test is too sure"

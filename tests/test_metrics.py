@@ -1,13 +1,19 @@
-"""Figures against scikit-learn, brute force, and cases worked by hand."""
+"""Metrics against scikit-learn, brute force, and cases worked by hand."""
+
+import warnings
+from math import comb
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from recipes.tasks.metrics import (
     accuracy_interval,
     calibration_error,
     classification_metrics,
+    mcnemar,
     multilabel_metrics,
     regression_metrics,
     worst_mistakes,
@@ -30,13 +36,31 @@ def test_calibration_error_of_a_case_worked_by_hand():
     assert calibration_error(LABELS, SCORES, bins=2) == pytest.approx((abs(1 - 1.3) + abs(1 - 1.0)) / 4)
 
 
-def test_the_interval_is_that_of_resampled_answers():
-    right = np.arange(200) % 10 != 0
-    random = np.random.default_rng(1)
-    means = [right[random.integers(0, 200, 200)].mean() for _ in range(5_000)]
-    assert accuracy_interval(right) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.006)
-    assert accuracy_interval(right) == accuracy_interval(right)
-    assert accuracy_interval(np.ones(50, bool)) == [1.0, 1.0]
+@pytest.mark.parametrize(("correct", "count"), [(50, 50), (0, 7), (180, 200), (1, 1), (98, 100)])
+def test_the_interval_is_wilsons(correct, count):
+    """Against the formula as it stands in Wilson 1927."""
+    z, share = 1.959963984540054, correct / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    interval = accuracy_interval(np.arange(count) < correct)
+    assert interval == pytest.approx([max(middle - reach, 0), min(middle + reach, 1)], abs=1e-12)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    counts = random.binomial(100, 0.98, 2_000)
+    intervals = {count: accuracy_interval(np.arange(100) < count) for count in set(counts)}
+    held = np.mean([intervals[count][0] <= 0.98 <= intervals[count][1] for count in counts])
+    assert held > 0.93  # the percentile bootstrap holds it in 87 of 100
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
+def test_mcnemars_test_is_the_binomial_one_of_the_images_that_tell_apart(one, other):
+    test = mcnemar(sorted(one), sorted(other))
+    least, count = min(len(one - other), len(other - one)), len(one ^ other)
+    expected = min(1.0, 2 * sum(comb(count, k) for k in range(least + 1)) / 2**count)
+    assert test == {"only_wrong": len(one - other), "only_other_wrong": len(other - one), "p": pytest.approx(expected)}
 
 
 def test_mistakes_come_surest_first_and_name_their_file():
@@ -64,11 +88,14 @@ def test_several_labels_an_image_agree_with_scikit_learn():
     assert figures["exact"] == pytest.approx(reference.accuracy_score(labels, scores >= 0.5))
 
 
-def test_a_class_that_no_image_has_is_left_out_of_the_means():
+def test_a_class_that_no_image_has_counts_as_in_scikit_learn():
     labels, scores = np.array([[1, 0], [0, 0]], np.float32), np.array([[0.9, 0.8], [0.1, 0.2]])
-    figures = multilabel_metrics(labels, scores, ("cat", "dog"))
-    assert (figures["map"], figures["f1_macro"]) == (1.0, 1.0)
-    assert figures["per_class"]["dog"]["average_precision"] is None
+    measured = multilabel_metrics(labels, scores, ("cat", "dog"))
+    with warnings.catch_warnings(action="ignore"):  # that a class has no image
+        precision = reference.average_precision_score(labels, scores, average="macro")
+        f1 = reference.f1_score(labels, scores >= 0.5, average="macro", zero_division=0)
+    assert (measured["map"], measured["f1_macro"]) == (precision, f1) == (0.5, 0.5)
+    assert measured["per_class"]["dog"]["average_precision"] is None
 
 
 def test_numbers_agree_with_scikit_learn():

@@ -110,7 +110,7 @@ class Classification(Task):
         ]
         matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
         parts = [
-            f"accuracy {metrics['accuracy']:.2%} ({low:.1%} to {high:.1%} in 95 of 100 samples), top-{k['k']} "
+            f"accuracy {metrics['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), top-{k['k']} "
             f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
             f"{metrics['examples']:,} images",
             table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),

@@ -1,6 +1,7 @@
 """How good scores are, by scikit-learn's definitions where it has one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 TOP_K = 5
 WORST = 24  # mistakes that are listed
 BINS = 15  # of equal width, as in Guo et al. 2017
-RESAMPLES = 10_000
 
 Metric = Callable[[np.ndarray, np.ndarray], Any]
 
@@ -35,7 +35,8 @@ def classification_metrics(
     Returns:
         `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": fraction with the label among
         the k best}`), `loss` (natural log), `calibration_error`, `per_class` (precision, recall, f1, support),
-        `confusion_matrix` (rows are true classes), `worst_mistakes`; and what is in `METRICS["classification"]`.
+        `confusion_matrix` (rows are true classes), `worst_mistakes`, `wrong` (row numbers of all of them),
+        `examples_digest` (of labels and files, see `examples_digest`); and what is in `METRICS["classification"]`.
     """
     from sklearn import metrics
 
@@ -65,30 +66,61 @@ def classification_metrics(
         "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=classes).tolist(),
         "class_names": list(class_names),
         "worst_mistakes": worst_mistakes(labels, scores, class_names, files),
+        "wrong": np.flatnonzero(predicted != labels).tolist(),
+        "examples_digest": examples_digest(labels, files),
         **further("classification", labels, scores),
     }
 
 
-def accuracy_interval(right: np.ndarray, *, level: float = 0.95, seed: int = 0) -> list[float]:
-    """The percentile bootstrap interval of an accuracy.
+def accuracy_interval(right: np.ndarray, *, level: float = 0.95) -> list[float]:
+    """Wilson's score interval of an accuracy (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
 
-    To draw N of N answers with replacement and count the right ones is to draw from a binomial distribution, so
-    that is what is drawn.
+    It holds near 0 and 1 too, where the bootstrap says that 50 of 50 correct predictions leave no doubt.
 
     Args:
-        right: booleans (N,), whether each answer is right.
-        level: fraction of the resamples inside the interval.
-        seed: of the resamples.
+        right: booleans (N,), whether each prediction is correct.
+        level: how often such intervals hold the true accuracy, from 0 to 1.
 
     Returns:
         The lower and the upper end, fractions from 0 to 1.
 
-    >>> accuracy_interval(np.arange(100) < 90)
-    [0.84, 0.95]
+    >>> [round(end, 3) for end in accuracy_interval(np.ones(50, bool))]
+    [0.929, 1.0]
     """
-    counts = np.random.default_rng(seed).binomial(len(right), right.mean(), RESAMPLES)
-    low, high = np.quantile(counts / len(right), [(1 - level) / 2, (1 + level) / 2])
-    return [float(low), float(high)]
+    from scipy.stats import binomtest
+
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def mcnemar(wrong: Collection[int], other_wrong: Collection[int]) -> dict[str, Any]:
+    """McNemar's exact test of two classifiers on the same images (McNemar 1947, https://doi.org/10.1007/BF02295996).
+
+    Overlapping intervals of two accuracies are no test where the images are the same: what tells the classifiers apart
+    are the images that only one of them gets right.
+
+    Args:
+        wrong, other_wrong: row numbers of the images that each classifies wrongly.
+
+    Returns:
+        `only_wrong` and `only_other_wrong`, how many images only the one and only the other classifies wrongly, and
+        the two-sided `p`: how often two equally good classifiers would be apart by as much or more.
+
+    >>> mcnemar([1, 2, 3], [3, 4])
+    {'only_wrong': 2, 'only_other_wrong': 1, 'p': 1.0}
+    """
+    from scipy.stats import binomtest
+
+    mine, theirs = len(set(wrong) - set(other_wrong)), len(set(other_wrong) - set(wrong))
+    p = float(binomtest(mine, mine + theirs).pvalue) if mine + theirs else 1.0
+    return {"only_wrong": mine, "only_other_wrong": theirs, "p": p}
+
+
+def examples_digest(labels: np.ndarray, files: Sequence[str] | None) -> str:
+    """16 hexadecimal digits that tell whether two runs are judged by the same labels and files."""
+    digest = sha256(np.ascontiguousarray(labels).tobytes())
+    digest.update("\0".join(files or ()).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = BINS) -> float:
@@ -155,8 +187,8 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
     Returns:
         `map` (mean over the classes of average precision), `f1` (over all labels together) and `f1_macro` (mean
         over the classes), `exact` (fraction of images with all classes right), `per_class` (average_precision, f1,
-        support), and what is in `METRICS["multilabel"]`. Classes without an image have no average precision (None)
-        and are left out of both means.
+        support), and what is in `METRICS["multilabel"]`. Classes without an image have no average precision (None);
+        in both means they count as 0, as in scikit-learn.
     """
     from sklearn import metrics
 
@@ -167,11 +199,10 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
         float(metrics.average_precision_score(truth[:, i], scores[:, i])) if there else None
         for i, there in enumerate(support)
     ]
-    seen = np.flatnonzero(support)
     return {
-        "map": float(np.mean([precision[i] for i in seen])) if len(seen) else 0.0,
+        "map": float(np.mean([value or 0.0 for value in precision])),
         "f1": float(metrics.f1_score(truth, predicted, average="micro", zero_division=0)),
-        "f1_macro": float(f1[seen].mean()) if len(seen) else 0.0,
+        "f1_macro": float(f1.mean()),
         "exact": float((truth == predicted).all(1).mean()),
         "examples": len(truth),
         "per_class": {

@@ -19,13 +19,13 @@ def cross_validated(result: "CrossValidated") -> str:
     rows = [(str(i + 1), *(f"{score:.4f}" for score in row)) for i, row in enumerate(zip(*columns, strict=True))]
     parts = [
         table(["fold", *names], rows, right=range(1, 1 + len(names))),
-        f"{result.model}: {result.score} {result.mean:.4f} +- {result.spread:.4f}, in 95 of 100 cases "
+        f"{result.model}: {result.score} {result.mean:.4f} +- {result.spread:.4f}, 95 % interval "
         f"{low:.4f} to {high:.4f}",
     ]
     if other:
         parts.append(
             f"{other['model']}: {other['mean']:.4f} +- {other['spread']:.4f}; {result.model} is "
-            f"{other['difference']:+.4f} from it, p {other['p']:.3g} that they are equally good "
+            f"{other['difference']:+.4f} from it, p {other['p']:.3g} "
             f"(corrected resampled t {other['t']:.2f})"
         )
     return "\n\n".join(parts)

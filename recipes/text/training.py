@@ -59,7 +59,13 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return table(header, lines, right=range(4, len(header)))
+    tests = [
+        f"{row['run']} against {rows[0]['run']}: {row['mcnemar']['only_wrong']:,} images are wrong only in the one, "
+        f"{row['mcnemar']['only_other_wrong']:,} only in the other; McNemar's p {row['mcnemar']['p']:.3g}"
+        for row in rows
+        if row["mcnemar"]
+    ]
+    return "\n".join([table(header, lines, right=range(4, len(header))), *tests])
 
 
 def diagnosis(source: str, report: "CheckResult") -> str:
