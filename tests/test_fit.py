@@ -5,15 +5,18 @@ import json
 import subprocess
 import sys
 import tomllib
+from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 
 from recipes.config.presets import load_recipe
+from recipes.config.settings import Optimizer
 from recipes.data import Data, Split
-from recipes.fit import _warnings, fit, resolve
+from recipes.fit import fit, resolve
 from recipes.run.folder import Run
+from recipes.tasks import TASKS
 from recipes.training.model import training_batches
 from zoo.errors import RequestError
 
@@ -122,11 +125,25 @@ def test_training_at_its_best_with_validation_at_chance_is_called_out():
     labels = np.arange(100) % 10
     split = Split(np.zeros((100, 2, 2, 1), np.uint8), labels)
     data = Data("made", tuple("0123456789"), (2, 2, 1), split, split, split)
-    (warning,) = _warnings({"accuracy": 0.93, "val_accuracy": 0.12}, data)
+    warnings = TASKS["classification"].warnings
+    (warning,) = warnings({"accuracy": 0.93, "val_accuracy": 0.12}, data)
     assert "12.0%" in warning
     assert "BatchNorm" in warning
-    assert not _warnings({"accuracy": 0.93, "val_accuracy": 0.83}, data)
-    assert not _warnings({"accuracy": 0.15, "val_accuracy": 0.12}, data)
+    assert not warnings({"accuracy": 0.93, "val_accuracy": 0.83}, data)
+    assert not warnings({"accuracy": 0.15, "val_accuracy": 0.12}, data)
+
+
+@pytest.mark.parametrize("name", get_args(Optimizer.model_fields["name"].annotation))
+def test_every_optimizer_trains_without_weight_decay_too(name):
+    from recipes.training.model import compiled_model
+
+    split = Split(np.zeros((20, 28, 28, 1), np.uint8), np.arange(20) % 10)
+    data = Data("made", tuple("0123456789"), (28, 28, 1), split, split, split)
+    recipe = load_recipe("quick", [f"optimizer.name={name}", "optimizer.weight_decay=0"])
+    recipe = resolve("mlp", "digits", recipe)
+    model = compiled_model(recipe, data)
+    model.train_on_batch(np.zeros((4, *recipe.model.input_shape), np.uint8), np.arange(4))
+    assert not model.optimizer.weight_decay
 
 
 def test_an_optimizer_decays_weights_but_not_biases_and_warms_up():

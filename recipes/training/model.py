@@ -172,7 +172,8 @@ def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.op
     own = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
     shared = {
         "learning_rate": rate,
-        "weight_decay": settings.weight_decay or None,
+        # Keras' AdamW takes no None; in the other optimizers a decay of 0 would be computed in every step.
+        "weight_decay": settings.weight_decay or (0.0 if settings.name == "adamw" else None),
         "global_clipnorm": settings.clipnorm,
         "use_ema": settings.ema > 0,
         "ema_momentum": settings.ema or 0.99,
