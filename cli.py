@@ -107,8 +107,9 @@ def list_(
 def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_json: bool) -> None:
     """Show the facts of MODEL, and what it is made of, layer by layer.
 
-    MACs are multiply-adds for one image; the receptive field is what one unit sees, in pixels; "unshared" is how
-    many weights there would be if every unit had its own.
+    MACs are multiply-adds for one image; "sees" is the receptive field of one unit, in pixels, "+ all" where the whole
+    image reaches it too, as through squeeze-and-excitation; "unshared" is how many weights there would be if every
+    unit had its own.
 
     \b
     Example: zoo show lenet5 --input-shape 64x64x1

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args, get_origin
 if TYPE_CHECKING:
     from recipes.export.kinds import Budget
     from zoo import Anatomy
+    from zoo.cards import Weights
 
 DOCS = Path(__file__).parent
 FACTS = DOCS.parent / "zoo" / "facts"
@@ -64,22 +65,23 @@ def pages() -> dict[str, str]:
 
 def _overview(cards: list) -> str:
     from zoo.anatomy import totals
+    from zoo.receptive_field import in_words
 
     lines = [
         "# Models",
         "",
         f"{COMMAND} Parameters count all weights at the card's own settings; MACs are multiply-adds for one image; "
-        "the receptive field is that of a unit of the last feature map, in pixels.",
+        "the receptive field is that of a unit of the last feature map, in pixels, along paths that keep places apart.",
         "",
         "| model | image | parameters | MACs | receptive field | paper | weights |",
         "|---|---|---:|---:|---|---|---|",
     ]
     for card in cards:
         counts = totals(card.name)
-        seen = counts.get("receptive_field")
+        seen = in_words(counts.get("receptive_field"), counts.get("whole_image"))
         lines.append(
             f"| [`{card.name}`](models/{card.family}.md) | {_size(card.input_shape)} | {card.parameters:,} "
-            f"| {counts.get('macs', 0):,} | {_size(seen) if seen else 'all'} "
+            f"| {counts.get('macs', 0):,} | {seen} "
             f"| [{card.paper.authors} {card.paper.year}]({card.paper.url}) | {_weights(card)} |"
         )
     return "\n".join(lines) + "\n"
@@ -245,6 +247,7 @@ def _weights(card: object) -> str:
 
 def _family_page(family: str, cards: list) -> str:
     from zoo.anatomy import totals
+    from zoo.receptive_field import in_words
 
     lines = [f"# {family}", "", COMMAND, ""]
     for paper in dict.fromkeys(card.paper for card in cards):
@@ -260,8 +263,11 @@ def _family_page(family: str, cards: list) -> str:
             f"- image {_size(card.input_shape)}, {card.classes:,} classes, {card.parameters:,} parameters, "
             f"{counts.get('macs', 0):,} multiply-adds; {counts.get('parameters_unshared', 0):,} parameters if no "
             "weight were shared",
+            f"- a unit of the last feature map sees "
+            f"{in_words(counts.get('receptive_field'), counts.get('whole_image'))}",
             f"- head: {card.pooling}" + (f", hidden layers {hidden}" if hidden else ""),
             *([f"- {card.notes}"] if card.notes else []),
+            *(line for weights in card.weights for line in _licence(weights)),
             "",
         ]
         options = card.to_dict()["options"]
@@ -274,6 +280,12 @@ def _family_page(family: str, cards: list) -> str:
     drawn = drawn_member(cards)
     lines += [f"![Feature maps and receptive fields of {drawn.name}]({family}.png)", ""]
     return "\n".join(lines)
+
+
+def _licence(weights: "Weights") -> list[str]:
+    """What stands on a model's page about published weights."""
+    trained_on = f" Trained on {weights.trained_on}." if weights.trained_on else ""
+    return [f"- weights `{weights.name}`, licence: {weights.licence}. {weights.licence_source}{trained_on}"]
 
 
 def drawn_member(cards: list) -> object:

@@ -57,6 +57,18 @@ def test_a_stride_loses_shifts_between_its_steps(images):
     assert errors_of(smoothed, images)["smoothed"] < 0.5 * errors_of(thinned, images)["thinned"]
 
 
+def test_layers_behind_squeeze_and_excitation_are_followed_too():
+    model = create_model("keras_mobilenet_v3_small", input_shape=(64, 64, 3), classes=2, hidden=())
+    photographs = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    rows = equivariance_errors(model, photographs)
+    convolutions = [
+        layer
+        for layer in model.get_layer("backbone").layers
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) and min(layer.output.shape[1:3]) > 1
+    ]
+    assert {layer.name for layer in convolutions} <= {row["layer"] for row in rows}
+
+
 def test_padding_is_felt_at_the_border_only(images):
     valid = errors_of(lambda x: keras.layers.Conv2D(4, 5, name="c")(x), images)["c"]
     same = errors_of(lambda x: keras.layers.Conv2D(4, 5, padding="same", name="c")(x), images)["c"]

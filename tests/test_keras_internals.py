@@ -14,6 +14,7 @@ from zoo.keras_internals import (
     average_by,
     averages,
     expect_sums,
+    graph_that_is_not_run,
     index_of,
     nodes,
     random_states,
@@ -214,3 +215,11 @@ def test_a_function_with_constants_has_no_variables():
         assert "ReadVariableOp" not in {operation.type for operation in frozen.graph.get_operations()}
         weight.assign([3.0])
         assert frozen(tf.constant([5.0]))[0].numpy().tolist() == [10.0]
+
+
+def test_a_graph_that_is_not_run_may_read_a_variable_and_changes_nothing():
+    with relying_on("FuncGraph of tensorflow.python.framework.func_graph"):
+        variable = tf.Variable(1.0)
+        with graph_that_is_not_run():
+            value = tf.convert_to_tensor(variable.assign_add(2.0) * tf.ones((3, 4)))
+        assert (value.shape, value.dtype, float(variable)) == ((3, 4), tf.float32, 1.0)

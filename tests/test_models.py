@@ -18,8 +18,10 @@ from sklearn.datasets import load_digits
 import zoo
 from recipes.data import Split
 from recipes.export import convert
+from recipes.run.keras_file import load_keras_file
 from recipes.tflite.file import TFLiteFile
 from zoo.errors import RequestError
+from zoo.models import squeezenet
 
 # TensorFlow's variables do not know NumPy 2's `copy` yet; Keras meets that whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -125,6 +127,7 @@ def test_every_model_of_keras_applications_is_registered():
         ("all_cnn_c", {"version": "base"}, 954_730),
         ("all_cnn_c", {"version": "strided"}, 954_730),
         ("all_cnn_c", {"version": "convpool"}, 1_369_738),
+        ("all_cnn_c", {"version": "strided", "input_shape": (64, 64, 3)}, 954_730),
         ("mobilenet_v1", {"width": 0.25, "input_shape": (96, 96, 3), "classes": 2}, 221_794 - 2_736),
         ("mobilenet_v2", {"width": 0.5}, 1_987_224),
         ("mobilenet_v2", {"width": 1.4}, 6_156_712),
@@ -133,6 +136,21 @@ def test_every_model_of_keras_applications_is_registered():
 def test_parameters_under_an_option(name, options, count):
     with without_weights():
         assert zoo.create_model(name, **options).count_params() == count
+
+
+def test_batch_normalisation_of_resnet8_has_the_epsilon_of_its_reference():
+    """mlcommons/tiny, benchmark/training/image_classification/keras_model.py, at 5872274e: Keras' default of 1e-3."""
+    norms = [layer for layer in zoo.create_model("resnet8").get_layer("backbone").layers if hasattr(layer, "epsilon")]
+    assert [norm.epsilon for norm in norms] == 7 * [1e-3]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 9, 2), (1, 9, 8, 2), (1, 10, 10, 1), (1, 7, 7, 1), (1, 2, 3, 1)])
+def test_squeezenet_pools_by_ceiling(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")  # negative values too: what is padded is no zero
+    pooled = np.asarray(keras.Model(image := keras.Input(shape[1:]), squeezenet.pool(image, "pool"))(x))
+    rows, columns = (-(-(size - 3) // 2) + 1 for size in shape[1:3])  # Caffe's rule
+    expected = [[x[0, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((0, 1)) for j in range(columns)] for i in range(rows)]
+    np.testing.assert_array_equal(pooled[0], expected)
 
 
 @pytest.mark.parametrize(("name", "count"), [("vgg16", 14_714_688), ("vgg19", 20_024_384), ("lenet5_1998", 60_000)])
@@ -200,7 +218,7 @@ def test_saved_and_loaded_it_scores_the_same(model, tmp_path):
     images, _ = real_images(model.input_shape[1:], 4)
     file = tmp_path / "model.keras"
     model.save(file)
-    again = keras.models.load_model(file)
+    again = load_keras_file(file)  # as runs are opened: the file is trusted with no more than it brings
     np.testing.assert_array_equal(again(images, training=False), model(images, training=False))
 
 

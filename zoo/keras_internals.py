@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,6 +77,18 @@ def expect_sums(optimizer: "keras.optimizers.Optimizer") -> None:
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+
+
+def graph_that_is_not_run() -> "AbstractContextManager[Any]":
+    """What TensorFlow computes in the block is written down and not run; variables outside of it may be read.
+
+    Relies on `tensorflow.python.framework.func_graph`. In public `tf.Graph` cannot read a variable outside of it, as
+    the state of Keras' random generator is, and `tf.function` takes 30 ms a call.
+    """
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    context: AbstractContextManager[Any] = FuncGraph("not_run").as_default()
+    return context
 
 
 def with_constants(function: "tf.types.experimental.ConcreteFunction") -> "tf.types.experimental.ConcreteFunction":

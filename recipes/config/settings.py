@@ -91,7 +91,11 @@ class Optimizer(_Settings):
 
     Attributes:
         learning_rate: at its highest.
-        weight_decay: decoupled; leaves biases and normalisation alone.
+        weight_decay: decoupled: at every step a weight loses `learning_rate * weight_decay` of itself, beside its
+            gradient (AdamW); leaves biases and normalisation alone.
+        l2: the penalty `l2 / 2 * |w|^2` of papers and of Caffe: `l2 * w` is added to the gradient, after `clipnorm` and
+            before momentum. Momentum m makes it 1 / (1 - m) times as strong as a `weight_decay` of that number. Leaves
+            biases and normalisation alone, and the loss that is shown.
         momentum: of `sgd`, in Nesterov's form.
         clipnorm: largest norm of all gradients together.
         ema: momentum of a moving average of the weights, which is what is validated and kept; 0 for none.
@@ -100,6 +104,7 @@ class Optimizer(_Settings):
     name: Literal["adam", "adamw", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    l2: Annotated[float, Field(ge=0, le=1)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     clipnorm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.support.quiet import import_keras
 from zoo.errors import RequestError
+from zoo.keras_internals import graph_that_is_not_run
 from zoo.layers import register_layers
 from zoo.registry import load_plugins
 
@@ -103,7 +104,7 @@ def weights_within_file(path: Path) -> AbstractContextManager:
         nonlocal left
         value = options["initial_value"]
         if callable(value):
-            with tf.Graph().as_default():
+            with graph_that_is_not_run():
                 value = tf.convert_to_tensor(value())
             left -= math.prod(value.shape) * value.dtype.size
         if left < 0:

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 from recipes.support.tables import short, size, table
 from zoo import Anatomy, Card
+from zoo.anatomy import Layer
+from zoo.cards import Weights
 from zoo.catalogue import macs
+from zoo.receptive_field import in_words
 
 if TYPE_CHECKING:
     from recipes.augment.pipeline import Augment
@@ -42,11 +45,20 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
         ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}{measured}"),
-        *((f"weights {w['name']}", f"{w['source']}  ({w['licence']})") for w in facts["weights"]),
+        ("a last unit sees", in_words(anatomy.receptive_field, anatomy.whole_image)),
+        *(row for weights in card.weights for row in _weights(weights)),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", card.notes)] if card.notes else []),
     ]
     return f"{table(['', ''], rows)}\n\n{layers(anatomy)}"
+
+
+def _weights(weights: Weights) -> list[tuple[str, str]]:
+    return [
+        (f"weights {weights.name}", f"{weights.source}  ({weights.licence})"),
+        ("  licence", weights.licence_source),
+        *([("  trained on", weights.trained_on)] if weights.trained_on else []),
+    ]
 
 
 def layers(anatomy: Anatomy) -> str:
@@ -58,7 +70,7 @@ def layers(anatomy: Anatomy) -> str:
             size(layer.output_shape),
             f"{layer.parameters:,}",
             f"{layer.macs:,}",
-            size(layer.receptive_field) if layer.receptive_field else "all",
+            _sees(layer),
             size(layer.stride) if layer.stride else "",
             f"{layer.parameters_unshared:,}",
             f"{layer.parameters_dense:,}",
@@ -72,8 +84,17 @@ def layers(anatomy: Anatomy) -> str:
     return table(header, [*rows, total], right=[3, 4, 5, 6, 7, 8])
 
 
+def _sees(layer: Layer) -> str:
+    if not layer.receptive_field:
+        return "all"
+    return size(layer.receptive_field) + (" + all" if layer.whole_image else "")
+
+
 def recipes(presets: Mapping[str, "Recipe"], augmentations: Mapping[str, "Augment"]) -> str:
-    rows = [(name, str(recipe.epochs), recipe.about.summary) for name, recipe in presets.items()]
+    rows = [
+        (name, f"{recipe.steps:,} steps" if recipe.steps else str(recipe.epochs), recipe.about.summary)
+        for name, recipe in presets.items()
+    ]
     others = [(name, augment.about.summary) for name, augment in augmentations.items()]
     return (
         table(["recipe", "epochs", "what it is for"], rows, right=[1])

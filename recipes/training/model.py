@@ -19,6 +19,7 @@ from zoo.keras_internals import average_by, averages, index_of
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
 MOST_STEPS_AT_ONCE = 12
+UNDECAYED = ("bias", "gamma", "beta")  # names of weights that neither weight decay nor L2 makes smaller
 
 
 @dataclass(frozen=True)
@@ -180,17 +181,21 @@ def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.op
     }
     optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=[*UNDECAYED])
     if settings.ema:
         average_by(optimizer, lambda variables: _average(optimizer, variables))
-    if factors:
+    if factors or settings.l2:
         step = optimizer.update_step
 
-        def scaled_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
+        def own_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
             # The variable comes as TensorFlow's own, which only the optimizer can tell the number of.
-            step(gradient, variable, learning_rate * factors[index_of(optimizer, variable)])
+            if settings.l2 and not any(part in variable.name.split("/")[-1] for part in UNDECAYED):
+                gradient = gradient + settings.l2 * variable
+            step(
+                gradient, variable, learning_rate * factors[index_of(optimizer, variable)] if factors else learning_rate
+            )
 
-        optimizer.update_step = scaled_step  # Keras has no learning rates by layer
+        optimizer.update_step = own_step  # Keras has neither learning rates by layer nor L2 inside the gradient
     return optimizer
 
 

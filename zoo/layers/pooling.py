@@ -202,6 +202,12 @@ class BlurPooling2D(WindowPooling2D):
         self.statistic = statistic
         self.filter_size = filter_size
 
+    @property
+    def windows_in_turn(self) -> tuple[tuple[tuple[int, int], tuple[int, int], str], ...]:
+        """Extent, stride and padding of the pooling's window and of the blur's, which receptive fields go by."""
+        blur = (self.filter_size, self.filter_size)
+        return (self.pool_size, (1, 1), self.padding), (blur, self.strides, "same")
+
     def call(self, inputs: Tensor) -> Tensor:
         x = inputs
         if self.pool_size != (1, 1):

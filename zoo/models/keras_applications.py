@@ -21,7 +21,8 @@ keras = lazy_loader.load("keras")
 @dataclass(frozen=True)
 class Row:
     """What differs within a line of models: name, class in `keras.applications`, image size, parameters (all, and
-    those that are trained), and the head that Keras puts on it."""
+    those that are trained), the head that Keras puts on it, and of its weights the licence, if that is not its line's,
+    and the images they have seen, if more than ImageNet-1k."""
 
     name: str
     keras_name: str
@@ -30,6 +31,43 @@ class Row:
     trainable_parameters: int
     dropout: float = 0.0
     hidden: tuple[int, ...] = ()
+    licence: "Licence | None" = None
+    trained_on: str = ""
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The licence of published weights, and who states it where."""
+
+    name: str
+    source: str
+
+
+KERAS_PAGE = (
+    "Keras' page on its applications, section License (keras-team/keras, docs/templates/applications.md, at 034466bb)"
+)
+
+
+def _by_keras(name: str, said: str) -> Licence:
+    return Licence(name, f"{KERAS_PAGE}: {said}.")
+
+
+# What that page says; of the networks that it does not name, nobody was found to state a licence of these weights.
+FROM_OXFORD = _by_keras("CC-BY-4.0", "ported from those that VGG at Oxford released under Creative Commons Attribution")
+FROM_HE = _by_keras("MIT", "ported from those that Kaiming He released under the MIT licence")
+FROM_CHOLLET = _by_keras("MIT", "trained by Keras' authors and released under the MIT licence")
+FROM_TENSORFLOW = _by_keras("Apache-2.0", "released under the Apache licence (of tensorflow/models)")
+FROM_HUANG = _by_keras("BSD-3-Clause", "released under the BSD 3-clause licence (of liuzhuang13/DenseNet)")
+FROM_META = Licence(
+    "MIT",
+    "Keras assembled them from those of facebookresearch/ConvNeXt (keras/src/applications/convnext.py), whose README "
+    "(at 048efcea) releases that project under the MIT licence.",
+)
+NOT_STATED = Licence(
+    "not stated",
+    f"{KERAS_PAGE} names others and not these, the page at keras.io no longer states licences, and neither does Keras' "
+    "source. Keras itself is under Apache-2.0, which need not hold for weights that others trained.",
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +81,7 @@ class Line:
     notes: str = ""
     pooling: str = "average"
     hidden_nonlinearity: str = "relu"
-    licence: str = "Apache-2.0"
+    licence: "Licence | None" = None
     arrange: "Callable[[list[np.ndarray]], list[np.ndarray]] | None" = None
 
 
@@ -57,6 +95,7 @@ def _with_second_rescaling(arrays: "list[np.ndarray]") -> "list[np.ndarray]":
     return [mean, variance * (0.229, 0.224, 0.225), *others]
 
 
+IMAGENET_21K = "ImageNet-21k first, then fine-tuned on ImageNet-1k (keras/src/applications/convnext.py)"
 INSIDE = "The architecture rescales pixels itself, so nothing is done to them before. "
 
 LINES = (
@@ -74,6 +113,7 @@ LINES = (
             Row("vgg19", "VGG19", 224, 143_667_240, 143_667_240, hidden=(4096, 4096)),
         ),
         pooling="flatten",
+        licence=FROM_OXFORD,
     ),
     Line(
         "inception",
@@ -85,6 +125,7 @@ LINES = (
         ),
         PLUS_MINUS_ONE,
         (Row("inception_v3", "InceptionV3", 299, 23_851_784, 23_817_352),),
+        licence=FROM_TENSORFLOW,
     ),
     Line(
         "inception",
@@ -96,6 +137,7 @@ LINES = (
         ),
         PLUS_MINUS_ONE,
         (Row("inception_resnet_v2", "InceptionResNetV2", 299, 55_873_736, 55_813_192),),
+        licence=FROM_TENSORFLOW,
     ),
     Line(
         "resnet",
@@ -107,7 +149,7 @@ LINES = (
         ),
         CAFFE,
         (
-            Row("resnet50", "ResNet50", 224, 25_636_712, 25_583_592),
+            Row("resnet50", "ResNet50", 224, 25_636_712, 25_583_592, licence=FROM_HE),
             Row("resnet101", "ResNet101", 224, 44_707_176, 44_601_832),
             Row("resnet152", "ResNet152", 224, 60_419_944, 60_268_520),
         ),
@@ -137,6 +179,7 @@ LINES = (
         ),
         PLUS_MINUS_ONE,
         (Row("xception", "Xception", 299, 22_910_480, 22_855_952),),
+        licence=FROM_CHOLLET,
     ),
     Line(
         "densenet",
@@ -152,6 +195,7 @@ LINES = (
             Row("densenet169", "DenseNet169", 224, 14_307_880, 14_149_480),
             Row("densenet201", "DenseNet201", 224, 20_242_984, 20_013_928),
         ),
+        licence=FROM_HUANG,
     ),
     Line(
         "nasnet",
@@ -167,6 +211,7 @@ LINES = (
             Row("nasnet_large", "NASNetLarge", 331, 88_949_818, 88_753_150),
         ),
         notes="The image size must be known: padding depends on whether it is even.",
+        licence=FROM_TENSORFLOW,
     ),
     Line(
         "mobilenet",
@@ -178,6 +223,7 @@ LINES = (
         ),
         PLUS_MINUS_ONE,
         (Row("mobilenet", "MobileNet", 224, 4_253_864, 4_231_976, dropout=0.001),),
+        licence=FROM_TENSORFLOW,
     ),
     Line(
         "mobilenet",
@@ -189,6 +235,7 @@ LINES = (
         ),
         PLUS_MINUS_ONE,
         (Row("mobilenet_v2", "MobileNetV2", 224, 3_538_984, 3_504_872),),
+        licence=FROM_TENSORFLOW,
     ),
     Line(
         "mobilenet",
@@ -252,11 +299,12 @@ LINES = (
         (
             Row("convnext_tiny", "ConvNeXtTiny", 224, 28_589_128, 28_589_128),
             Row("convnext_small", "ConvNeXtSmall", 224, 50_223_688, 50_223_688),
-            Row("convnext_base", "ConvNeXtBase", 224, 88_591_464, 88_591_464),
-            Row("convnext_large", "ConvNeXtLarge", 224, 197_767_336, 197_767_336),
-            Row("convnext_xlarge", "ConvNeXtXLarge", 224, 350_196_968, 350_196_968),
+            Row("convnext_base", "ConvNeXtBase", 224, 88_591_464, 88_591_464, trained_on=IMAGENET_21K),
+            Row("convnext_large", "ConvNeXtLarge", 224, 197_767_336, 197_767_336, trained_on=IMAGENET_21K),
+            Row("convnext_xlarge", "ConvNeXtXLarge", 224, 350_196_968, 350_196_968, trained_on=IMAGENET_21K),
         ),
         notes=INSIDE + "Layer normalisation ends the backbone, before pooling; with Keras' top it comes after pooling.",
+        licence=FROM_META,
     ),
 )
 
@@ -272,6 +320,7 @@ def _register(line: Line, row: Row) -> None:
         quicken_statistics(model)
         return model.output
 
+    licence = row.licence or line.licence or NOT_STATED
     build.__name__ = f"keras_{row.name}"
     build.__doc__ = f"{row.keras_name} as keras.applications builds it."
     register(
@@ -289,7 +338,16 @@ def _register(line: Line, row: Row) -> None:
         notes=f"{line.notes.strip()} BatchNorm momentum is at most 0.9.".strip()
         if row.parameters != row.trainable_parameters
         else line.notes.strip(),
-        weights=(Weights("imagenet", line.licence, f"keras:{row.keras_name}", arrange=line.arrange),),
+        weights=(
+            Weights(
+                "imagenet",
+                licence.name,
+                f"keras:{row.keras_name}",
+                arrange=line.arrange,
+                licence_source=licence.source,
+                trained_on=row.trained_on,
+            ),
+        ),
     )(build)
 
 

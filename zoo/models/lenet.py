@@ -26,7 +26,8 @@ PAPER_SCALING = Scaling(1.275 / 255, -0.1)
     hidden=(120, 84),
     scaling=PAPER_SCALING,
     notes="C3 sees all six maps of S2 (the paper's table connects some of them), subsampling has no weights, and "
-    "softmax replaces the radial basis functions: the form that is taught as LeNet-5.",
+    "softmax replaces the radial basis functions: the form that is taught as LeNet-5. tanh is neither scaled nor "
+    "stretched, and initial weights are Glorot's (paper, appendix A: uniform within 2.4 / inputs).",
 )
 def lenet5(
     x: Tensor,
@@ -60,7 +61,8 @@ C3_TABLE = (
     notes="The backbone (C1 to F6) has the paper's 60,000 trainable parameters: 156 + 12 + 1,516 + 32 + 48,120 + "
     "10,164. The paper's output layer compares F6 with fixed images of the characters by radial basis functions; "
     "here softmax stands in its place, with 850 weights. C5 and F6 are written as convolutions, so the backbone "
-    "reads larger images as the paper's section VII does.",
+    "reads larger images as the paper's section VII does. Initial weights are Glorot's, except in C3 (paper, appendix "
+    "A: uniform within 2.4 / inputs).",
 )
 def lenet5_1998(x: Tensor) -> Tensor:
     """LeNet-5 as published: partly connected C3, trained subsampling, scaled tanh (1998, section II.B)."""
@@ -83,7 +85,7 @@ def lenet5_1998(x: Tensor) -> Tensor:
     scaling=PAPER_SCALING,
     notes="Section III.C.7 describes the layers in words and gives about 17,000 free parameters; 120 units on all of "
     "S4 alone have 48,120, so the two disagree, and the words are followed: 104 + 16 + 3,216 + 32 + 48,120 + 1,210. "
-    "C3 sees all of S2.",
+    "C3 sees all of S2. Softmax replaces the paper's output, and initial weights are Glorot's.",
 )
 def lenet4(x: Tensor) -> Tensor:
     """LeNet-4: 4 maps, each subsampled twice with its own coefficients, then 16 maps (1998, section III.C.7)."""
@@ -111,7 +113,8 @@ H3_TABLE = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3
     pooling="flatten",
     scaling=PAPER_SCALING,
     notes="The 2,578 independent parameters of the 1990 paper: 104 + 8 + 512 + 24 + 1,930; the 1998 paper calls this "
-    "model LeNet-1 and rounds to 3,000. Softmax replaces ten squashed units.",
+    "model LeNet-1 and rounds to 3,000. Softmax replaces ten squashed units. Initial weights are Glorot's, except "
+    "in H3.",
 )
 def lenet1(x: Tensor) -> Tensor:
     """LeNet-1: 4 maps and 12 partly connected ones, subsampled with trained coefficients (1990, section 4)."""

@@ -26,9 +26,11 @@ keras = lazy_loader.load("keras")
     pooling="average",
     dropout=0.001,
     scaling=PLUS_MINUS_ONE,
-    notes="ReLU6 and dropout as the authors' later code and Keras have them. width=0.25 at 96x96 with two classes is "
-    "the visual wake words model of MLPerf Tiny: 219,058 parameters here, 221,794 in its reference, whose "
-    "convolutions keep 2,736 biases.",
+    notes="ReLU6 and dropout as the authors' later code and Keras have them. width=0.25 at 96x96 with two classes has "
+    "the layers of MLPerf Tiny's visual wake words model, but is not that model: 219,058 parameters here, 221,794 "
+    "there, since its convolutions keep 2,736 biases; and it has ReLU (here nonlinearity='relu'), no dropout "
+    "(dropout=0), He's initial weights and an L2 decay of 1e-4 (said from copies of its vww_model.py). Initial weights "
+    "are Glorot's, as Keras has them.",
 )
 def mobilenet_v1(
     x: Tensor,

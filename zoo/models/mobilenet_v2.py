@@ -43,7 +43,8 @@ def divisible(maps: float, by: int = 8) -> int:
     pooling="average",
     scaling=PLUS_MINUS_ONE,
     notes="3,538,984 is Keras' number, with BatchNorm statistics; the paper's 3.4M and torchvision's 3,504,872 are of "
-    "what is trained.",
+    "what is trained. Initial weights are Glorot's, as Keras has them; the dropout before the classifier "
+    "(0.2 in torchvision; from memory) is left out.",
 )
 def mobilenet_v2(
     x: Tensor,

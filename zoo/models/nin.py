@@ -24,7 +24,7 @@ keras = lazy_loader.load("keras")
     scaling=PLUS_MINUS_ONE,
     notes="The CIFAR-10 model of the authors' published definition; the paper draws it without sizes (figure 2). "
     "They whiten images (ZCA) first and have a ReLU on the class scores: here pixels become -1 to 1, and the scores "
-    "are left as they are.",
+    "are left as they are. Initial weights are He's (theirs: deviation 0.05; from memory).",
 )
 def nin(
     x: Tensor,

@@ -14,7 +14,8 @@ keras = lazy_loader.load("keras")
 Rate = Annotated[float, Ge(0), Lt(1)]
 NOTES = (
     "Dropout before the class scores is the option last_dropout. The authors have a ReLU on the class scores; here "
-    "they are left as they are. "
+    "they are left as they are. Pooling rounds sizes up, as Caffe's does, in which the authors' definition is written "
+    "(forresti/SqueezeNet, at 72e08db1). Initial weights are He's, where the authors have Glorot's (from memory). "
 )
 
 _squeezenet: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
@@ -53,6 +54,12 @@ def fire(x: Tensor, squeeze: int, expand: int, nonlinearity: str, name: str) -> 
 
 
 def pool(x: Tensor, name: str) -> Tensor:
+    """The maximum of 3x3 places every two, the size rounded up: (B, h, w, C) to (B, ceil((h - 1) / 2), ..., C).
+
+    A last window that is cut off by the edge gets the edge's own values once more, which changes no maximum.
+    """
+    if any(size is None or size % 2 == 0 for size in x.shape[1:3]):
+        x = keras.ops.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="symmetric")
     return keras.layers.MaxPooling2D(3, 2, name=name)(x)
 
 

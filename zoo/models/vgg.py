@@ -19,10 +19,15 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1409.1556",
 )
 CHANNELS = (64, 128, 256, 512, 512)
-NOTES = "The paper only subtracts the mean pixel; here pixels are also divided by their deviation."
+HEAD_NOTES = (
+    "Dropout stands before each of the three fully connected layers; the paper (section 3.1) and torchvision have it "
+    "behind the first two only. Initial weights are He's (paper: deviation 0.01, the deeper "
+    "nets begun from vgg11's weights)."
+)
+NOTES = f"The paper only subtracts the mean pixel; here pixels are also divided by their deviation. {HEAD_NOTES}"
 NOTES_BN = (
     "Batch normalisation came after the paper; this is the form that torchvision has, whose convolutions keep their "
-    "biases. trainable_parameters is the number that torchvision publishes."
+    f"biases. trainable_parameters is the number that torchvision publishes. {HEAD_NOTES}"
 )
 
 _vgg: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
