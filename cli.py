@@ -150,10 +150,10 @@ def recipes_(name: str | None, as_json: bool) -> None:
     if name:
         kind, _, last = name.rpartition("/")
         if kind == "augment":
-            found = load_augmentation(last)
+            settings = load_augmentation(last).model_dump(mode="json", exclude_none=True)
         else:
             found = load_recipe(last, kind="finetune") if kind == "finetune" else load_recipe(name)
-        settings = found.model_dump(mode="json", exclude_none=True)
+            settings = found.model_dump(mode="json", exclude_none=True)
         _answer(as_json, settings, lambda: tomli_w.dumps(settings).rstrip())
         return
     presets = {name: load_recipe(name) for name in list_recipes()}
@@ -356,8 +356,8 @@ def tune(
         return _answer(as_json, rows, lambda: text.trials(rows))
     if missing := [name for name in ("data", "out") if not settings[name]]:
         raise RequestError(f"--{missing[0]} is missing.")
-    limits = {"parameters": max_params, "macs": max_macs, "int8_bytes": max_int8_bytes}
-    limits = {name: most for name, most in limits.items() if most is not None}
+    given = {"parameters": max_params, "macs": max_macs, "int8_bytes": max_int8_bytes}
+    limits = {name: most for name, most in given.items() if most is not None}
     result = tuning.tune(model, limits=limits, **settings)
     return _answer(as_json, result.to_dict(), lambda: text.tuned(result))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.config.settings import Recipe
+from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data, Split
 from recipes.data.decoding import Resize
 from recipes.data.splits import FRACTIONS
@@ -79,15 +79,15 @@ def cross_validate(
         RequestError: a name or setting that is not possible, or more folds than the rarest class has images.
         FailureError: a training that failed, or a file that cannot be written.
     """
-    model, recipe = model_and_recipe(model, recipe)
-    settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+    named, recipe = model_and_recipe(model, recipe)
+    settings = resolve(named, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
     rival = None
     if against or against_recipe:
         chosen = recipe if against_recipe is None else against_recipe
-        rival = resolve(against or model, data, chosen, overrides, resize=resize, skip_bad=skip_bad)
-        if rival.model.input_shape != settings.model.input_shape:
-            shape = f"model.input_shape={list(settings.model.input_shape)}"
-            rival = resolve(against or model, data, chosen, [*overrides, shape], resize=resize, skip_bad=skip_bad)
+        rival = resolve(against or named, data, chosen, overrides, resize=resize, skip_bad=skip_bad)
+        if rival.data.image_shape != settings.data.image_shape:
+            shape = f"model.input_shape={list(settings.data.image_shape)}"
+            rival = resolve(against or named, data, chosen, [*overrides, shape], resize=resize, skip_bad=skip_bad)
     images = load_images(settings, None, quiet=quiet)
     pool = learnable(images)
     held_parts = held_out(pool, images.task, folds, seed)
@@ -139,7 +139,9 @@ def _corrected_error(values: np.ndarray) -> float:
     return float(np.sqrt((1 / folds + 1 / learnt) * np.var(values, ddof=1)))
 
 
-def _summary(settings: Recipe, recipe: str | Path | Recipe | None, task: str, scores: list[float]) -> CrossValidated:
+def _summary(
+    settings: ResolvedRecipe, recipe: str | Path | Recipe | None, task: str, scores: list[float]
+) -> CrossValidated:
     from scipy.stats import t as student
 
     mean, reach = float(np.mean(scores)), student.ppf(0.975, len(scores) - 1) * _corrected_error(np.array(scores))
@@ -150,7 +152,12 @@ def _summary(settings: Recipe, recipe: str | Path | Recipe | None, task: str, sc
 
 
 def _print_fold(
-    number: int, folds: int, settings: Recipe, ours: list[float], rival: Recipe | None, theirs: list[float]
+    number: int,
+    folds: int,
+    settings: ResolvedRecipe,
+    ours: list[float],
+    rival: ResolvedRecipe | None,
+    theirs: list[float],
 ) -> None:
     import sys
 

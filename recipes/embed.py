@@ -87,7 +87,11 @@ def embed(
 
     frozen = Frozen(backbone, np.dtype(np.uint8))
     features = np.concatenate([frozen(split).images for split in splits])
-    arrays = {"features": features, "labels": np.concatenate([split.labels for split in splits]), "parts": parts}
+    arrays: dict[str, Any] = {
+        "features": features,
+        "labels": np.concatenate([split.labels for split in splits]),
+        "parts": parts,
+    }
     arrays["class_names"] = np.asarray(loaded.class_names)
     if files := [file for split in splits for file in split.files or ()]:
         arrays["files"] = np.asarray(files)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import recipes.data
 from recipes.config.presets import load_recipe
-from recipes.config.settings import DataSettings, Recipe
+from recipes.config.settings import DataSettings, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.decoding import Resize
 from recipes.data.readers import absolute_source
@@ -79,8 +79,9 @@ def finetune(
         require_tensorboard()
     check_free(Path(out), overwrite=overwrite)
     images = load_images(settings, None, quiet=quiet)
-    if keep_old_classes:
-        images = in_parts_of(opened.run, images, skip_bad=skip_bad)
+    kept = opened.run if keep_old_classes else None
+    if kept:
+        images = in_parts_of(kept, images, skip_bad=skip_bad)
     notes: tuple[str, ...] = ()
     if recipe is None:  # it can be chosen now that the images are counted
         recipe = choose(len(images.train), len(images.class_names))
@@ -88,7 +89,7 @@ def finetune(
         settings = resolved(recipe)
         TASKS[images.task].check(settings)
     settings = settings.in_epochs(len(images.train))
-    tuning = FineTuning.of(settings, images, _begun(opened, settings, images), notes)
+    tuning = FineTuning.of(settings, images, _begun(opened, settings, images, kept), notes)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
         run.write_data(images)
@@ -120,7 +121,7 @@ def _resolve(
     resize: Resize,
     skip_bad: bool,
     keep_old_classes: bool,
-) -> Recipe:
+) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
@@ -136,6 +137,8 @@ def _resolve(
         )
     wanted = recipe.model.model_dump(exclude_unset=True) if recipe.model else {}
     model = source.model.model_copy(update=wanted | {"name": source.model.name})
+    if model.input_shape is None:
+        raise RequestError(f"{source.name} does not say which size of image it takes.")
     first, also = data, []
     if keep_old_classes:
         if not source.run:
@@ -143,8 +146,9 @@ def _resolve(
         before = source.run.recipe.data
         every = dict.fromkeys((before.source, *(before.also or ()), absolute_source(data)))  # each once, in order
         first, *also = every
-    return recipe.model_copy(
-        update={
+    return ResolvedRecipe(
+        **dict(recipe)
+        | {
             "model": model,
             "data": DataSettings(
                 source=first, also=tuple(also) or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
@@ -156,14 +160,14 @@ def _resolve(
     )
 
 
-def _begun(source: Source, settings: Recipe, images: Data) -> "keras.Model":
-    """The model that the training begins with."""
+def _begun(source: Source, settings: ResolvedRecipe, images: Data, kept: Run | None) -> "keras.Model":
+    """The model that the training begins with; the classes of the run `kept` are as they were there."""
     import_keras()
     from recipes.training.model import seed_all
 
     seed_all(settings)
     task = TASKS[images.task]
     model = task.in_units(build(source, settings.model, len(images.class_names), task.activation), images)
-    if settings.finetune.keep_old_classes:
-        keep_head(model, source.run, images.class_names)
+    if kept:
+        keep_head(model, kept, images.class_names)
     return model

@@ -13,7 +13,7 @@ import numpy as np
 
 import recipes.data
 from recipes.config.presets import list_recipes, load_recipe
-from recipes.config.settings import DataSettings, Model, Recipe
+from recipes.config.settings import DataSettings, Model, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.data.decoding import Resize
@@ -117,13 +117,13 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
 class _Training:
     """A training that can begin, or go on: what is trained, on what, how, and by whom."""
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     images: Data
     model: "keras.Model"
     team: Team
 
 
-def _lead(team: Team, run: Path, settings: Recipe, split_table: Path | None) -> None:
+def _lead(team: Team, run: Path, settings: ResolvedRecipe, split_table: Path | None) -> None:
     """Tells the other workers what is trained."""
     table = split_table.read_text("utf-8") if split_table else None
     task = {"run": str(run), "recipe": settings.model_dump(mode="json"), "split_table": table}
@@ -136,7 +136,7 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
     if not message:
         raise FailureError(f"the chief ({team.addresses[0]}) did not begin; its own output says why.")
     task = json.loads(message)
-    run, settings = Run(Path(task["run"])), Recipe.model_validate(task["recipe"])
+    run, settings = Run(Path(task["run"])), ResolvedRecipe.model_validate(task["recipe"])
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:
@@ -145,7 +145,7 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
     return _train(training, run, quiet=quiet)
 
 
-def _prepare(settings: Recipe, split_table: Path | None, team: Team, *, quiet: bool) -> _Training:
+def _prepare(settings: ResolvedRecipe, split_table: Path | None, team: Team, *, quiet: bool) -> _Training:
     with team.together():
         require_plugin(settings.plugin, "the chief's recipe")
         images = load_images(settings, split_table, quiet=quiet)
@@ -160,11 +160,11 @@ def _digest(images: Data) -> int:
     digest = zlib.crc32("\n".join(images.class_names).encode())
     for split in (images.train, images.validation):
         for array in (split.labels, split.images[:8], split.images[-8:]):
-            digest = zlib.crc32(np.ascontiguousarray(array), digest)
+            digest = zlib.crc32(np.ascontiguousarray(array).data, digest)
     return digest >> 1  # 31 bits: workers compare it as an int32
 
 
-def _build(settings: Recipe, images: Data, team: Team) -> "keras.Model":
+def _build(settings: ResolvedRecipe, images: Data, team: Team) -> "keras.Model":
     from recipes.training.model import compiled_model, seed_all
     from recipes.training.replicas import check_shares
 
@@ -199,7 +199,7 @@ def resolve(
     *,
     resize: Resize = "fill",
     skip_bad: bool = False,
-) -> Recipe:
+) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training: model, data and versions.
 
     Raises:
@@ -223,8 +223,9 @@ def resolve(
     card = get_card(model.name)
     check_options(card, model.options)
     shape = model.input_shape or card.input_shape
-    return recipe.model_copy(
-        update={
+    return ResolvedRecipe(
+        **dict(recipe)
+        | {
             "model": model.model_copy(update={"input_shape": shape}),
             "data": DataSettings(source=data, image_shape=shape, resize=resize, skip_bad=skip_bad),
             "plugin": card.plugin,

@@ -13,7 +13,7 @@ import tomli_w
 from filelock import FileLock
 
 from recipes.config.problems import validated
-from recipes.config.settings import About, Recipe
+from recipes.config.settings import About, Recipe, ResolvedRecipe
 from recipes.data.decoding import Resize
 from recipes.distributed.launch import call_on_ray
 from recipes.fit import fit, resolve, resume
@@ -173,7 +173,7 @@ def _begin_with_the_recipe(study: Study, search: Search) -> None:
             trials.enqueue_trial(start)
 
 
-def _with_defaults(recipe: Recipe) -> dict[str, Any]:
+def _with_defaults(recipe: ResolvedRecipe) -> dict[str, Any]:
     """The recipe's settings, with what those come to that it does not name."""
     from zoo import get_card
 
@@ -226,7 +226,7 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
         summary=f"Found by a search of {len(rows):,} trials for {search.recipe.model.name}.",
         reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds{shorter}.",
     )
-    winner = trial_recipe(search, best["settings"]).model_copy(update={"about": about, "data": None})
+    winner = Recipe(**dict(trial_recipe(search, best["settings"])) | {"about": about, "data": None})
     text = tomli_w.dumps(winner.model_dump(mode="json", exclude_none=True))
     with FileLock(study.path / ".end.lock"):  # the same command may have been given twice
         write_whole(study.path / "best.toml", lambda aside: aside.write_text(text, "utf-8"))
@@ -239,11 +239,18 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> dict[str, Any]:
     """The winner's metrics on the test images; a training of it that is there is gone on with."""
     data = search.recipe.data
-    settings = {"data": data.source, "recipe": winner, "resize": data.resize, "skip_bad": data.skip_bad}
-    if run.is_run and run.recipe == resolve(None, **settings):
+    if run.is_run and run.recipe == resolve(None, data.source, winner, resize=data.resize, skip_bad=data.skip_bad):
         return run.metrics or resume(run, quiet=quiet).metrics
     shutil.rmtree(run.path, ignore_errors=True)
-    return fit(None, out=run.path, quiet=quiet, **settings).metrics
+    return fit(
+        None,
+        data=data.source,
+        out=run.path,
+        recipe=winner,
+        resize=data.resize,
+        skip_bad=data.skip_bad,
+        quiet=quiet,
+    ).metrics
 
 
 def show(path: Path) -> list[dict[str, Any]]:

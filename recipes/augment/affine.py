@@ -74,9 +74,10 @@ class Affine(Operation):
     @field_validator("fill", "interpolation")
     @classmethod
     def _is_known(cls, value: str, info: ValidationInfo) -> str:
-        allowed = {"fill": FILLS, "interpolation": INTERPOLATIONS}[info.field_name]
+        name = str(info.field_name)
+        allowed = {"fill": FILLS, "interpolation": INTERPOLATIONS}[name]
         if value not in allowed:
-            raise unknown(info.field_name, value, allowed)
+            raise unknown(name, value, allowed)
         return value
 
     @property
@@ -156,12 +157,13 @@ class Affine(Operation):
 @cache
 def _compiled_matrices(affine: Affine, height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
     """`affine.matrices` as one kernel: sixty small operations cost as much as warping 128 small images."""
-    return tf.function(
+    compiled: Callable[[tf.Tensor], tf.Tensor] = tf.function(
         lambda draws: affine.matrices(draws, height, width),
         jit_compile=True,
         autograph=False,
         input_signature=[tf.TensorSpec((None, None), tf.float32)],
     )
+    return compiled
 
 
 def affine_matrices(

@@ -51,4 +51,5 @@ class Augmentation(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         settings = self.settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-        return super().get_config() | {"settings": settings, "seed": self.seed}
+        config: dict[str, Any] = super().get_config()
+        return config | {"settings": settings, "seed": self.seed}

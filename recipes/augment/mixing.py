@@ -111,7 +111,10 @@ def kept_weight(ways: Sequence[Mixing | None], draws: "tf.Tensor", height: int, 
 @cache
 def compiled_mixed() -> "Callable[..., tuple[tf.Tensor, tf.Tensor]]":
     """`_mixed` as one kernel."""
-    return tf.function(_mixed, jit_compile=True, autograph=False, reduce_retracing=False)
+    compiled: Callable[..., tuple[tf.Tensor, tf.Tensor]] = tf.function(
+        _mixed, jit_compile=True, autograph=False, reduce_retracing=False
+    )
+    return compiled
 
 
 def _mixed(

@@ -163,9 +163,15 @@ def _compiled_run(
             changed = augment.operations[name](changed, parts[name])
         return as_dtype(changed, images.dtype)
 
-    return tf.function(apply, jit_compile=fused or None, autograph=False, reduce_retracing=False)
+    compiled: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(
+        apply, jit_compile=fused or None, autograph=False, reduce_retracing=False
+    )
+    return compiled
 
 
 @cache
 def _compiled_weight(ways: tuple[Mixing | None, ...], height: int, width: int) -> "Callable[[tf.Tensor], tf.Tensor]":
-    return tf.function(lambda draws: kept_weight(ways, draws, height, width), jit_compile=True, autograph=False)
+    compiled: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+        lambda draws: kept_weight(ways, draws, height, width), jit_compile=True, autograph=False
+    )
+    return compiled

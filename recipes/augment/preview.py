@@ -50,7 +50,8 @@ def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = N
     if image_shape is None and isinstance(reader, FileReader):
         image_shape = FILE_SHAPE
     data = load(reader, image_shape=image_shape)
-    return data.train.images[data.label_kind.in_turn(data.train.labels, count)]
+    images: np.ndarray = data.train.images[data.label_kind.in_turn(data.train.labels, count)]
+    return images
 
 
 def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: int = 6, seed: int = 0) -> Preview:

@@ -11,7 +11,7 @@ STEPS_PER_PIXEL = 1024.0
 Tap = tuple[tf.Tensor, tf.Tensor]  # along one axis: which pixel, and its weight in the result; both (B, H, W)
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=False)  # type: ignore[untyped-decorator]
 def warp(
     images: tf.Tensor,
     matrices: tf.Tensor,

@@ -58,7 +58,7 @@ def launchable(command: Callable[..., Any]) -> Callable[..., Any]:
 
         if (launch is None) != (workers is None):
             raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
-        if launch is None or is_placed():
+        if workers is None or is_placed():
             return command(**settings)
         return on_ray(click.get_current_context().find_root().obj, workers)
 

@@ -55,4 +55,5 @@ class Shape(click.ParamType):
         sizes = str(value).split("x")
         if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
             self.fail(f"{value!r} is not an image size such as 64x64x3.", param, ctx)
-        return tuple(int(size) for size in sizes)
+        height, width, channels = map(int, sizes)
+        return height, width, channels

@@ -4,14 +4,15 @@ import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from recipes.augment.pipeline import Augment
 from recipes.config.problems import validated
-from recipes.config.settings import Recipe
+from recipes.config.settings import Recipe, ResolvedRecipe
 from zoo.errors import RequestError, unknown
 
 PRESETS = files("recipes") / "presets"
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 SCHEMA = 2  # of the recipe.toml of a run; one that does not name its schema has the first
 
 
@@ -71,14 +72,23 @@ def load_recipe(
     settings = _parse(text, str(name_or_file))
     for override in overrides:
         _override(settings, override)
-    return _recipe_of(settings, str(name_or_file))
+    return _recipe_of(Recipe, settings, str(name_or_file))
 
 
-def _recipe_of(settings: dict[str, Any], name: str) -> Recipe:
+def load_resolved(file: Path) -> ResolvedRecipe:
+    """The recipe of a run, from its `recipe.toml`.
+
+    Raises:
+        RequestError: as `load_recipe`, or it names no model or no data.
+    """
+    return _recipe_of(ResolvedRecipe, _parse(_text("fit", str(file)), str(file)), str(file))
+
+
+def _recipe_of(kind: type[AnyRecipe], settings: dict[str, Any], name: str) -> AnyRecipe:
     _upgrade(settings, name)
     if isinstance(settings.get("augment"), str):
         settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
-    return validated(Recipe, settings, f"recipe {name}")
+    return validated(kind, settings, f"recipe {name}")
 
 
 def _upgrade(settings: dict[str, Any], name: str) -> None:
@@ -97,7 +107,7 @@ def _upgrade(settings: dict[str, Any], name: str) -> None:
         tuning["keep_old_classes"] = tuning.pop("keep_classes")
 
 
-def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+def with_overrides(recipe: AnyRecipe, overrides: Sequence[str]) -> AnyRecipe:
     """A recipe with some `key=value` settings replaced.
 
     Raises:
@@ -106,7 +116,7 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     settings = recipe.model_dump(mode="json", exclude_none=True)
     for override in overrides:
         _override(settings, override)
-    return _recipe_of(settings, "with these settings")
+    return _recipe_of(type(recipe), settings, "with these settings")
 
 
 def _names(kind: str) -> list[str]:

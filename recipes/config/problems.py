@@ -37,6 +37,8 @@ def _first_problem(error: ValidationError, kind: type[BaseModel], noun: str, all
     where = ".".join([*tables, key]).strip(".")
     if problem["type"] == "extra_forbidden" and not (allowed and tables):
         return str(unknown(noun, where, [".".join([*tables, name]) for name in _keys(kind, tables)]))
+    if problem["type"] == "missing" and not allowed:
+        return f"{where} is missing."
     words = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if not where:
         return f"{words}."

@@ -206,7 +206,11 @@ class Recipe(_Settings):
         """Whether a label is a fraction of every class, not a number."""
         return self.augment.mixes or self.label_smoothing > 0
 
-    def in_epochs(self, images: int) -> "Recipe":
+    def __eq__(self, other: object) -> bool:
+        """Whether all settings are the same, be one of the recipes resolved or not."""
+        return isinstance(other, Recipe) and dict(self) == dict(other)
+
+    def in_epochs(self, images: int) -> Self:
         """This recipe for so many training images, with `epochs` in place of `steps`."""
         if self.steps is None:
             return self
@@ -220,3 +224,10 @@ class Recipe(_Settings):
     def steps_per_epoch(self, images: int) -> int:
         """Batches that it takes to see so many images once."""
         return math.ceil(images / self.batch_of(images))
+
+
+class ResolvedRecipe(Recipe):
+    """A recipe with its model and its data: what a run is, or was, trained with."""
+
+    model: Model
+    data: DataSettings

@@ -118,10 +118,10 @@ class OneClass(LabelKind):
         return np.lexsort((labels, position))[:count]
 
     def hot(self, labels: np.ndarray, classes: int) -> np.ndarray:
-        return labels[:, None] == np.arange(classes)
+        return np.asarray(labels[:, None] == np.arange(classes))
 
     def renumbered(self, labels: np.ndarray, numbers: np.ndarray, classes: int) -> np.ndarray:
-        return numbers[labels]
+        return np.asarray(numbers[labels])
 
     def used_only(self, labels: np.ndarray, class_names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
         used, left = np.unique(labels, return_inverse=True)
@@ -211,7 +211,7 @@ class Number(LabelKind):
     def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
         """From the lowest number to the highest, in equal steps of rank."""
         places = np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int)
-        return np.argsort(labels, kind="stable")[places]
+        return np.asarray(np.argsort(labels, kind="stable")[places])
 
 
 ONE_CLASS, SEVERAL_CLASSES, NUMBER = OneClass(), SeveralClasses(), Number()

@@ -136,7 +136,7 @@ def _output(arguments: list[str], environment: dict[str, str], folder: str) -> I
             text=True,
         )
         with process:
-            for line in process.stderr:
+            for line in process.stderr or ():
                 yield "stderr", line
         printed.seek(0)
         yield "stdout", printed.read()

@@ -60,13 +60,14 @@ class Team:
         Raises:
             FailureError: a worker is gone.
         """
-        if self.size == 1:
+        if self.strategy is None or self.size == 1:
             return values
         from tensorflow import constant
 
         with self.errors_joined():
             totals = _summation(self.strategy, self.replicas // self.size)(constant(values))
-            return self.strategy.experimental_local_results(totals)[0].numpy()
+            total: np.ndarray = self.strategy.experimental_local_results(totals)[0].numpy()
+            return total
 
     def from_chief(self, message: bytes) -> bytes:
         """The chief's message, whatever the others gave.
@@ -108,7 +109,8 @@ class Team:
             raise FailureError(f"worker {failed[0]} ({self.addresses[failed[0]]}) failed; its own output says why.")
 
     def _flag(self, value: int) -> np.ndarray:
-        return np.eye(self.size, dtype=np.int32)[self.rank] * value
+        flag: np.ndarray = np.eye(self.size, dtype=np.int32)[self.rank] * value
+        return flag
 
     def check_same(self, what: str, digest: int) -> None:
         """Has all workers compare a number of 31 bits.
@@ -149,7 +151,7 @@ ALONE = Team()
 
 
 @functools.cache
-def _summation(strategy: "tf.distribute.Strategy", local: int) -> Callable[[Any], Any]:
+def _summation(strategy: "tf.distribute.Strategy", local: int) -> "Callable[[tf.Tensor], tf.Tensor]":
     """A function that adds up a vector over workers with `local` devices each."""
     import tensorflow as tf
 
@@ -158,7 +160,10 @@ def _summation(strategy: "tf.distribute.Strategy", local: int) -> Callable[[Any]
         counts = context.replica_id_in_sync_group % local == 0  # a worker with several devices gives once
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(counts, mine, tf.zeros_like(mine)))
 
-    return tf.function(lambda mine: strategy.run(total, args=(mine,)), reduce_retracing=True)
+    compiled: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+        lambda mine: strategy.run(total, args=(mine,)), reduce_retracing=True
+    )
+    return compiled
 
 
 class LostWorkerError(FailureError):

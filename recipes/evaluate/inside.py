@@ -40,7 +40,7 @@ def first_kernels(model: keras.Model, count: int = 32) -> np.ndarray | None:
         kernels = keras.ops.convert_to_numpy(kernel).transpose(3, 0, 1, 2)[:count]  # output channels first
         if kernels.shape[-1] not in (1, 3):
             kernels = kernels.mean(-1, keepdims=True)
-        return np.uint8(np.round(127.5 + 127.5 * kernels / max(np.abs(kernels).max(), 1e-12)))
+        return np.asarray(np.round(127.5 + 127.5 * kernels / max(np.abs(kernels).max(), 1e-12)), np.uint8)
     return None
 
 
@@ -99,7 +99,8 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
         chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
     weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
     cam = tf.nn.relu(tf.reduce_sum(tf.cast(weights * maps, tf.float32), axis=-1)).numpy()
-    return cam / np.maximum(cam.max((1, 2), keepdims=True), 1e-12)
+    shares: np.ndarray = cam / np.maximum(cam.max((1, 2), keepdims=True), 1e-12)
+    return shares
 
 
 def _front(model: keras.Model) -> keras.Model:
@@ -124,4 +125,4 @@ def has_map(layer: keras.layers.Layer, least: int) -> bool:
 
 def _stretched(values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64) - values.min()
-    return np.uint8(np.round(255 * values / max(values.max(), 1e-12)))
+    return np.asarray(np.round(255 * values / max(values.max(), 1e-12)), np.uint8)

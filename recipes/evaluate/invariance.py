@@ -54,7 +54,10 @@ def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant
 
 def scores_of(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The model as a compiled function from images (B, H, W, C) to scores (B, classes)."""
-    return tf.function(lambda images: model(images, training=False), autograph=False, reduce_retracing=True)
+    compiled: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+        lambda images: model(images, training=False), autograph=False, reduce_retracing=True
+    )
+    return compiled
 
 
 class _Measure:
@@ -128,7 +131,7 @@ def _small_turn(degrees: float) -> bool:
     return abs(degrees) <= 45
 
 
-def _one_each(height: int, width: int, **parameters: Sequence[float]) -> list[list[tf.Tensor]]:
+def _one_each(height: int, width: int, **parameters: Sequence[float] | np.ndarray) -> list[list[tf.Tensor]]:
     """A matrix (1, 2, 3) for each value of the parameters, made in one go: one at a time costs as much as a batch."""
     arrays = {name: np.asarray(values, np.float32) for name, values in parameters.items()}
     matrices = affine_matrices(**arrays, height=height, width=width)
@@ -138,10 +141,13 @@ def _one_each(height: int, width: int, **parameters: Sequence[float]) -> list[li
 def _shifts(height: int, width: int) -> list[list[tf.Tensor]]:
     """For each fraction of the size, the shifts by it in the eight directions of the compass."""
     compass = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
-    steps = [(fraction * x, fraction * y) for fraction in TRANSLATIONS for x, y in (compass if fraction else [(0, 0)])]
-    along = np.array(steps, np.float32) * (width, height)
-    each = iter(_one_each(height, width, shift_x=along[:, 0], shift_y=along[:, 1]))
-    return [[matrix for _ in range(8 if fraction else 1) for matrix in next(each)] for fraction in TRANSLATIONS]
+    matrices = []
+    for fraction in TRANSLATIONS:
+        steps = [(fraction * x, fraction * y) for x, y in (compass if fraction else [(0, 0)])]
+        along = np.array(steps, np.float32) * (width, height)
+        each = _one_each(height, width, shift_x=along[:, 0], shift_y=along[:, 1])
+        matrices.append([matrix for (matrix,) in each])
+    return matrices
 
 
 def _mixture(strength: float, count: int, seed: int, height: int, width: int) -> tf.Tensor:

@@ -11,6 +11,7 @@ from recipes.data.labels import ONE_CLASS
 from recipes.export.kinds.base import Budget
 from recipes.tasks import TASKS
 from recipes.tflite.file import TFLiteFile
+from recipes.tflite.graph import Graph
 from zoo.errors import FailureError
 
 
@@ -121,21 +122,30 @@ def layer_errors(file: Path, reference: Path, images: np.ndarray) -> list[tuple[
         images: uint8 (N, H, W, C), a few.
     """
     ours, theirs = TFLiteFile(file, keep_all=True), TFLiteFile(reference, keep_all=True)
-    same = {tensor.name: index for index, tensor in enumerate(theirs.graph.tensors)}
-    outputs = [(operator.layer, index) for operator in ours.graph.operators for index in operator.outputs]
-    outputs = [(layer, index, same.get(ours.graph.tensors[index].name)) for layer, index in outputs]
-    shared = [entry for entry in outputs if entry[2] is not None]
-    wrong, whole = np.zeros(len(shared)), np.zeros(len(shared))
+    shared = _shared_tensors(ours.graph, theirs.graph)
+    wrong = np.zeros(len(shared))
+    whole = np.zeros(len(shared))
     for image in images:
         for one in (ours, theirs):
             one.set_input(image)
             one.invoke()
-        for i, (_, index, other) in enumerate(shared):
-            exact = theirs.tensor(other)
-            wrong[i] += np.square(ours.tensor(index) - exact).sum()
+        for i, (_, our_index, their_index) in enumerate(shared):
+            exact = theirs.tensor(their_index)
+            wrong[i] += np.square(ours.tensor(our_index) - exact).sum()
             whole[i] += np.square(exact).sum()
     errors = np.sqrt(wrong / np.maximum(whole, 1e-12))
     added: dict[str, float] = {}
     for (layer, _, _), gain in zip(shared, np.diff(errors, prepend=0), strict=True):
         added[layer] = added.get(layer, 0.0) + float(gain)
     return sorted(added.items(), key=lambda item: -item[1])
+
+
+def _shared_tensors(ours: Graph, theirs: Graph) -> list[tuple[str, int, int]]:
+    """What operations make in both graphs under one name: the layer, and the tensor's number in each, in order."""
+    number_of = {tensor.name: number for number, tensor in enumerate(theirs.tensors)}
+    made = [(operator.layer, number) for operator in ours.operators for number in operator.outputs]
+    return [
+        (layer, number, number_of[ours.tensors[number].name])
+        for layer, number in made
+        if ours.tensors[number].name in number_of
+    ]

@@ -154,4 +154,5 @@ def heat(pixels: np.ndarray, strength: np.ndarray) -> np.ndarray:
     height, width = pixels.shape[:2]
     spread = np.asarray(Image.fromarray(strength.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
     grey = pixels.astype(np.float32).mean(-1, keepdims=True)
-    return np.uint8(np.clip(0.45 * grey + 0.55 * 255 * colormaps["inferno"](spread)[..., :3], 0, 255))
+    mixed = 0.45 * grey + 0.55 * 255 * colormaps["inferno"](spread)[..., :3]
+    return np.asarray(np.clip(mixed, 0, 255), np.uint8)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import FileLock, Timeout
 
-from recipes.config.presets import SCHEMA, load_recipe
-from recipes.config.settings import Recipe
+from recipes.config.presets import SCHEMA, load_resolved
+from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data.labels import task_name
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
@@ -78,7 +78,7 @@ class Run:
             RequestError: there is no run at `path`, or its plugin is not what it was, see
                 `zoo.registry.require_plugin`.
         """
-        if isinstance(path, cls):
+        if isinstance(path, Run):
             return path
         run = cls(Path(path))
         if not run.path.exists():
@@ -93,9 +93,9 @@ class Run:
         return (self.path / "recipe.toml").is_file()
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ResolvedRecipe:
         """The settings that the run was trained with."""
-        return load_recipe(self.path / "recipe.toml")
+        return load_resolved(self.path / "recipe.toml")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -203,12 +203,13 @@ class Run:
     def _read_again(self, *names: str) -> None:
         """Forgets what was read of these files."""
         for name in names:
-            vars(self).pop(_READ_ONCE.get(name), None)
+            if name in _READ_ONCE:
+                vars(self).pop(_READ_ONCE[name], None)
 
     def write_exports(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds to `export.json`, or replaces, a row for each kind of export; the rows of other kinds stay."""
         self._read_again("export.json")  # another process may have exported meanwhile
-        self.write_json("export.json", self.exports | rows)
+        self.write_json("export.json", self.exports | dict(rows))
 
     def save_model(self, model: "keras.Model") -> None:
         """Keeps the model without its optimizer: with it the file would be three times as large, and plain Keras could

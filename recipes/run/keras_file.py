@@ -86,7 +86,7 @@ def check_archive(path: Path) -> None:
         raise RequestError(f"{path} is damaged: its config.json does not describe a model.")
 
 
-def weights_within_file(path: Path) -> AbstractContextManager:
+def weights_within_file(path: Path) -> AbstractContextManager[None]:
     """While a `.keras` file is loaded in it, no more variables are made than the file has weights for.
 
     A config of a few bytes can ask for a layer that fills the memory; its weights are then not in the file. They are
@@ -111,7 +111,8 @@ def weights_within_file(path: Path) -> AbstractContextManager:
             raise RequestError(f"{path} asks for more weights than the {brought:,} bytes of them that it brings.")
         return next_creator(**options)
 
-    return tf.variable_creator_scope(make)
+    scope: AbstractContextManager[None] = tf.variable_creator_scope(make)
+    return scope
 
 
 def _check_sizes(path: Path, unfolded: int) -> None:

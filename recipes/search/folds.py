@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data, Split
 from recipes.data.dataset import EVALUATION_BATCH, concatenate
 from recipes.data.labels import LABEL_KINDS
@@ -49,16 +49,16 @@ def fold_data(data: Data, pool: Split, held: np.ndarray, seed: int) -> Data:
     kinds = data.label_kind.strata(pool.labels)
     _, together = np.unique(pool.groups, return_inverse=True) if pool.groups is not None else (None, None)
     parts = draw_parts({"train": rows, "test": held}, kinds, seed=seed, together=together)
-    return replace(data, **{part: pool[of_part] for part, of_part in parts.items()})
+    return replace(data, train=pool[parts["train"]], validation=pool[parts["validation"]], test=pool[parts["test"]])
 
 
 def train_fold(
-    recipe: Recipe, data: Data, *, callbacks: Sequence["keras.callbacks.Callback"] = ()
+    recipe: ResolvedRecipe, data: Data, *, callbacks: Sequence["keras.callbacks.Callback"] = ()
 ) -> tuple[float, np.ndarray]:
     """Trains from scratch on a fold and scores what it holds out.
 
     Args:
-        recipe: fully resolved.
+        recipe: model, data and settings.
         data: a fold.
         callbacks: see `recipes.training.loop.train`.
 

@@ -84,13 +84,13 @@ class Space(BaseModel):
     def _one(trial: "optuna.Trial", key: str, values: Range | list[Any]) -> Any:
         if isinstance(values, list):  # Optuna chooses between words: lists and numbers go by their TOML
             return json.loads(trial.suggest_categorical(key, [json.dumps(value) for value in values]))
-        suggest = trial.suggest_int if values.is_whole else trial.suggest_float
-        step = {} if values.step is None else {"step": values.step}
-        return suggest(key, values.low, values.high, log=values.log, **step)
+        if values.is_whole:
+            return trial.suggest_int(key, int(values.low), int(values.high), step=int(values.step or 1), log=values.log)
+        return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
 
     def place(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """Where a recipe lies in the space, as Optuna has it; empty if some value of it is not in the space."""
-        place = {}
+        place: dict[str, Any] = {}
         for key, values in self.space.items():
             value: Any = recipe
             for name in key.split("."):
@@ -117,7 +117,7 @@ class Space(BaseModel):
         Raises:
             RequestError: a range without a step.
         """
-        values = {}
+        values: dict[str, list[Any]] = {}
         for key, given in self.space.items():
             if isinstance(given, list):
                 values[key] = [json.dumps(value) for value in given]

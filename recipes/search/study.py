@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from recipes.config.presets import read_preset
 from recipes.config.problems import validated
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.search.space import Space
 from recipes.support.extras import require
 from recipes.support.files import write_whole
@@ -43,7 +43,7 @@ class Search(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     space: Space
     folds: int
     epochs: int | None = None
@@ -144,17 +144,25 @@ class Study:
 
     def trials(self) -> "optuna.Study":
         """Optuna's study, with a pruner."""
-        optuna = import_optuna()
+        import_optuna()
+        import optuna
         from optuna.storages.journal import JournalFileBackend
 
         search, file = self.search, self.journal
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file), _JournalLock(file)))
-        named = {"storage": storage, "study_name": "zoo", "pruner": _pruner(search)}
+        # Optuna's base class of locks is not known before it is imported; a lock is what acquires and releases.
+        lock: Any = _JournalLock(file)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file), lock))
+        name, pruner = "zoo", _pruner(search)
         try:
-            return optuna.load_study(**named)
+            return optuna.load_study(storage=storage, study_name=name, pruner=pruner)
         except KeyError:  # made once; asking to make it would write into the journal every time
-            directions = ["maximize"] + ["minimize"] * bool(search.cost)
-            return optuna.create_study(**named, directions=directions, load_if_exists=True)
+            return optuna.create_study(
+                storage=storage,
+                study_name=name,
+                pruner=pruner,
+                directions=["maximize", "minimize"] if search.cost else ["maximize"],
+                load_if_exists=True,
+            )
 
     @contextlib.contextmanager
     def one_at_a_time(self) -> Iterator[None]:
@@ -217,15 +225,21 @@ def import_optuna() -> Any:
 
 def sampler_of(search: Search, place: int) -> "optuna.samplers.BaseSampler":
     """What draws the candidate of a place: the same for one place, whichever process asks; of a grid nothing is."""
-    samplers, seed = import_optuna().samplers, (1_000_003 * search.seed + place) % 2**31
+    import_optuna()
+    from optuna import samplers
+
+    seed = (1_000_003 * search.seed + place) % 2**31
     return samplers.TPESampler(seed=seed) if search.sampler == "tpe" else samplers.RandomSampler(seed=seed)
 
 
 def _pruner(search: Search) -> "optuna.pruners.BasePruner":
-    optuna, epochs = import_optuna(), search.epochs or search.recipe.epochs
+    import_optuna()
+    from optuna import pruners
+
+    epochs = search.epochs or search.recipe.epochs
     if search.pruner == "none" or search.cost:  # Optuna prunes by one objective only
-        return optuna.pruners.NopPruner()
+        return pruners.NopPruner()
     if search.pruner == "hyperband":
         steps = epochs * search.folds
-        return optuna.pruners.HyperbandPruner(min_resource=max(1, steps // 27), max_resource=steps)
-    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4)
+        return pruners.HyperbandPruner(min_resource=max(1, steps // 27), max_resource=steps)
+    return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.config.presets import with_overrides
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.search.results import ENDED, rows_of, state_of
 from recipes.search.space import FIXED
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SKIPPED_AT_MOST = 200  # in a row: the limits leave nothing
 
 
-def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = None) -> Recipe:
+def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = None) -> ResolvedRecipe:
     """The study's recipe with a trial's settings in it.
 
     Args:
@@ -155,7 +155,7 @@ def _next(study: Study, trials: "optuna.Study", search: Search, worker: str, wan
     """A trial that is this worker's, with its settings; None if there are enough."""
     for lost in trials.get_trials(deepcopy=False):
         if lost.state.name == "RUNNING" and not study.is_alive(lost.user_attrs.get("worker", "")):
-            _put_off(trials, lost)
+            _put_off(trials, lost.number)
     there = trials.get_trials(deepcopy=False)
     if wanted is not None and sum(state_of(trial) in (*ENDED, "running") for trial in there) >= wanted:
         return None
@@ -183,18 +183,20 @@ def _place(there: "Sequence[optuna.trial.FrozenTrial]", number: int) -> int:
     return sum("again" not in trial.user_attrs for trial in there[:number])
 
 
-def _put_off(trials: "optuna.Study", trial: "optuna.trial.FrozenTrial | optuna.Trial") -> None:
+def _put_off(trials: "optuna.Study", number: int) -> None:
     """Ends a trial that nobody is working on and has the same done again, first of all, in its place.
 
     A worker may die in here, too: whether the other has been asked for is seen by its `again`.
     """
     optuna = import_optuna()
+    there = trials.get_trials(deepcopy=False)
+    trial = there[number]
     set_trial_attribute(trials, trial, "ended", "stopped")
-    if all(other.user_attrs.get("again") != trial.number for other in trials.get_trials(deepcopy=False)):
+    if all(other.user_attrs.get("again") != number for other in there):
         is_drawn = "settings" in trial.user_attrs  # to the end; half a draw is drawn again
         params = trial.params if is_drawn else trial.system_attrs.get("fixed_params", {})
-        trials.enqueue_trial(params, user_attrs={"again": trial.number})
-    trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        trials.enqueue_trial(params, user_attrs={"again": number})
+    trials.tell(number, state=optuna.trial.TrialState.FAIL)
 
 
 class _OutOfTimeError(Exception):
@@ -207,7 +209,9 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
 
     optuna = import_optuna()
     trial, states = drawn.trial, optuna.trial.TrialState
-    task, scores, merits, training = TASKS[folds.images.task], [], [], 0.0
+    task, training = TASKS[folds.images.task], 0.0
+    scores: list[float] = []
+    merits: list[float] = []
     trial.set_user_attr("measure", task.score)
     try:
         recipe = trial_recipe(search, drawn.settings, trial.user_attrs["seed"])
@@ -230,10 +234,10 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
             trial.set_user_attr("folds", scores)
             trial.set_user_attr("seconds_training", training)
     except _OutOfTimeError:
-        _put_off(drawn.trials, trial)
+        _put_off(drawn.trials, trial.number)
         return "stopped"
     except KeyboardInterrupt:
-        _put_off(drawn.trials, trial)
+        _put_off(drawn.trials, trial.number)
         raise
     except optuna.TrialPruned:
         trial.set_user_attr("seconds_training", training + time.perf_counter() - began)
@@ -257,12 +261,13 @@ def _tell(drawn: _Drawn, state: Any, ended: str, why: str | None, values: list[f
 
 def _follower(trial: Any, task: Any, steps: int, merits: list[float], until: float | None, *, prune: bool) -> Any:
     """Tells Optuna of every epoch: the mean of what the finished folds came to and what this one has."""
-    keras = import_keras()
+    import_keras()
+    import keras
 
     class Follower(keras.callbacks.Callback):
         best = -np.inf
 
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
             merit = task.merit(logs)[0]
             self.best = max(self.best, merit)
             if prune:
@@ -276,7 +281,7 @@ def _follower(trial: Any, task: Any, steps: int, merits: list[float], until: flo
     return Follower()
 
 
-def _costs(recipe: Recipe, images: "Data", search: Search) -> dict[str, float]:
+def _costs(recipe: ResolvedRecipe, images: "Data", search: Search) -> dict[str, float]:
     """What a model costs before it is trained. The int8 size is that of its weights: one byte each, and eight for each
     number of a bias or a normalisation, which become biases and scales of four bytes."""
     keras = import_keras()

@@ -87,7 +87,8 @@ class Classification(Task):
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """int64 (N,): the class with the largest score."""
-        return scores.argmax(1)
+        best: np.ndarray = scores.argmax(1)
+        return best
 
     def accuracy_by_class(self, scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
         """Of the images of each class, the fraction that is right (recall)."""

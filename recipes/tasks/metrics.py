@@ -240,4 +240,5 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any
 def _proper(scores: np.ndarray) -> np.ndarray:
     """Scores that sum to one in double precision; quantised and float32 scores miss it by more than is allowed."""
     scores = np.clip(scores.astype(np.float64), 1e-7, None)
-    return scores / scores.sum(axis=1, keepdims=True)
+    shares: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
+    return shares

@@ -9,7 +9,7 @@ from recipes.tasks import summary
 
 if TYPE_CHECKING:
     from recipes.cross_validate import CrossValidated
-    from recipes.tune import Tuned
+    from recipes.search.results import Tuned
 
 
 def cross_validated(result: "CrossValidated") -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from recipes.support.quiet import native_output_hidden
 from recipes.tflite import metadata
-from recipes.tflite.graph import Graph, read_graph
+from recipes.tflite.graph import Graph, Tensor, read_graph
 from zoo.errors import RequestError
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
@@ -109,10 +109,10 @@ class TFLiteFile:
     def tensor(self, index: int) -> np.ndarray:
         """The real values of a tensor after `invoke`; of inner ones only with `keep_all`."""
         tensor = self.graph.tensors[index]
-        values = self._interpreter.get_tensor(index)
+        values: np.ndarray = self._interpreter.get_tensor(index)
         if not tensor.scales:
             return values
-        return (values.astype(np.float32) - tensor.zero_points[0]) * tensor.scales[0]
+        return _dequantised(values, tensor.scales[0], tensor.zero_points[0])
 
     def _predict_one(self, image: np.ndarray) -> np.ndarray:
         self.set_input(image)
@@ -127,22 +127,27 @@ class TFLiteFile:
         return values if self._input["dtype"] == np.float32 else _quantised(values, self._input)
 
     def _read_attached(self, content: bytes) -> tuple[tuple[str, ...], dict[str, Any]]:
-        named = metadata.label_file(self.metadata)
+        """Labels and facts; none where nothing is attached."""
         try:
             texts, end = metadata.attached_files(content, self.path)
         except zipfile.BadZipFile:
             if _ATTACHED.search(content):
                 raise RequestError(f"{self.path} is truncated: what is attached to it is cut off.") from None
             return (), {}
+        facts = self._parse_facts(texts.get(FACTS, "{}"))
+        if "sha256" in facts and facts["sha256"] != sha256(content[:end]).hexdigest():
+            raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
+        labels = texts.get(metadata.label_file(self.metadata) or LABELS, "")
+        return tuple(labels.splitlines()), facts
+
+    def _parse_facts(self, text: str) -> dict[str, Any]:
         try:
-            facts = json.loads(texts.get(FACTS, "{}"))
+            facts = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise self._damaged() from error
         if not isinstance(facts, dict):
             raise self._damaged()
-        if "sha256" in facts and facts["sha256"] != sha256(content[:end]).hexdigest():
-            raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
-        return tuple(texts.get(named or LABELS, "").splitlines()), facts
+        return facts
 
     def _check_graph(self) -> None:
         """Raises a `RequestError` for what is not an image classifier of builtin operations."""
@@ -150,25 +155,29 @@ class TFLiteFile:
             raise RequestError(
                 f"{self.path} needs operations that TFLite does not have built in: {', '.join(foreign)}."
             )
-        for tensors, what in ((self.graph.inputs, "inputs"), (self.graph.outputs, "outputs")):
-            if len(tensors) != 1:
-                raise RequestError(f"{self.path} has {len(tensors)} {what}; allowed: a model from one image to scores.")
-        given, made = (self.graph.tensors[i].signature for i in (*self.graph.inputs, *self.graph.outputs))
-        if len(given) != 4 or given[0] not in (1, -1) or given[3] < 1:
-            raise RequestError(f"{self.path} takes {list(given)}; allowed: one image (1, H, W, C).")
-        if len(made) != 2:
-            raise RequestError(f"{self.path} gives {list(made)}; allowed: scores (1, classes).")
+        image = self._only(self.graph.inputs, "inputs").signature
+        scores = self._only(self.graph.outputs, "outputs").signature
+        if len(image) != 4 or image[0] not in (1, -1) or image[3] < 1:
+            raise RequestError(f"{self.path} takes {list(image)}; allowed: one image (1, H, W, C).")
+        if len(scores) != 2:
+            raise RequestError(f"{self.path} gives {list(scores)}; allowed: scores (1, classes).")
         if self.graph.arena > MAX_ARENA:
             raise RequestError(f"{self.path} asks for {self.graph.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
-        if self.labels and made[1] != -1 and len(self.labels) != made[1]:
-            raise RequestError(f"{self.path} has {len(self.labels)} labels for {made[1]} scores.")
+        if self.labels and scores[1] != -1 and len(self.labels) != scores[1]:
+            raise RequestError(f"{self.path} has {len(self.labels)} labels for {scores[1]} scores.")
+
+    def _only(self, indices: Sequence[int], what: str) -> Tensor:
+        if len(indices) != 1:
+            raise RequestError(f"{self.path} has {len(indices)} {what}; allowed: a model from one image to scores.")
+        return self.graph.tensors[indices[0]]
 
     def _settle_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the input; of a file that takes any size the one that it knows, set before anything is run."""
         shape = self.graph.tensors[self.graph.inputs[0]].signature
-        if -1 not in shape[1:3]:
-            return shape[1:]
-        height, width, channels = self.facts.get("image_shape", (224, 224, shape[3]))
+        _, height, width, channels = shape
+        if -1 not in (height, width):
+            return height, width, channels
+        height, width, channels = self.facts.get("image_shape", (224, 224, channels))
         self._interpreter.resize_tensor_input(self._input["index"], (1, height, width, channels))
         return height, width, channels
 
@@ -214,11 +223,17 @@ def _interpreter(content: bytes, threads: int, keep_all: bool) -> Any:
 def _quantised(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
     scale, zero_point = tensor["quantization"]
     limits = np.iinfo(tensor["dtype"])
-    return (values / (scale or 1) + zero_point).round().clip(limits.min, limits.max).astype(tensor["dtype"])
+    levels: np.ndarray = (values / (scale or 1) + zero_point).round().clip(limits.min, limits.max)
+    return levels.astype(tensor["dtype"])
 
 
 def _real(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
     if tensor["dtype"] == np.float32:
         return values
     scale, zero_point = tensor["quantization"]
-    return (values.astype(np.float32) - zero_point) * scale
+    return _dequantised(values, scale, zero_point)
+
+
+def _dequantised(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    real: np.ndarray = (values.astype(np.float32) - zero_point) * scale
+    return real

@@ -75,19 +75,27 @@ def benchmark(
         steps.append(_keras_step(run))
     with native_output_hidden():
         seconds = _in_turn(steps, repeats)
-    middle = 1000 * np.median(seconds, axis=1)
-    worst = 1000 * np.percentile(seconds, 95, axis=1)
+    return _timings(opened, run, 1000 * seconds, group=len(files))
+
+
+def _timings(
+    opened: Sequence[tuple[TFLiteFile, int]], run: str | Path | None, times: np.ndarray, *, group: int
+) -> list[Timing]:
+    """What milliseconds (files, then the run if there is one; repeats) come to.
+
+    The files are in groups of one number of threads; the first of each is what the others are compared with.
+    """
+    medians = [float(median) for median in np.median(times, axis=1)]
+    slowest = [float(p95) for p95 in np.percentile(times, 95, axis=1)]
     timings = []
-    for i, (file, count) in enumerate(opened):
-        base = middle[i - i % len(files)]
-        facts = {"bytes": file.path.stat().st_size, "arena_bytes": file.graph.arena}
-        timings.append(
-            Timing(str(file.path), "tflite", count, float(middle[i]), float(worst[i]), float(middle[i] / base), **facts)
-        )
+    for i, (file, threads) in enumerate(opened):
+        ratio = medians[i] / medians[i - i % group]
+        size = file.path.stat().st_size
+        timings.append(Timing(str(file.path), "tflite", threads, medians[i], slowest[i], ratio, size, file.graph.arena))
     if run is not None:
+        ratio = medians[-1] / medians[0]
         size = Path(run, "model.keras").stat().st_size
-        ratio = float(middle[-1] / middle[0])
-        timings.append(Timing(str(run), "keras", 0, float(middle[-1]), float(worst[-1]), ratio, size, 0))
+        timings.append(Timing(str(run), "keras", 0, medians[-1], slowest[-1], ratio, size, arena_bytes=0))
     return timings
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from flatbuffers.number_types import Uint8Flags, UOffsetTFlags
+from flatbuffers.number_types import Uint8Flags
 from flatbuffers.table import Table
 
 from zoo.errors import RequestError
@@ -117,33 +117,37 @@ def encode(facts: Mapping[str, Any]) -> bytes:
 
 
 def _write(builder: flatbuffers.Builder, table: str, values: Mapping[str, Any]) -> int:
+    """Writes a table; where it is in the buffer."""
     fields = _SCHEMA[table]
     children = {}  # a flatbuffer is written from the leaves up: everything a table refers to comes before it
     for field, kind in fields.items():
-        value = values.get(field)
-        if value is None or kind == "byte":
+        if kind == "byte" or values.get(field) is None:
             continue
-        if kind == "text":
-            children[field] = builder.CreateString(value)
-        elif kind == "floats":
-            children[field] = builder.CreateNumpyVector(np.asarray(value, "<f4"))
-        elif kind == "union":
-            children[field] = _write(builder, _UNIONS[field][values[f"{field}_type"]], value)
-        elif isinstance(kind, list):
-            entries = [_write(builder, kind[0], entry) for entry in value]
-            builder.StartVector(4, len(entries), 4)
-            for entry in reversed(entries):
-                builder.PrependUOffsetTRelative(entry)
-            children[field] = builder.EndVector()
-        else:
-            children[field] = _write(builder, kind, value)
+        if kind == "union":
+            kind = _UNIONS[field][values[f"{field}_type"]]
+        children[field] = _write_child(builder, kind, values[field])
     builder.StartObject(len(fields))
     for slot, (field, kind) in enumerate(fields.items()):
         if kind == "byte":
             builder.PrependUint8Slot(slot, values.get(field, 0), 0)
         elif field in children:
             builder.PrependUOffsetTRelativeSlot(slot, children[field], 0)
-    return builder.EndObject()
+    return int(builder.EndObject())
+
+
+def _write_child(builder: flatbuffers.Builder, kind: Any, value: Any) -> int:
+    """Writes what a field refers to: a text, numbers, tables, or a table of the name `kind`."""
+    if kind == "text":
+        return int(builder.CreateString(value))
+    if kind == "floats":
+        return int(builder.CreateNumpyVector(np.asarray(value, "<f4")))
+    if not isinstance(kind, list):
+        return _write(builder, kind, value)
+    entries = [_write(builder, kind[0], entry) for entry in value]
+    builder.StartVector(4, len(entries), 4)
+    for entry in reversed(entries):
+        builder.PrependUOffsetTRelative(entry)
+    return int(builder.EndVector())
 
 
 def decode(metadata: bytes) -> dict[str, Any]:
@@ -159,27 +163,29 @@ def decode(metadata: bytes) -> dict[str, Any]:
 
 
 def _read(table: Table, name: str) -> dict[str, Any]:
+    """The fields of a table that are in the file and in `_SCHEMA`."""
     values: dict[str, Any] = {}
     for slot, (field, kind) in enumerate(_SCHEMA[name].items()):
         offset = table.Offset(4 + 2 * slot)
-        if not offset or kind is None:
-            continue
-        at = table.Pos + offset
-        if kind == "byte":
-            values[field] = table.Get(Uint8Flags, at)
-        elif kind == "text":
-            values[field] = table.String(at).decode("utf-8")
-        elif kind == "floats":
-            values[field] = np.frombuffer(table.Bytes, "<f4", table.VectorLen(offset), table.Vector(offset)).tolist()
-        elif kind == "union":
-            if named := _UNIONS[field].get(values.get(f"{field}_type", 0)):
-                values[field] = _read(Table(table.Bytes, table.Indirect(at)), named)
-        elif isinstance(kind, list):
-            places = [table.Vector(offset) + 4 * i for i in range(table.VectorLen(offset))]
-            values[field] = [_read(Table(table.Bytes, table.Indirect(place)), kind[0]) for place in places]
-        else:
-            values[field] = _read(Table(table.Bytes, at + table.Get(UOffsetTFlags, at)), kind)
+        if kind == "union":  # None for a table that the schema above does not have
+            kind = _UNIONS[field].get(values.get(f"{field}_type", 0))
+        if offset and kind is not None:
+            values[field] = _read_field(table, offset, kind)
     return values
+
+
+def _read_field(table: Table, offset: int, kind: Any) -> Any:
+    at = table.Pos + offset
+    if kind == "byte":
+        return table.Get(Uint8Flags, at)
+    if kind == "text":
+        return table.String(at).decode("utf-8")
+    if kind == "floats":
+        return np.frombuffer(table.Bytes, "<f4", table.VectorLen(offset), table.Vector(offset)).tolist()
+    if not isinstance(kind, list):
+        return _read(Table(table.Bytes, table.Indirect(at)), kind)
+    places = [table.Vector(offset) + 4 * i for i in range(table.VectorLen(offset))]
+    return [_read(Table(table.Bytes, table.Indirect(place)), kind[0]) for place in places]
 
 
 def insert(content: bytes, metadata: bytes) -> bytes:
@@ -189,8 +195,10 @@ def insert(content: bytes, metadata: bytes) -> bytes:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     entries = {entry.name: entry for entry in model.metadata or []}
     if NAME not in entries:
-        entries[NAME] = schema.MetadataT()
-        entries[NAME].name, entries[NAME].buffer = NAME, len(model.buffers)
+        entry = schema.MetadataT()
+        entry.name = NAME
+        entry.buffer = len(model.buffers)
+        entries[NAME] = entry
         model.buffers.append(schema.BufferT())
     model.metadata = list(entries.values())
     model.buffers[entries[NAME].buffer].data = np.frombuffer(metadata, np.uint8)
@@ -213,7 +221,7 @@ def _pack_aligned(buffer: Any, builder: flatbuffers.Builder) -> int:
     schema.BufferStart(builder)
     if data:
         schema.BufferAddData(builder, vector)
-    return schema.BufferEnd(builder)
+    return int(schema.BufferEnd(builder))
 
 
 def find(content: bytes) -> dict[str, Any]:
@@ -230,7 +238,8 @@ def find(content: bytes) -> dict[str, Any]:
 def first(metadata: Mapping[str, Any], tensors: str) -> dict[str, Any]:
     """The metadata of the first input or output tensor, empty if there is none."""
     graphs = metadata.get("subgraph_metadata") or [{}]
-    return (graphs[0].get(f"{tensors}_tensor_metadata") or [{}])[0]
+    entries: list[dict[str, Any]] = graphs[0].get(f"{tensors}_tensor_metadata") or [{}]
+    return entries[0]
 
 
 def label_file(metadata: Mapping[str, Any]) -> str | None:

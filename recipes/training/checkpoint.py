@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,15 @@ def load(path: Path | None, relay: Callable[[bytes], bytes] = bytes) -> State | 
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             facts: dict[str, Any] = json.loads(archive["facts"].tobytes())
-            lists = {name: _numbered(archive, name) for name in _LISTS}
+            return State(
+                history=facts["history"],
+                best_epoch=facts["best_epoch"],
+                **{name: _numbered(archive, name) for name in _LISTS},
+            )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise FailureError(f"{path or 'the checkpoint'} is damaged: {error}.") from error
-    return State(history=facts["history"], best_epoch=facts["best_epoch"], **lists)
 
 
-def _numbered(archive: Any, name: str) -> Sequence[np.ndarray]:
+def _numbered(archive: Any, name: str) -> list[np.ndarray]:
     count = sum(key.startswith(f"{name}/") for key in archive.files)
     return [archive[f"{name}/{i}"] for i in range(count)]

@@ -56,7 +56,7 @@ def train(
             worker is gone.
     """
     task = TASKS[data.task]
-    learner = replicas.twin(model, recipe, data, team) if team.strategy else model
+    learner = replicas.twin(model, recipe, data, team.strategy) if team.strategy else model
     keeper = _Keeper(learner, data, recipe, team, run=run, phase=phase, before=before)
     with learner.distribute_strategy.scope():
         keeper.take_up()
@@ -125,7 +125,7 @@ class _Keeper(keras.callbacks.Callback):
         self._team = team
         self.state = State()
         self._learner, self._recipe, self._run = model, recipe, run
-        self._file = run and run.path / "checkpoints" / f"{phase}.npz"
+        self._file = run.path / "checkpoints" / f"{phase}.npz" if run else None
         self._before = list(before)
         self._task = TASKS[data.task]
         self._highest_loss = EXPLODED * self._task.loss_at_chance(data)
@@ -174,7 +174,7 @@ class _Keeper(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         reseed(self._learner, self._recipe.seed, epoch, self._team.rank)
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         if not logs["loss"] <= self._highest_loss:  # not-a-number compares false
             self.write()
             kept = f"; the weights of epoch {self.state.epoch} are kept in {self._file}" if self._file else ""
@@ -183,7 +183,7 @@ class _Keeper(keras.callbacks.Callback):
                 "Try a lower optimizer.learning_rate, or optimizer.clipnorm=1."
             )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         state, rate = self.state, float(self._learner.optimizer.learning_rate)
         state.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate})
         state.weights = self._learner.get_weights()
@@ -197,7 +197,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def write(self) -> None:
         """Writes the state after the last whole epoch."""
-        if self._run and self.state.history:
+        if self._run and self._file and self.state.history:
             checkpoint.save(self.state, self._file)
             own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
             self._run.write_rows("history.csv", [*self._before, *own])

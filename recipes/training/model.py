@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from recipes.config.settings import Recipe
+from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
 from recipes.data.dataset import EVALUATION_BATCH
@@ -102,14 +102,14 @@ def seed_all(recipe: Recipe) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def compiled_model(recipe: Recipe, data: Data) -> keras.Model:
+def compiled_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
     """The recipe's model with new weights, ready to train on `data`."""
     model = new_model(recipe, data)
     compile_model(model, recipe, data)
     return model
 
 
-def new_model(recipe: Recipe, data: Data) -> keras.Model:
+def new_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
     """The recipe's model for the kind of answers that `data` has."""
     chosen, task = recipe.model, TASKS[data.task]
     with _policy(recipe.precision):

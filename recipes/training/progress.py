@@ -47,12 +47,12 @@ class ProgressBar(keras.callbacks.Callback):
         self._began, self._epoch = time.perf_counter(), epoch
         self._bar.update(self._row, description=f"epoch {epoch + 1}/{self._epochs}")
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         rate = (batch + 1) * self._batch_size / (time.perf_counter() - self._began)
         state = f"{self._metrics(logs)}  {rate:,.0f} images/s"
         self._bar.update(self._row, completed=self._epoch * self._steps + batch + 1, state=state)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         rate = self._steps * self._batch_size / (time.perf_counter() - self._began)
         self._console.print(
             f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  "

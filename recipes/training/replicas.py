@@ -30,9 +30,9 @@ def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
         )
 
 
-def twin(model: keras.Model, recipe: Recipe, data: Data, team: Team) -> keras.Model:
-    """A copy that learns on all devices of the team. Its BatchNorms take their statistics from the whole batch."""
-    with team.strategy.scope():
+def twin(model: keras.Model, recipe: Recipe, data: Data, strategy: tf.distribute.Strategy) -> keras.Model:
+    """A copy that learns on all devices of a strategy. Its BatchNorms take their statistics from the whole batch."""
+    with strategy.scope():
         copy = keras.models.clone_model(model)
         for layer in all_layers(copy):
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -70,10 +70,12 @@ def fit(
         FailureError: a worker is gone.
     """
     steps, at_once = recipe.steps_per_epoch(len(data.train)), model.steps_per_execution
-    task = TASKS[data.task]
+    task, strategy = TASKS[data.task], learner.distribute_strategy
     with team.errors_joined():
-        batches = _batches(data, recipe, team, first_epoch, class_weight)
-        train_steps = _train_steps(learner, task, team, at_once)
+        parts = _batches(data, recipe, team, first_epoch, class_weight)
+        # Without an end nobody has to ask in every step whether all have one more.
+        batches = iter(strategy.distribute_datasets_from_function(lambda _: parts.repeat()))
+        train_steps = _train_steps(learner, task, at_once)
         validate = _validation(model, data, recipe, team)
     calls = keras.callbacks.CallbackList(list(callbacks), model=learner, epochs=recipe.epochs, steps=steps)
     learner.stop_training = False
@@ -98,8 +100,10 @@ def _named(means: np.ndarray, task: Task) -> dict[str, float]:
     return {task.monitor: float(means[1]), "loss": float(means[0])}
 
 
-def _batches(data: Data, recipe: Recipe, team: Team, first_epoch: int, class_weight: Mapping[int, float] | None) -> Any:
-    """An iterator over this worker's parts of the batches."""
+def _batches(
+    data: Data, recipe: Recipe, team: Team, first_epoch: int, class_weight: Mapping[int, float] | None
+) -> tf.data.Dataset:
+    """This worker's parts of the batches."""
     here = team.replicas // team.size
     part, task = BatchPart(team.rank * here, here, team.replicas), TASKS[data.task]
     classes = len(data.class_names)
@@ -110,13 +114,13 @@ def _batches(data: Data, recipe: Recipe, team: Team, first_epoch: int, class_wei
             return images, labels, task.example_weights(labels, class_weight)
 
         batches = batches.map(weighted)
-    # Without an end nobody has to ask in every step whether all have one more.
-    return iter(team.strategy.distribute_datasets_from_function(lambda _: batches.repeat()))
+    return batches
 
 
-def _train_steps(learner: keras.Model, task: Task, team: Team, at_once: int) -> Callable[[Any], tf.Tensor]:
+def _train_steps(learner: keras.Model, task: Task, at_once: int) -> Callable[[Any], tf.Tensor]:
     """A function that takes `at_once` steps and returns the sums over them of loss and metric, of the whole batch."""
-    parts, optimizer = team.replicas, learner.optimizer
+    strategy, optimizer = learner.distribute_strategy, learner.optimizer
+    parts = strategy.num_replicas_in_sync
 
     def step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
@@ -130,15 +134,15 @@ def _train_steps(learner: keras.Model, task: Task, team: Team, at_once: int) -> 
         metric = tf.reduce_mean(tf.cast(task.monitored(labels, scores), tf.float32))
         return tf.stack([loss, metric / parts])
 
-    @tf.function
     def steps(batches: Any) -> tf.Tensor:
         sums = tf.zeros(2)
         for _ in tf.range(at_once):
-            means = team.strategy.run(step, args=next(batches))
-            sums += team.strategy.reduce(tf.distribute.ReduceOp.SUM, means, axis=None)
+            means = strategy.run(step, args=next(batches))
+            sums += strategy.reduce(tf.distribute.ReduceOp.SUM, means, axis=None)
         return sums
 
-    return steps
+    compiled: Callable[[Any], tf.Tensor] = tf.function(steps)
+    return compiled
 
 
 def _validation(model: keras.Model, data: Data, recipe: Recipe, team: Team) -> Callable[[], dict[str, float]]:
@@ -150,7 +154,7 @@ def _validation(model: keras.Model, data: Data, recipe: Recipe, team: Team) -> C
 
     def validate() -> dict[str, float]:
         sums = np.zeros(3, np.float32)
-        if batches:
+        if part and batches:
             means = model.evaluate(batches, verbose=0, return_dict=True)
             sums[:] = [means["loss"] * len(part), means[task.monitor] * len(part), len(part)]
         sums = team.sum(sums)

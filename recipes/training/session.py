@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import recipes.data
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.support.quiet import import_keras
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def load_images(settings: Recipe, split_table: Path | None, *, quiet: bool) -> Data:
+def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bool) -> Data:
     """The images that a resolved recipe names.
 
     Raises:

@@ -1,6 +1,6 @@
 """A backbone with the weights of a source, under a new head."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.config.settings import Model
 from recipes.run.keras_file import load_keras_file
@@ -42,7 +42,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         x = image
         for layer in parts.scaling.layers[1:]:
             x = layer(x)
-        head = {"pooling": wanted.pooling, "hidden": wanted.hidden, "dropout": wanted.dropout}
+        head: dict[str, Any] = {"pooling": wanted.pooling, "hidden": wanted.hidden, "dropout": wanted.dropout}
         if model.name in list_models():
             head = head_of(get_card(model.name), {}, **head)
         else:
@@ -60,6 +60,6 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         **wanted.options,
     )
     weights = source.run.path if source.run else wanted.weights
-    if weights != "none":
+    if weights is not None and weights != "none":
         load_weights(model, get_card(wanted.name), weights, head=False)
     return model

@@ -29,7 +29,7 @@ class Frozen:
     """
 
     def __init__(self, part: keras.Model, dtype: np.dtype, augment: Augment | None = None) -> None:
-        self._part, self._augment = part, augment
+        self._part, self._augment = part, Augment() if augment is None else augment
         self._given = tf.TensorSpec((BATCH, *part.input_shape[1:]), dtype)
 
     def __call__(self, split: Split, *, views: int = 1, seed: int = 0, file: Path | None = None) -> Split:
@@ -57,7 +57,7 @@ class Frozen:
                 made = self._plain(batch) if draws is None else self._varied(batch, tf.gather(draws, rows))
                 end = min(start + BATCH, count)
                 outputs[view * count + start : view * count + end] = made.numpy()[: end - start]
-        if isinstance(outputs, np.memmap):
+        if file is not None and isinstance(outputs, np.memmap):
             outputs.flush()
             outputs = np.load(file, mmap_mode="c", allow_pickle=False)  # as `gather_rows` reads without copying
         return Split(outputs, np.concatenate([split.labels] * views))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.augment.pipeline import Augment
-from recipes.config.settings import FineTune, Recipe, Schedule
+from recipes.config.settings import FineTune, ResolvedRecipe, Schedule
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
@@ -26,7 +26,8 @@ class FineTuning:
     """A fine-tuning that can begin, or go on.
 
     Attributes:
-        recipe: fully resolved, with its table `finetune`.
+        recipe: what the run is trained with.
+        settings: its table `finetune`.
         images: what it learns from.
         model: the source's backbone under a new head.
         parts: of the model; they share its layers.
@@ -34,7 +35,8 @@ class FineTuning:
         notes: what was decided on the way, a sentence each.
     """
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
+    settings: FineTune
     images: Data
     model: "keras.Model"
     parts: Parts
@@ -42,23 +44,23 @@ class FineTuning:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Recipe, images: Data, model: "keras.Model", notes: tuple[str, ...] = ()) -> "FineTuning":
+    def of(
+        cls, recipe: ResolvedRecipe, images: Data, model: "keras.Model", notes: tuple[str, ...] = ()
+    ) -> "FineTuning":
         """Takes the model apart and cuts its backbone.
 
         Raises:
-            RequestError: the backbone has fewer stages or layers than the recipe says.
+            RequestError: the recipe has no table `finetune`, or the backbone has fewer stages or layers than it says.
         """
-        tuning, parts = recipe.finetune, take_apart(model)
-        stages = None if tuning.stages == "all" else tuning.stages
+        settings, parts = recipe.finetune, take_apart(model)
+        if settings is None:
+            raise RequestError("this recipe has no table [finetune].")
+        stages = None if settings.stages == "all" else settings.stages
         try:
-            return cls(recipe, images, model, parts, cut(parts.backbone, stages=stages, layers=tuning.layers), notes)
+            pieces = cut(parts.backbone, stages=stages, layers=settings.layers)
         except RequestError as error:
             raise RequestError(f"finetune.{error}") from None
-
-    @property
-    def settings(self) -> FineTune:
-        """The recipe's table `finetune`."""
-        return self.recipe.finetune
+        return cls(recipe, settings, images, model, parts, pieces, notes)
 
 
 def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
 
@@ -17,7 +17,7 @@ class Page:
     """What the sections are made from."""
 
     run: Run
-    recipe: Recipe
+    recipe: ResolvedRecipe
     model: "keras.Model"
     data: Data
     metrics: dict[str, Any]

@@ -24,7 +24,7 @@ def confusion_matrix(page: Page) -> str:
         return drawn + (charts.folded("Most frequent confusions", listed) if pairs else "")
     fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     alt = "Confusion matrix; its largest errors are in the table"
-    image = charts.image(np.uint8(np.round(255 * fraction)), alt)
+    image = charts.image(np.round(255 * fraction).astype(np.uint8), alt)
     return f"{charts.gallery([image], kind='wide')}{listed}"
 
 

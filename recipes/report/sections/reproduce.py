@@ -3,18 +3,18 @@
 import shlex
 from html import escape
 
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.report import charts
 from recipes.report.sections.contents import Page
 from recipes.run.folder import Run
 
 
-def command_to_reproduce(run: Run, recipe: Recipe) -> str:
+def command_to_reproduce(run: Run, recipe: ResolvedRecipe) -> str:
     """What trains the same again; the run's own recipe.toml holds every setting."""
     data, words = recipe.data, ["zoo", "fit", recipe.model.name]
     source = data.source
     if recipe.finetune:
-        words = ["zoo", "finetune", recipe.finetune.source]
+        words = ["zoo", "finetune", recipe.finetune.source or recipe.model.name]
         words += ["--weights", recipe.model.weights] if recipe.model.weights else []
         if recipe.finetune.keep_old_classes:  # those images that the source was trained on come with it
             words += ["--keep-classes"]
