@@ -29,7 +29,7 @@ from recipes.command_line.options import (
 )
 from recipes.command_line.values import Amount, Duration, Objective, Shape
 from recipes.export.kinds import KINDS
-from zoo.anatomy import complete, totals
+from zoo.anatomy import complete
 from zoo.catalogue import ORDERS, facts, select
 from zoo.errors import FailureError, RequestError, unknown
 
@@ -115,8 +115,6 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
     Example: zoo show lenet5 --input-shape 64x64x1
     """
     card = zoo.get_card(model)
-    if shape or not totals(model):
-        _load_keras()
     card, anatomy = complete(card), zoo.describe(model, **({"input_shape": shape} if shape else {}))
     if plot:
         from zoo.drawing import draw
@@ -203,7 +201,6 @@ def preview_(
     from recipes.config.presets import load_augmentation
 
     settings = load_augmentation(recipe.removeprefix("augment/"), overrides)
-    _load_keras()
     from recipes.augment.preview import preview, sample
 
     images = sample(data, rows, shape)
@@ -612,12 +609,6 @@ def check(data: str, task: str | None, quiet: bool, as_json: bool) -> int:
     report = check(data, task=task, quiet=quiet)
     _answer(as_json, [finding.to_dict() for finding in report.findings], lambda: text.diagnosis(data, report))
     return int(report.errors > 0)
-
-
-def _load_keras() -> None:
-    from recipes.support.quiet import import_keras
-
-    import_keras()
 
 
 def _limit(item: str) -> tuple[str, float]:

@@ -17,6 +17,7 @@ from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.support.files import write_whole
 from recipes.tasks import TASKS
 from recipes.training.session import load_images
+from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
 
 __all__ = ["CrossValidated", "cross_validate", "paired_test"]
@@ -49,6 +50,7 @@ class CrossValidated:
         return vars(self) | {"folds": list(self.folds), "interval": list(self.interval)}
 
 
+@as_keras_ships
 def cross_validate(
     model: str | None,
     *,

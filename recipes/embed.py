@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +10,10 @@ import recipes.data
 from recipes.data.dataset import PARTS
 from recipes.data.decoding import Resize
 from recipes.support.files import write_whole
-from recipes.support.quiet import import_keras
 from recipes.transfer.backbone import build
 from recipes.transfer.source import open_source
+from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["Embedded", "embed"]
 
@@ -43,6 +40,7 @@ class Embedded:
         return facts | {"arrays": list(self.arrays), "same_class": self.same_class}
 
 
+@as_keras_ships
 def embed(
     source: str | Path,
     data: str,
@@ -77,7 +75,6 @@ def embed(
     if out.suffix != ".npz" or out.is_dir() or not out.absolute().parent.is_dir():
         raise RequestError(f"{out} is not possible; allowed: a file in an existing folder that ends in .npz.")
     model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
-    import_keras()
     loaded = recipes.data.load(reader, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad, quiet=quiet)
     splits = list(loaded.parts.values())
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])

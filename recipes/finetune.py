@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import recipes.data
 from recipes.config.presets import load_recipe
@@ -14,7 +13,6 @@ from recipes.data.readers import absolute_source
 from recipes.distributed.team import check_alone
 from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
-from recipes.support.quiet import import_keras
 from recipes.tasks import TASKS
 from recipes.training.session import Fitted, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
@@ -23,16 +21,15 @@ from recipes.transfer.classes import in_parts_of, keep_head
 from recipes.transfer.phases import FineTuning, train_in_phases
 from recipes.transfer.source import Source, open_source
 from zoo import get_card, list_models
+from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["finetune"]
 
 FEW, MANY = 20, 20_000  # images a class, images: what the default recipe goes by
 
 
+@as_keras_ships
 def finetune(
     source: str | Path,
     *,
@@ -98,6 +95,7 @@ def finetune(
         return train_in_phases(tuning, run, quiet=quiet)
 
 
+@as_keras_ships
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
     images = load_images(run.recipe, run.split_table, quiet=quiet)
@@ -162,7 +160,6 @@ def _resolve(
 
 def _begun(source: Source, settings: ResolvedRecipe, images: Data, kept: Run | None) -> "keras.Model":
     """The model that the training begins with; the classes of the run `kept` are as they were there."""
-    import_keras()
     from recipes.training.model import seed_all
 
     seed_all(settings)

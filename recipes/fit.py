@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,15 +23,14 @@ from recipes.tasks import TASKS
 from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
+from zoo.backend import as_keras_ships, keras
 from zoo.errors import FailureError, RequestError
 from zoo.registry import check_options, require_plugin
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["Fitted", "fit", "resume"]
 
 
+@as_keras_ships
 def fit(
     model: str | Model | None,
     *,
@@ -84,6 +82,7 @@ def fit(
         return _train(training, run, quiet=quiet)
 
 
+@as_keras_ships
 def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) -> Fitted:
     """Goes on with a training that was killed, interrupted, or ran out of disk, as if it had never stopped.
 

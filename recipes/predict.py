@@ -10,6 +10,7 @@ from recipes.data.decoding import read, to_array
 from recipes.run.folder import Run
 from recipes.tasks import task_of
 from recipes.tflite.file import TFLiteFile
+from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
 
 __all__ = ["Prediction", "predict"]
@@ -30,6 +31,7 @@ class Prediction:
     shares: bool = True
 
 
+@as_keras_ships
 def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
     """Classifies image files of any size and mode.
 

@@ -24,6 +24,7 @@ from recipes.search.space import Space, load_space, space_for
 from recipes.search.study import Search, Study, import_optuna
 from recipes.search.trials import check_folds, check_space, trial_recipe, work, work_apart
 from recipes.support.files import write_whole
+from zoo.backend import as_keras_ships
 from zoo.errors import FailureError, RequestError, unknown
 
 __all__ = ["show", "tune"]
@@ -31,6 +32,7 @@ __all__ = ["show", "tune"]
 LEAST_EPOCHS = 10  # of a trial, unless the recipe has fewer
 
 
+@as_keras_ships
 def tune(
     model: str | None,
     *,

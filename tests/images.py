@@ -35,9 +35,6 @@ def class_folders(root: Path, counts: Mapping[str, int], *, first_seed: int = 0,
 
 def digit_folders(root: Path, names: str, per_class: int = 30) -> Path:
     """A folder with that many handwritten digits, 28x28 and grey, of each class: `names` is a digit a class."""
-    from recipes.support.quiet import import_keras
-
-    import_keras()  # before what loads TensorFlow, as everywhere
     from recipes.data.readers.digits import read_digits
 
     images, labels = read_digits()

@@ -37,7 +37,7 @@ def imported(text):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.split(".")[0]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"lazy_loader.load", "importlib.import_module"}:
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"LazyModule", "importlib.import_module"}:
             yield from [str(node.args[0].value).split(".")[0]] if isinstance(node.args[0], ast.Constant) else []
 
 
@@ -51,7 +51,7 @@ def test_every_package_that_is_imported_is_declared():
 
 
 def test_the_scan_sees_imports_wherever_they_are():
-    text = "def f():\n    import a.b\n    from c.d import e\ng = lazy_loader.load('h')\nfrom . import i"
+    text = "def f():\n    import a.b\n    from c.d import e\ng = LazyModule('h')\nfrom . import i"
     assert set(imported(text)) == {"a", "c", "h"}
 
 

@@ -10,23 +10,13 @@
 
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
 from zoo.anatomy import Anatomy, describe
+from zoo.lazy import lazy_names
 from zoo.registry import Card, Paper, Scaling, Weights, get_card, list_models, load_plugin, register
 
 if TYPE_CHECKING:  # else they are imported when they are used: they import Keras
     from zoo.builder import create_model
     from zoo.score_map import score_map_model
-
-_lazy_getattr, __dir__, _ = lazy_loader.attach(
-    __name__, submod_attrs={"builder": ["create_model"], "score_map": ["score_map_model"]}
-)
-
-
-def __getattr__(name: str) -> object:
-    return _lazy_getattr(name)
-
 
 __all__ = [
     "Anatomy",
@@ -42,3 +32,9 @@ __all__ = [
     "register",
     "score_map_model",
 ]
+
+__getattr__ = lazy_names(__name__, {"builder": ["create_model"], "score_map": ["score_map_model"]})
+
+
+def __dir__() -> list[str]:
+    return __all__

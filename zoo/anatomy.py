@@ -5,19 +5,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lazy_loader
-
+from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
 from zoo.receptive_field import Seen, View, look, merge, places
 from zoo.registry import Card, get_card
-
-if TYPE_CHECKING:
-    import keras
-else:
-    keras = lazy_loader.load("keras")
 
 FACTS = files("zoo") / "facts"  # one file a model, written by docs/generate.py
 
@@ -111,6 +105,7 @@ class Anatomy:
         return self.totals() | {"layers": [asdict(layer) for layer in self.layers]}
 
 
+@as_keras_ships
 def describe(name: str, **settings: Any) -> Anatomy:
     """The anatomy of a registered model; at the card's own settings it is read, not computed, and needs no Keras.
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-
+from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError, unknown
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 from zoo.plugins import place_of, reason
@@ -13,6 +12,7 @@ from zoo.registry import Card, Scaling, check_options, get_card
 from zoo.weights import load_weights
 
 
+@as_keras_ships
 def create_model(
     name: str,
     *,

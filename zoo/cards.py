@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
+from zoo.backend import keras
 from zoo.errors import RequestError, unknown
 from zoo.plugins import Plugin
 
 if TYPE_CHECKING:
-    import keras
-
     Tensor: TypeAlias = keras.KerasTensor
 else:
     Tensor = Any

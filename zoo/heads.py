@@ -3,18 +3,13 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
 from zoo import layers
+from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.registry import Tensor
 
 if TYPE_CHECKING:
-    import keras
-
     from zoo.layers.windows import Statistic
-else:
-    keras = lazy_loader.load("keras")
 
 Head = Callable[[Tensor, int], Tensor]  # from a feature map (B, h, w, C) and a number of classes
 HEADS: dict[str, Head] = {}

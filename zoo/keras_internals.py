@@ -5,11 +5,9 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
+from zoo.backend import keras, tf
 
 
 def nodes(model: "keras.Model") -> list[Any]:

@@ -1,10 +1,7 @@
 """Batch normalisation, with running statistics that are right after hundreds of steps and not only after thousands."""
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.registry import Tensor
-
-keras = lazy_loader.load("keras")
 
 # Keras' default 0.99 leaves 0.99^600 = 0.2 % of the initial statistics after 600 steps, but they also trail the
 # weights by 100 steps; its MobileNets' 0.999 leaves 55 %. 0.9 trails by ten and is what PyTorch calls 0.1.

@@ -17,8 +17,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from zoo.backend import import_keras
 from zoo.errors import RequestError
-from zoo.quiet import import_keras, native_output_hidden
+from zoo.quiet import native_output_hidden
 
 GROUP = "convzoo.models"  # of entry points: each names a module, and importing that registers models
 VARIABLE = "ZOO_PLUGINS"  # of the environment: files, separated as paths are in PATH

@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 
 
 @contextlib.contextmanager
@@ -29,12 +28,3 @@ def native_output_hidden() -> Iterator[None]:
             os.dup2(copy, descriptor)
             os.close(copy)
         os.close(nowhere)
-
-
-def import_keras() -> ModuleType:
-    """`keras`, imported without the lines that TensorFlow prints when it is loaded."""
-    with native_output_hidden():
-        import keras
-
-        _ = keras.Model  # a lazily imported keras is loaded by its first use
-    return keras

@@ -1,7 +1,7 @@
 """The register of architectures, which can be read without importing Keras.
 
 A file in `zoo/models/` holds one paper's architectures, each a function from a tensor to a tensor under
-`@register(...)`. Files are imported when the registry is first read; they name `keras` through `lazy_loader`,
+`@register(...)`. Files are imported when the registry is first read; they take `keras` from `zoo.backend`,
 so that listing models costs milliseconds, and building one costs what Keras costs. Models that are not the zoo's own
 come from plugins, see `zoo.plugins`.
 """

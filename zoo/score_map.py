@@ -1,11 +1,11 @@
 """Where in an image a model sees what: its scores before they are averaged."""
 
-import keras
-
+from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError, unknown
 from zoo.heads import ACTIVATIONS
 
 
+@as_keras_ships
 def score_map_model(
     model: keras.Model,
     *,

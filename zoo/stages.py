@@ -2,17 +2,10 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
-
-if TYPE_CHECKING:
-    import keras
-else:
-    keras = lazy_loader.load("keras")
 
 
 @dataclass(frozen=True)

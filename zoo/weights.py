@@ -14,20 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lazy_loader
 import numpy as np
 
+from zoo.backend import h5py, keras
 from zoo.errors import FailureError, RequestError, unknown
 from zoo.registry import Card, Weights, get_card
 from zoo.torch_file import read_tensors
-
-if TYPE_CHECKING:
-    import h5py
-    import keras
-else:
-    h5py, keras = lazy_loader.load("h5py"), lazy_loader.load("keras")
 
 ENDINGS = (".keras", ".weights.h5")
 SHOWN = 6  # differences that an error lists

@@ -7,19 +7,16 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import lazy_loader
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from recipes.augment.operation import Fraction, Operation
+from zoo.backend import tf
 from zoo.errors import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 Factor = Annotated[float, Field(ge=0.1, le=10)]
 FILLS = ("constant", "edge", "reflect", "wrap")

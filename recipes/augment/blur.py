@@ -3,16 +3,13 @@
 import math
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import lazy_loader
 from pydantic import Field
 
 from recipes.augment.operation import Fraction, Operation
+from zoo.backend import tf
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 Sigma = Annotated[float, Field(gt=0, le=10)]
 

@@ -2,16 +2,12 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-import lazy_loader
-
 from recipes.augment.operation import Fraction, Operation
 from recipes.augment.pixels import per_image
+from zoo.backend import tf
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 

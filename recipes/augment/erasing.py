@@ -3,17 +3,14 @@
 import math
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import lazy_loader
 from pydantic import Field
 
 from recipes.augment.operation import Fraction, Operation
 from recipes.augment.pixels import inside_box, per_image
+from zoo.backend import tf
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 Aspect = Annotated[float, Field(ge=0.05, le=20)]
 

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from recipes.augment.pipeline import Augment
+from zoo.backend import keras, tf
 
 
 @keras.saving.register_keras_serializable(package="recipes")

@@ -2,18 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
-import lazy_loader
 from pydantic import Field
 
 from recipes.augment.operation import Fraction, Settings
 from recipes.augment.pixels import as_dtype, inside_box, per_image
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from zoo.backend import tf
 
 Positive = Annotated[float, Field(gt=0, le=100)]
 STREAM = 4  # numbered among those of the operations, see `Operation`

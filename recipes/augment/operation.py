@@ -5,14 +5,12 @@ Read to validate settings, so TensorFlow is imported at first use.
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import lazy_loader
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from zoo.backend import tf
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

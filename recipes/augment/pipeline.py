@@ -12,8 +12,6 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
 from recipes.augment.affine import Affine, affine_matrices
 from recipes.augment.blur import Blur
 from recipes.augment.colour import Colour
@@ -22,12 +20,10 @@ from recipes.augment.mixing import DRAWS, Cutmix, Mixing, Mixup, compiled_mixed,
 from recipes.augment.operation import Operation, Settings
 from recipes.augment.pixels import as_dtype
 from recipes.augment.randaugment import RandAugment
+from zoo.backend import tf
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 __all__ = ["Affine", "Augment", "affine_matrices"]
 

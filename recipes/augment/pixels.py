@@ -1,13 +1,6 @@
 """What operations on pixels share."""
 
-from typing import TYPE_CHECKING
-
-import lazy_loader
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from zoo.backend import tf
 
 
 def per_image(values: "tf.Tensor") -> "tf.Tensor":

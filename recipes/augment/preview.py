@@ -2,20 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from recipes.augment.mixing import describe_mixing
 from recipes.augment.pipeline import Augment
 from recipes.support.files import write_whole
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
-
+from zoo.backend import as_keras_ships, tf
 
 FILE_SHAPE = (128, 128, 3)  # of images that may each have a size of their own
 
@@ -54,6 +47,7 @@ def sample(source: str, count: int, image_shape: tuple[int, int, int] | None = N
     return images
 
 
+@as_keras_ships
 def preview(images: np.ndarray, augment: Augment, out: str | Path, *, columns: int = 6, seed: int = 0) -> Preview:
     """Draws images uint8 (N, H, W, C) as rows: as they are, then as they look in the first `columns` epochs.
 

@@ -2,19 +2,16 @@
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import lazy_loader
 from pydantic import Field
 
 from recipes.augment.affine import affine_matrices
 from recipes.augment.colour import recoloured
 from recipes.augment.operation import Fraction, Operation
 from recipes.augment.pixels import per_image
+from zoo.backend import tf
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 OPERATIONS = (
     *("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"),

@@ -1,8 +1,7 @@
 """One resampling of a batch of images under one affine matrix each."""
 
-import tensorflow as tf
-
 from recipes.augment.pixels import as_dtype
+from zoo.backend import tf
 
 # Coordinates are rounded to this fraction of a pixel, so that sin(90 degrees) and its like leave no trace:
 # rotations by 90 degrees, flips and whole-pixel shifts come out exact.

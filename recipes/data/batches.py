@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
+
+from zoo.backend import tf
 
 _ALIGNMENT = 64  # bytes; TensorFlow ends the process over a tensor that does not begin at a multiple
 

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from recipes.data.checks.findings import Finding
 from recipes.data.labels import LABEL_KINDS, ONE_CLASS, LabelKind
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from zoo.backend import tf
 
 TaskName = str  # a name in `LABEL_KINDS`
 PARTS = ("train", "validation", "test")

@@ -17,7 +17,6 @@ from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
 from recipes.data.split_table import split_tables
 from recipes.data.splits import connected, draw_parts
-from recipes.support.quiet import import_keras
 from zoo.errors import RequestError
 
 Shape = tuple[int, int, int]
@@ -62,7 +61,6 @@ def load(
     """
     readers = [open_reader(one, task) for one in (source, *(also or ()))]
     tables = split_tables(split_table, readers) if split_table is not None else None
-    import_keras()  # before TensorFlow, which would find the name taken by what loads it lazily
     if image_shape is not None:
         check_shape(image_shape, resize)
         height, width, depth = image_shape

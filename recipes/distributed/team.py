@@ -12,15 +12,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recipes.support.quiet import import_keras, native_output_hidden
+from recipes.support.quiet import native_output_hidden
+from zoo.backend import tf
 from zoo.errors import FailureError, RequestError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 ROLES = ("chief", "worker")
 EXAMPLE = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -62,10 +60,8 @@ class Team:
         """
         if self.strategy is None or self.size == 1:
             return values
-        from tensorflow import constant
-
         with self.errors_joined():
-            totals = _summation(self.strategy, self.replicas // self.size)(constant(values))
+            totals = _summation(self.strategy, self.replicas // self.size)(tf.constant(values))
             total: np.ndarray = self.strategy.experimental_local_results(totals)[0].numpy()
             return total
 
@@ -133,16 +129,14 @@ class Team:
         if self.size == 1:
             yield
             return
-        from tensorflow import errors
-
         try:
             yield
         except (
-            errors.UnavailableError,
-            errors.AbortedError,
-            errors.CancelledError,
-            errors.DeadlineExceededError,
-            errors.FailedPreconditionError,
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.FailedPreconditionError,
         ) as error:
             raise LostWorkerError("another worker is gone; its own output may say why.") from error
 
@@ -153,7 +147,6 @@ ALONE = Team()
 @functools.cache
 def _summation(strategy: "tf.distribute.Strategy", local: int) -> "Callable[[tf.Tensor], tf.Tensor]":
     """A function that adds up a vector over workers with `local` devices each."""
-    import tensorflow as tf
 
     def total(mine: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
@@ -183,8 +176,6 @@ def join(devices: str = "1") -> Team:
     addresses, rank = read_place(os.environ)
     if len(addresses) < 2:
         return _on_one_machine(devices)
-    import_keras()
-    import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")  # the logical ones must not be asked for before the strategy
     taken = _number(devices, max(len(gpus), 1), "GPU" if gpus else "CPU")
@@ -207,8 +198,6 @@ def check_alone(what: str) -> None:
 def _on_one_machine(devices: str) -> Team:
     if devices == "1":
         return Team()
-    import_keras()
-    import tensorflow as tf
 
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     there = [device.name for device in tf.config.list_logical_devices(kind)]

@@ -4,17 +4,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from recipes.evaluate.inside import backbone_layers, has_map, tap
 from zoo.anatomy import dissect
+from zoo.backend import as_keras_ships, keras
 
 IMAGES = 48
 BATCH = 8  # small: all maps of a batch are held at once
 SHIFTS = 4  # of different lengths along each axis, up to an eighth of the image
 
 
+@as_keras_ships
 def equivariance_errors(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
     """How far the feature maps of a shifted image are from the shifted feature maps.
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
-import tensorflow as tf
+
+from zoo.backend import as_keras_ships, keras, tf
 
 MAP_SIZES = 5  # feature maps of so many sizes are shown
 LEAST_MAP = 4  # rows and columns that a map must have to say where something is
@@ -44,6 +44,7 @@ def first_kernels(model: keras.Model, count: int = 32) -> np.ndarray | None:
     return None
 
 
+@as_keras_ships
 def feature_maps(model: keras.Model, image: np.ndarray, channels: int = 12) -> list[FeatureMaps]:
     """What the layers make of an image uint8 (H, W, C): of every size of map the last layer, largest map first."""
     of_size = {tuple(layer.output.shape[1:3]): layer for layer in backbone_layers(model) if has_map(layer, 2)}
@@ -69,6 +70,7 @@ def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[n
     return outputs
 
 
+@as_keras_ships
 def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     """Where the model looked when it scored a class.
 

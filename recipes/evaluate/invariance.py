@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from recipes.augment.pipeline import Affine, affine_matrices
 from recipes.augment.warp import warp
 from recipes.data import Split
 from recipes.data.dataset import EVALUATION_BATCH
+from zoo.backend import as_keras_ships, keras, tf
 
 ROTATIONS = (*range(-45, 50, 5), 90, 180, 270)  # degrees
 TRANSLATIONS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)  # of the image's size, in each of eight directions
@@ -21,6 +20,7 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 WIDEST = Affine(scale=(0.6, 1.6), translation=0.2, rotation=45)
 
 
+@as_keras_ships
 def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant", seed: int = 0) -> dict[str, Any]:
     """Scores images under known transformations.
 

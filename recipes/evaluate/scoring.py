@@ -12,11 +12,13 @@ from recipes.data.readers import FileReader
 from recipes.run.folder import Run
 from recipes.support.files import write_whole
 from recipes.tasks import TASKS, Task, task_of
+from zoo.backend import as_keras_ships
 from zoo.errors import RequestError, unknown
 
 MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
 
 
+@as_keras_ships
 def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invariance: bool = False) -> dict[str, Any]:
     """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it.
 

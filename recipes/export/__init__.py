@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import lazy_loader
+from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
     from recipes.export.handover import export, export_all
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["BUDGETS", "Budget", "Exported", "convert", "export", "export_all"]
 
 # Loaded when first used: the table of kinds is read for `zoo --help`, and needs nothing else of this room.
-_lazy_getattr, __dir__, _ = lazy_loader.attach(
+__getattr__ = lazy_names(
     __name__,
-    submod_attrs={
+    {
         "handover": ["export", "export_all"],
         "kinds": ["BUDGETS", "Budget"],
         "kinds.tflite": ["convert"],
@@ -24,5 +24,5 @@ _lazy_getattr, __dir__, _ = lazy_loader.attach(
 )
 
 
-def __getattr__(name: str) -> object:
-    return _lazy_getattr(name)
+def __dir__() -> list[str]:
+    return __all__

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from recipes.support.quiet import native_output_hidden
+from zoo.backend import keras
 from zoo.errors import FailureError, RequestError
 from zoo.keras_internals import all_layers
 from zoo.layers import register_layers

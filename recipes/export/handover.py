@@ -13,6 +13,7 @@ from recipes.export.kinds.tflite import PRECISIONS
 from recipes.export.parity import Exported, compare, is_within, refusal, refuse_chance
 from recipes.export.source import ExportSource, open_export_source
 from recipes.run.folder import Run
+from zoo.backend import as_keras_ships
 from zoo.errors import FailureError
 
 
@@ -27,6 +28,7 @@ class _Plan:
     options: ExportOptions
 
 
+@as_keras_ships
 def export(
     source: str | Path | Run,
     *,
@@ -75,6 +77,7 @@ def export(
     return result
 
 
+@as_keras_ships
 def export_all(
     source: str | Path | Run, *, data: str | None = None, force: bool = False, author: str = "", license: str = ""
 ) -> tuple[list[Exported], dict[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,8 @@ from recipes.data.dataset import EVALUATION_BATCH
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable
+from zoo.backend import keras
 from zoo.errors import RequestError
-
-if TYPE_CHECKING:
-    import keras
 
 
 class ExportSource(ABC):

@@ -6,6 +6,7 @@ from typing import Any
 
 from recipes.report.page import render
 from recipes.run.folder import Run
+from zoo.backend import as_keras_ships
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Report:
     sections: tuple[str, ...]
 
 
+@as_keras_ships
 def report(run: str | Path | Run) -> Report:
     """Writes `report.html` into a run; what was not measured is left out, or the page says how to measure it.
 

@@ -19,12 +19,11 @@ from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data.labels import task_name
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
+from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.registry import require_plugin
 
 if TYPE_CHECKING:
-    import keras
-
     from recipes.data import Data
 
 _BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "skipped.json"}

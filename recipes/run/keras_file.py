@@ -7,16 +7,13 @@ import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recipes.support.quiet import import_keras
+from zoo.backend import as_keras_ships, keras, tf
 from zoo.errors import RequestError
 from zoo.keras_internals import graph_that_is_not_run
 from zoo.layers import register_layers
 from zoo.registry import load_plugins
-
-if TYPE_CHECKING:
-    import keras
 
 SMALL = 64 * 2**20  # bytes that any archive may unfold to
 RATIO = 20  # times its own size that a larger one may; weights hardly compress
@@ -24,6 +21,7 @@ _MEMBERS = {"config.json", "model.weights.h5"}
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
 
 
+@as_keras_ships
 def load_keras_file(path: Path) -> "keras.Model":
     """A `.keras` file as a model, without running code that the file may bring.
 
@@ -31,7 +29,6 @@ def load_keras_file(path: Path) -> "keras.Model":
         RequestError: what `check_archive` finds, or an object in it that Keras does not know or does not trust.
     """
     check_archive(path)
-    keras = import_keras()
     register_layers()
     load_plugins()
     try:
@@ -95,8 +92,6 @@ def weights_within_file(path: Path) -> AbstractContextManager[None]:
     Raises (inside the block):
         RequestError: the model is larger than its file.
     """
-    import tensorflow as tf
-
     with zipfile.ZipFile(path) as archive:
         left = brought = archive.getinfo("model.weights.h5").file_size
 

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from recipes.data.dataset import EVALUATION_BATCH, concatenate
 from recipes.data.labels import LABEL_KINDS
 from recipes.data.splits import draw_parts
 from recipes.tasks import TASKS
+from zoo.backend import keras
 from zoo.errors import RequestError
-
-if TYPE_CHECKING:
-    import keras
 
 
 def learnable(data: Data) -> Split:
@@ -65,8 +62,6 @@ def train_fold(
     Returns:
         The task's score (accuracy; mAP; R²) and the scores of the held-out images (N, classes).
     """
-    import keras
-
     from recipes.training.loop import train
     from recipes.training.model import compiled_model, seed_all
 

@@ -20,15 +20,14 @@ from recipes.search.space import FIXED
 from recipes.search.study import Search, Study, import_optuna, sampler_of
 from recipes.search.table import trial_line
 from recipes.support.internals import set_trial_attribute
-from recipes.support.quiet import import_keras
 from recipes.tasks import TASKS
 from recipes.training.session import load_images
 from zoo import get_card
+from zoo.backend import as_keras_ships, keras, tf
 from zoo.errors import FailureError, RequestError
 from zoo.registry import check_options, require_plugin
 
 if TYPE_CHECKING:
-    import keras
     import optuna
 
     from recipes.data import Data
@@ -73,6 +72,7 @@ def check_folds(search: Search, *, quiet: bool) -> None:
     _Folds(load_images(search.recipe, None, quiet=quiet), search)
 
 
+@as_keras_ships
 def work(path: Path, trials: int | None, until: float | None, threads: int | None = None, quiet: bool = False) -> None:
     """Does trials of a study until there are enough, or it is time.
 
@@ -86,10 +86,7 @@ def work(path: Path, trials: int | None, until: float | None, threads: int | Non
     Raises:
         FailureError: the limits leave no candidate, or the images cannot be prepared.
     """
-    import_keras()
     if threads:
-        import tensorflow as tf
-
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     study = Study.open(path)
@@ -205,8 +202,6 @@ class _OutOfTimeError(Exception):
 
 def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> str:
     """Trains and scores a trial on every fold; how it ended."""
-    from tensorflow.errors import ResourceExhaustedError
-
     optuna = import_optuna()
     trial, states = drawn.trial, optuna.trial.TrialState
     task, training = TASKS[folds.images.task], 0.0
@@ -242,7 +237,7 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
     except optuna.TrialPruned:
         trial.set_user_attr("seconds_training", training + time.perf_counter() - began)
         return _tell(drawn, states.PRUNED, "pruned", "behind the others")
-    except (RequestError, FailureError, ResourceExhaustedError) as error:
+    except (RequestError, FailureError, tf.errors.ResourceExhaustedError) as error:
         return _tell(drawn, states.FAIL, "failed", str(error).splitlines()[0])
     except Exception as error:  # a fault of ours ends the worker, but whoever goes on is not to meet it again
         _tell(drawn, states.FAIL, "failed", f"{type(error).__name__}: {error}")
@@ -261,8 +256,6 @@ def _tell(drawn: _Drawn, state: Any, ended: str, why: str | None, values: list[f
 
 def _follower(trial: Any, task: Any, steps: int, merits: list[float], until: float | None, *, prune: bool) -> Any:
     """Tells Optuna of every epoch: the mean of what the finished folds came to and what this one has."""
-    import_keras()
-    import keras
 
     class Follower(keras.callbacks.Callback):
         best = -np.inf
@@ -284,7 +277,6 @@ def _follower(trial: Any, task: Any, steps: int, merits: list[float], until: flo
 def _costs(recipe: ResolvedRecipe, images: "Data", search: Search) -> dict[str, float]:
     """What a model costs before it is trained. The int8 size is that of its weights: one byte each, and eight for each
     number of a bias or a normalisation, which become biases and scales of four bytes."""
-    keras = import_keras()
     from recipes.training.model import new_model
     from zoo.anatomy import dissect
 

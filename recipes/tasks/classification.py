@@ -11,11 +11,9 @@ from recipes.support.tables import SHOWN, table
 from recipes.tasks.metrics import classification_metrics
 from recipes.tasks.task import ParityWords, Task, some_of
 from recipes.tasks.words import equivariance, invariance
+from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
     from recipes.config.settings import Recipe
 
 
@@ -45,8 +43,6 @@ class Classification(Task):
         return np.eye(classes, dtype=np.float32)[labels] if recipe.soft_labels else labels
 
     def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
-        import keras
-
         if recipe.soft_labels:
             return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         return keras.losses.SparseCategoricalCrossentropy()
@@ -59,14 +55,10 @@ class Classification(Task):
         return class_weights(data.train.labels, len(data.class_names)) if balanced else None
 
     def example_weights(self, targets: "tf.Tensor", class_weight: Mapping[int, float]) -> "tf.Tensor":
-        import tensorflow as tf
-
         factors = tf.constant([class_weight[label] for label in range(len(class_weight))], tf.float32)
         return tf.gather(factors, tf.argmax(targets, axis=-1) if _are_probabilities(targets) else targets)
 
     def monitored(self, targets: "tf.Tensor", scores: "tf.Tensor") -> "tf.Tensor":
-        import keras
-
         if _are_probabilities(targets):
             return keras.metrics.categorical_accuracy(targets, scores)
         return keras.metrics.sparse_categorical_accuracy(targets, scores)

@@ -10,11 +10,9 @@ from recipes.data.labels import SEVERAL_CLASSES
 from recipes.support.tables import table
 from recipes.tasks.metrics import multilabel_metrics
 from recipes.tasks.task import ParityWords, Task, some_of
+from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
     from recipes.config.settings import Recipe
 
 
@@ -39,16 +37,12 @@ class Multilabel(Task):
     )
 
     def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
-        import keras
-
         return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
 
     def loss_at_chance(self, data: Data) -> float:
         return float(np.log(2))
 
     def monitored(self, targets: "tf.Tensor", scores: "tf.Tensor") -> "tf.Tensor":
-        import keras
-
         return keras.metrics.binary_accuracy(targets, scores)
 
     def metrics(self, split: Split, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

@@ -9,12 +9,10 @@ from recipes.data import Data, Split
 from recipes.data.labels import NUMBER
 from recipes.tasks.metrics import regression_metrics
 from recipes.tasks.task import ParityWords, Task
+from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
     from recipes.config.settings import Recipe
 
 
@@ -47,8 +45,6 @@ class Regression(Task):
         return labels[:, None]
 
     def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
-        import keras
-
         return keras.losses.MeanSquaredError()
 
     def loss_weight(self, data: Data) -> float:
@@ -61,15 +57,11 @@ class Regression(Task):
 
     def in_units(self, model: "keras.Model", data: Data) -> "keras.Model":
         """The model with its score in the unit of the labels, where the score of new weights is near 0 and 1."""
-        import keras
-
         mean, spread = float(data.train.labels.mean()), float(data.train.labels.std())
         units = keras.layers.Rescaling(spread or 1.0, mean, dtype="float32", name="units")
         return keras.Model(model.input, units(model.output), name=model.name)
 
     def monitored(self, targets: "tf.Tensor", scores: "tf.Tensor") -> "tf.Tensor":
-        import keras
-
         return keras.metrics.mean_absolute_error(targets, scores)
 
     def metrics(self, split: Split, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

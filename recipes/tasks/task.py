@@ -9,12 +9,10 @@ import numpy as np
 
 from recipes.data import Data, Split
 from recipes.data.labels import LabelKind
+from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
     from recipes.config.settings import Recipe
 
 

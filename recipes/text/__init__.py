@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-import lazy_loader
+from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from recipes.text.cards import model, models, recipes
     from recipes.text.files import all_exported, exported, inspected, predictions, timings
-    from recipes.text.models import model, models, recipes
     from recipes.text.studies import cross_validated, trials, tuned
     from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted
 
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 # Loaded when first used: `zoo --help` and `zoo list` need little of it, and much of it needs NumPy and more.
-_lazy_getattr, __dir__, _ = lazy_loader.attach(
+__getattr__ = lazy_names(
     __name__,
-    submod_attrs={
+    {
+        "cards": ["model", "models", "recipes"],
         "files": ["all_exported", "exported", "inspected", "predictions", "timings"],
-        "models": ["model", "models", "recipes"],
         "studies": ["cross_validated", "trials", "tuned"],
         "training": ["comparison", "diagnosis", "embedded", "evaluation", "fitted"],
     },
 )
 
 
-def __getattr__(name: str) -> object:
-    return _lazy_getattr(name)
+def __dir__() -> list[str]:
+    return __all__

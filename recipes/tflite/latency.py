@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from recipes.support.quiet import import_keras, native_output_hidden
+from recipes.support.quiet import native_output_hidden
 from recipes.tflite.file import TFLiteFile
+from zoo.backend import as_keras_ships, tf
 from zoo.errors import RequestError
 
 WARM_UP = 10  # runs that are not timed
@@ -44,6 +45,7 @@ class Timing:
         return asdict(self)
 
 
+@as_keras_ships
 def benchmark(
     files: Sequence[str | Path],
     *,
@@ -118,8 +120,6 @@ def _keras_step(run: str | Path) -> Callable[[], object]:
     from recipes.run.folder import Run
 
     opened = Run.open(run)
-    import_keras()
-    import tensorflow as tf
 
     model = opened.load_model()
     pixels = tf.zeros((1, *opened.recipe.data.image_shape))

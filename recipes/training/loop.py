@@ -5,9 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from recipes.config.settings import Recipe
 from recipes.data import Data
@@ -18,6 +16,7 @@ from recipes.training import checkpoint, replicas, tensorboard
 from recipes.training.checkpoint import State
 from recipes.training.model import evaluation_batches, training_batches
 from recipes.training.progress import ProgressBar
+from zoo.backend import keras, tf
 from zoo.errors import FailureError
 from zoo.keras_internals import averages, random_states
 

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.tasks import TASKS, Task
 from zoo import create_model
+from zoo.backend import keras, tf
 from zoo.keras_internals import average_by, averages, index_of
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed

@@ -2,11 +2,11 @@
 
 import time
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recipes.tasks import Task
+from zoo.backend import keras
 
 
 class ProgressBar(keras.callbacks.Callback):

@@ -7,15 +7,14 @@ clipped and used. So the number of devices changes nothing but the order of addi
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from recipes.config.settings import Recipe
 from recipes.data import Data
 from recipes.distributed.team import Team
 from recipes.tasks import TASKS, Task
 from recipes.training.model import BatchPart, compile_model, evaluation_batches, training_batches
+from zoo.backend import keras, tf
 from zoo.errors import RequestError
 from zoo.keras_internals import all_layers, expect_sums
 

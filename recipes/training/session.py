@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +12,8 @@ import recipes.data
 from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
-from recipes.support.quiet import import_keras
 from recipes.tasks import TASKS
-
-if TYPE_CHECKING:
-    import keras
+from zoo.backend import keras
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,6 @@ def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bo
     Raises:
         RequestError: as `recipes.data.load`, or settings that have no meaning for such labels.
     """
-    import_keras()
     data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
     TASKS[data.task].check(settings)
     return data

@@ -1,13 +1,10 @@
 """Scalars and the graph of a training for TensorBoard, in the folder `tensorboard` of a run that has one."""
 
 import importlib.util
-from typing import TYPE_CHECKING
 
 from recipes.run.folder import Run
+from zoo.backend import keras
 from zoo.errors import RequestError
-
-if TYPE_CHECKING:
-    import keras
 
 
 def require_tensorboard() -> None:
@@ -25,6 +22,5 @@ def writers(run: Run, phase: str) -> list["keras.callbacks.Callback"]:
     if not folder.is_dir():
         return []
     require_tensorboard()
-    import keras
 
     return [keras.callbacks.TensorBoard(folder / phase)]

@@ -1,17 +1,14 @@
 """A backbone with the weights of a source, under a new head."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.config.settings import Model
 from recipes.run.keras_file import load_keras_file
-from recipes.support.quiet import import_keras
 from recipes.transfer.source import Source
 from zoo import get_card, list_models
+from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.weights import load_weights
-
-if TYPE_CHECKING:
-    import keras
 
 
 def build(source: Source, wanted: Model, classes: int, activation: str = "softmax") -> "keras.Model":
@@ -27,7 +24,6 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         RequestError: weights that do not fit, or an image size that the backbone cannot take.
         FailureError: weights that could not be fetched.
     """
-    keras = import_keras()
     from zoo import create_model
     from zoo.builder import head_of
     from zoo.heads import apply_head

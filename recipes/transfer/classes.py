@@ -1,17 +1,13 @@
 """Adding classes to a run: what its head knows, and which image was in which part, stay as they are."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from recipes.data import Data
 from recipes.data.joining import with_parts, without_leaks
 from recipes.data.split_table import parts_of_files
 from recipes.run.folder import Run
+from zoo.backend import keras
 from zoo.errors import RequestError
-
-if TYPE_CHECKING:
-    import keras
 
 
 def keep_head(model: "keras.Model", run: Run, class_names: tuple[str, ...]) -> None:

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from recipes.augment.pipeline import Augment
 from recipes.data import Split
 from recipes.data.pixels import memory_limit
 from recipes.training.model import stream
+from zoo.backend import keras, tf
 from zoo.errors import FailureError
 from zoo.keras_internals import with_constants
 

@@ -11,13 +11,12 @@ from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from recipes.training.session import Fitted, hand_over
+from zoo.backend import keras
 from zoo.errors import FailureError, RequestError
 from zoo.keras_internals import all_layers
 from zoo.stages import Cut, Parts, chained, cut, take_apart
 
 if TYPE_CHECKING:
-    import keras
-
     from recipes.training.checkpoint import State
 
 
@@ -152,8 +151,6 @@ def _train_top(tuning: FineTuning, boundary: Data, head: "State", run: Run, *, q
 
 def set_batch_norm(model: "keras.Model", *, trainable: bool) -> None:
     """Freezes or thaws every BatchNorm; a frozen one uses its statistics, in training too, and does not move them."""
-    import keras
-
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = trainable
@@ -164,8 +161,6 @@ def layer_rates(model: "keras.Model", decay: float) -> dict[int, float]:
 
     Normalisation counts with the layer that it follows.
     """
-    import keras
-
     rates, depth = {}, 1
     for layer in reversed(model.layers):
         for variable in layer.trainable_variables:
@@ -177,8 +172,6 @@ def layer_rates(model: "keras.Model", decay: float) -> dict[int, float]:
 
 def batch_norm_statistics(model: "keras.Model") -> list[np.ndarray]:
     """Moving means and variances of every BatchNorm, in the order of the layers."""
-    import keras
-
     layers = all_layers(model)
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     return [np.array(value) for norm in norms for value in (norm.moving_mean, norm.moving_variance)]

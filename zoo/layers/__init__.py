@@ -2,14 +2,11 @@
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.errors import unknown
-
-if TYPE_CHECKING:
-    import keras
+from zoo.lazy import lazy_names
 
 # Each pooling inside models: where its layer is, and what it sets of the layer. All of these layers take
 # (pool_size, strides, padding, name) as Keras' own do.
@@ -26,25 +23,24 @@ POOLINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 Pooling: TypeAlias = Literal[tuple(POOLINGS)]  # type: ignore[valid-type]
 
-_getattr, __dir__, _names = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "across": ["ChannelAverage", "ChannelLp", "Maxout"],
-        "convolution": ["Conv2D"],
-        "pooling": sorted({layer.split(":")[1] for layer, _ in POOLINGS.values() if layer.startswith(__name__)}),
-        "whole": [
-            "GlobalAttentionPooling2D",
-            "GlobalGeneralizedMeanPooling2D",
-            "GlobalLpPooling2D",
-            "RegionPooling2D",
-        ],
-    },
-)
+_PLACES = {
+    "across": ["ChannelAverage", "ChannelLp", "Maxout"],
+    "convolution": ["Conv2D"],
+    "pooling": sorted({layer.split(":")[1] for layer, _ in POOLINGS.values() if layer.startswith(__name__)}),
+    "whole": [
+        "GlobalAttentionPooling2D",
+        "GlobalGeneralizedMeanPooling2D",
+        "GlobalLpPooling2D",
+        "RegionPooling2D",
+    ],
+}
+_names = sorted(name for names in _PLACES.values() for name in names)
 __all__ = [*_names, "POOLINGS", "Pooling", "pooling_layer", "register_layers"]
+__getattr__ = lazy_names(__name__, _PLACES)
 
 
-def __getattr__(name: str) -> "type[keras.layers.Layer]":
-    return _getattr(name)
+def __dir__() -> list[str]:
+    return __all__
 
 
 def pooling_layer(

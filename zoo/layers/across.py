@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import keras
-from keras import ops
-
+from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.layers.windows import lp_norm, power
 from zoo.registry import Tensor
@@ -32,7 +30,7 @@ class ChannelPooling(keras.layers.Layer):
 
     def groups(self, x: Tensor) -> Tensor:
         """The values of each group along a new first axis: (..., C) to (pieces, ..., C / pieces)."""
-        return ops.stack([x[..., i :: self.pieces] for i in range(self.pieces)])
+        return keras.ops.stack([x[..., i :: self.pieces] for i in range(self.pieces)])
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         if input_shape[-1] % self.pieces:
@@ -51,7 +49,7 @@ class Maxout(ChannelPooling):
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        return ops.max(self.groups(inputs), axis=0)
+        return keras.ops.max(self.groups(inputs), axis=0)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -59,7 +57,7 @@ class ChannelAverage(ChannelPooling):
     """The mean of each group."""
 
     def call(self, inputs: Tensor) -> Tensor:
-        return ops.mean(self.groups(inputs), axis=0)
+        return keras.ops.mean(self.groups(inputs), axis=0)
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -2,9 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-import keras
-from keras import ops
-
+from zoo.backend import keras
 from zoo.errors import unknown
 from zoo.registry import Tensor
 
@@ -45,7 +43,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         if self.operation == "convolution":
-            kernel = ops.flip(kernel, axis=(0, 1))
+            kernel = keras.ops.flip(kernel, axis=(0, 1))
         return super().convolution_op(inputs, kernel)
 
     def get_config(self) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import keras
-from keras import ops
-
+from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.registry import Tensor
 
@@ -51,7 +49,7 @@ class LocallyConnected2D(keras.layers.Layer):
 
     def call(self, x: Tensor) -> Tensor:
         height, width, stride = *self.kernel.shape[:2], self.strides
-        windows = ops.concatenate(
+        windows = keras.ops.concatenate(
             [
                 x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
                 for i in range(self.kernel_size)
@@ -59,7 +57,7 @@ class LocallyConnected2D(keras.layers.Layer):
             ],
             axis=-1,
         )
-        return self.activation(ops.einsum("bhwk,hwkf->bhwf", windows, self.kernel) + self.bias)
+        return self.activation(keras.ops.einsum("bhwk,hwkf->bhwf", windows, self.kernel) + self.bias)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         sizes = input_shape[1:3]
@@ -112,7 +110,7 @@ class TableConv2D(keras.layers.Layer):
             name="kernel",
             shape=(self.kernel_size, self.kernel_size, len(connections)),
             initializer=lambda shape, dtype: (
-                keras.random.uniform(shape, -1.0, 1.0, dtype=dtype) * ops.convert_to_tensor(bounds, dtype)
+                keras.random.uniform(shape, -1.0, 1.0, dtype=dtype) * keras.ops.convert_to_tensor(bounds, dtype)
             ),
         )
         self.bias = self.add_weight(name="bias", shape=(len(self.table),), initializer="zeros")
@@ -121,14 +119,14 @@ class TableConv2D(keras.layers.Layer):
 
     def call(self, x: Tensor) -> Tensor:
         # Each weight is put in its place among zeros: (k, k, connections) to the kernel (k, k, C, maps) of a Conv2D.
-        sources = ops.convert_to_tensor(self._from, self.compute_dtype)[:, :, None]
-        targets = ops.convert_to_tensor(self._to, self.compute_dtype)[:, None, :]
-        places = ops.reshape(sources * targets, (len(self._from), -1))
-        kernel = ops.reshape(
-            ops.matmul(ops.reshape(self.kernel, (-1, len(self._from))), places),
+        sources = keras.ops.convert_to_tensor(self._from, self.compute_dtype)[:, :, None]
+        targets = keras.ops.convert_to_tensor(self._to, self.compute_dtype)[:, None, :]
+        places = keras.ops.reshape(sources * targets, (len(self._from), -1))
+        kernel = keras.ops.reshape(
+            keras.ops.matmul(keras.ops.reshape(self.kernel, (-1, len(self._from))), places),
             (self.kernel_size, self.kernel_size, len(self._from[0]), len(self.table)),
         )
-        return ops.conv(x, kernel, padding="valid") + self.bias
+        return keras.ops.conv(x, kernel, padding="valid") + self.bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         sizes = (None if size is None else size - self.kernel_size + 1 for size in input_shape[1:3])

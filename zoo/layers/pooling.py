@@ -2,9 +2,7 @@
 
 from typing import Any, Literal
 
-import keras
-from keras import ops
-
+from zoo.backend import keras
 from zoo.errors import RequestError, unknown
 from zoo.layers.windows import Padding, Statistic, WindowPooling2D, binomial_blur, depthwise, lp_norm, power, softmax
 from zoo.registry import Tensor
@@ -26,11 +24,11 @@ class WeightedAveragePooling2D(WindowPooling2D):
         self.logits = self.add_weight(shape=(positions, input_shape[-1]), initializer="zeros", name="logits")
 
     def call(self, inputs: Tensor) -> Tensor:
-        weights = ops.reshape(softmax(self.logits, axis=0), (*self.pool_size, -1))
+        weights = keras.ops.reshape(softmax(self.logits, axis=0), (*self.pool_size, -1))
         total = depthwise(self.padded(inputs), weights, self.strides)
         if self.padding == "valid":
             return total
-        return total / depthwise(self.padded(ops.ones_like(inputs[:1])), weights, self.strides)
+        return total / depthwise(self.padded(keras.ops.ones_like(inputs[:1])), weights, self.strides)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -61,7 +59,7 @@ class LpPooling2D(WindowPooling2D):
         self.p = power("p", p)
 
     def call(self, inputs: Tensor) -> Tensor:
-        return lp_norm(ops.stack(self.windows(inputs)), self.p)
+        return lp_norm(keras.ops.stack(self.windows(inputs)), self.p)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.p}
@@ -108,7 +106,7 @@ class OrderStatisticPooling2D(WindowPooling2D):
 
     def call(self, inputs: Tensor) -> Tensor:
         values, ranks = self.windows(inputs, mode="symmetric"), self._ranks
-        small, large, last = ops.minimum, ops.maximum, len(values) - 1
+        small, large, last = keras.ops.minimum, keras.ops.maximum, len(values) - 1
         if min(ranks) < last - max(ranks):  # the smallest are nearer: count from them
             small, large, ranks = large, small, {last - rank for rank in ranks}
         # Bubble sort as far as the lowest rank: of few values, many times as fast as `ops.sort` and its gradient.
@@ -149,17 +147,17 @@ class StochasticPooling2D(WindowPooling2D):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        values = ops.stack(self.windows(ops.relu(inputs)))
+        values = keras.ops.stack(self.windows(keras.ops.relu(inputs)))
         if not training:
-            largest = ops.max(values, axis=0)
+            largest = keras.ops.max(values, axis=0)
             # Divided by the largest first: the squares of float16 would overflow from 256.
-            shares = values / ops.where(largest > 0, largest, ops.ones_like(largest))
-            return ops.sum(shares * values, axis=0) / ops.maximum(ops.sum(shares, axis=0), 0.5)
+            shares = values / keras.ops.where(largest > 0, largest, keras.ops.ones_like(largest))
+            return keras.ops.sum(shares * values, axis=0) / keras.ops.maximum(keras.ops.sum(shares, axis=0), 0.5)
         # A race: of waiting times that are exponential with rates x_i, the i-th is the shortest with probability p_i.
-        uniform = keras.random.uniform(ops.shape(values), dtype="float32", seed=self.seed_generator)
-        speed = ops.cast(ops.stop_gradient(values), "float32") / -ops.log(uniform)
-        drawn = ops.one_hot(ops.argmax(speed, axis=0), values.shape[0], axis=0, dtype=values.dtype)
-        return ops.sum(values * drawn, axis=0)
+        uniform = keras.random.uniform(keras.ops.shape(values), dtype="float32", seed=self.seed_generator)
+        speed = keras.ops.cast(keras.ops.stop_gradient(values), "float32") / -keras.ops.log(uniform)
+        drawn = keras.ops.one_hot(keras.ops.argmax(speed, axis=0), values.shape[0], axis=0, dtype=values.dtype)
+        return keras.ops.sum(values * drawn, axis=0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
@@ -194,7 +192,7 @@ class BlurPooling2D(WindowPooling2D):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, **kwargs)
-        self._pools = {"max": ops.max_pool, "average": ops.average_pool}
+        self._pools = {"max": keras.ops.max_pool, "average": keras.ops.average_pool}
         if statistic not in self._pools:
             raise unknown("statistic", statistic, self._pools)
         if not (isinstance(filter_size, int) and 1 <= filter_size <= 7):

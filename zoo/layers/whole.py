@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import keras
-from keras import ops
-
+from zoo.backend import keras
 from zoo.errors import unknown
 from zoo.layers.windows import Statistic, lp_norm, pair, power, softmax
 from zoo.registry import Tensor
@@ -70,7 +68,9 @@ class GlobalGeneralizedMeanPooling2D(GlobalPooling2D):
         self.p = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.start), name="p")
 
     def call(self, inputs: Tensor) -> Tensor:
-        return lp_norm(ops.maximum(inputs, self.epsilon), ops.cast(self.p, self.compute_dtype), axis=(1, 2), mean=True)
+        return lp_norm(
+            keras.ops.maximum(inputs, self.epsilon), keras.ops.cast(self.p, self.compute_dtype), axis=(1, 2), mean=True
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.start, "epsilon": self.epsilon}
@@ -91,8 +91,8 @@ class GlobalAttentionPooling2D(GlobalPooling2D):
         self.direction = self.add_weight(shape=(input_shape[-1], 1), initializer="zeros", name="direction")
 
     def call(self, inputs: Tensor) -> Tensor:
-        weights = softmax(ops.matmul(inputs, self.direction), axis=(1, 2))
-        return ops.sum(weights * inputs, axis=(1, 2))
+        weights = softmax(keras.ops.matmul(inputs, self.direction), axis=(1, 2))
+        return keras.ops.sum(weights * inputs, axis=(1, 2))
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -115,7 +115,7 @@ class RegionPooling2D(keras.layers.Layer):
 
     def __init__(self, grid: int | tuple[int, int], statistic: Statistic = "average", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._reduce = {"average": ops.mean, "max": ops.max}
+        self._reduce = {"average": keras.ops.mean, "max": keras.ops.max}
         if statistic not in self._reduce:
             raise unknown("statistic", statistic, self._reduce)
         self.grid = pair("grid", grid)
@@ -123,7 +123,7 @@ class RegionPooling2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Tensor) -> Tensor:
-        _, height, width, _ = ops.shape(inputs)
+        _, height, width, _ = keras.ops.shape(inputs)
         rows, columns = self.grid
         reduce = self._reduce[self.statistic]
         regions = [
@@ -131,7 +131,7 @@ class RegionPooling2D(keras.layers.Layer):
             for top, bottom in _spans(height, rows)
             for left, right in _spans(width, columns)
         ]
-        return ops.reshape(ops.stack(regions, axis=1), (-1, rows, columns, inputs.shape[-1]))
+        return keras.ops.reshape(keras.ops.stack(regions, axis=1), (-1, rows, columns, inputs.shape[-1]))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.grid, input_shape[-1])

@@ -3,10 +3,9 @@
 from math import comb
 from typing import Any, Literal, get_args
 
-import keras
 import numpy as np
-from keras import ops
 
+from zoo.backend import keras
 from zoo.errors import RequestError, unknown
 from zoo.registry import Tensor
 
@@ -78,22 +77,22 @@ class WindowPooling2D(keras.layers.Layer):
 
 def depthwise(x: Tensor, kernel: Tensor | np.ndarray, strides: tuple[int, int]) -> Tensor:
     """Each map of (B, H, W, C) correlated with its kernel of (height, width, C), or (height, width, 1) for all maps."""
-    kernel = ops.cast(ops.broadcast_to(kernel, (*kernel.shape[:2], x.shape[-1])), x.dtype)[..., None]
+    kernel = keras.ops.cast(keras.ops.broadcast_to(kernel, (*kernel.shape[:2], x.shape[-1])), x.dtype)[..., None]
     down, right = strides
     if down == right:
-        return ops.depthwise_conv(x, kernel, down, "valid")
-    return ops.depthwise_conv(x, kernel, 1, "valid")[:, ::down, ::right]  # TensorFlow wants equal strides
+        return keras.ops.depthwise_conv(x, kernel, down, "valid")
+    return keras.ops.depthwise_conv(x, kernel, 1, "valid")[:, ::down, ::right]  # TensorFlow wants equal strides
 
 
 def pad_same(x: Tensor, size: tuple[int, int], strides: tuple[int, int], mode: str = "constant") -> Tensor:
     """A map (B, H, W, C) with margins such that ceil(H / stride) windows fit; an odd one is below and right."""
     margins = []
-    for length, window, stride in zip(ops.shape(x)[1:3], size, strides, strict=True):
+    for length, window, stride in zip(keras.ops.shape(x)[1:3], size, strides, strict=True):
         total = window - 1 - (length - 1) % stride
         # The length is a tensor where the image's size is open.
-        total = max(total, 0) if isinstance(total, int) else ops.maximum(total, 0)
+        total = max(total, 0) if isinstance(total, int) else keras.ops.maximum(total, 0)
         margins.append([total // 2, total - total // 2])
-    return ops.pad(x, [[0, 0], *margins, [0, 0]], mode)
+    return keras.ops.pad(x, [[0, 0], *margins, [0, 0]], mode)
 
 
 def binomial_blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
@@ -104,7 +103,7 @@ def binomial_blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
     row = np.array([comb(size - 1, i) / 2 ** (size - 1) for i in range(size)])
     kernel = np.outer(row, row)[..., None]
     total = depthwise(pad_same(x, kernel.shape[:2], strides), kernel, strides)
-    return total / depthwise(pad_same(ops.ones_like(x[:1, :, :, :1]), kernel.shape[:2], strides), kernel, strides)
+    return total / depthwise(pad_same(keras.ops.ones_like(x[:1, :, :, :1]), kernel.shape[:2], strides), kernel, strides)
 
 
 def lp_norm(x: Tensor, p: float | Tensor, axis: int | tuple[int, ...] = 0, *, mean: bool = False) -> Tensor:
@@ -113,21 +112,21 @@ def lp_norm(x: Tensor, p: float | Tensor, axis: int | tuple[int, ...] = 0, *, me
     The largest value is taken out before raising to the power, so that float16 does not overflow and the gradient
     stays finite where all values are 0. The norm does not depend on that factor, so no gradient flows through it.
     """
-    x = ops.absolute(x)
-    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
-    scaled = x / ops.where(largest > 0, largest, ops.ones_like(largest))
+    x = keras.ops.absolute(x)
+    largest = keras.ops.stop_gradient(keras.ops.max(x, axis=axis, keepdims=True))
+    scaled = x / keras.ops.where(largest > 0, largest, keras.ops.ones_like(largest))
     square = isinstance(p, float) and p == 2
-    powers = ops.square(scaled) if square else ops.power(scaled, p)
-    total = (ops.mean if mean else ops.sum)(powers, axis=axis, keepdims=True)
-    total = ops.where(largest > 0, total, ops.ones_like(total))
-    norm = largest * (ops.sqrt(total) if square else ops.power(total, 1 / p))
-    return ops.squeeze(norm, axis=axis)
+    powers = keras.ops.square(scaled) if square else keras.ops.power(scaled, p)
+    total = (keras.ops.mean if mean else keras.ops.sum)(powers, axis=axis, keepdims=True)
+    total = keras.ops.where(largest > 0, total, keras.ops.ones_like(total))
+    norm = largest * (keras.ops.sqrt(total) if square else keras.ops.power(total, 1 / p))
+    return keras.ops.squeeze(norm, axis=axis)
 
 
 def softmax(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
     """Softmax over one axis or several, of open sizes too (Keras' warns of size 1, and wants a reshape for two)."""
-    x = ops.exp(x - ops.max(x, axis=axis, keepdims=True))
-    return x / ops.sum(x, axis=axis, keepdims=True)
+    x = keras.ops.exp(x - keras.ops.max(x, axis=axis, keepdims=True))
+    return x / keras.ops.sum(x, axis=axis, keepdims=True)
 
 
 def pair(what: str, value: int | tuple[int, int]) -> tuple[int, int]:

@@ -2,11 +2,8 @@
 
 from typing import Literal
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.registry import IMAGENET, Nonlinearity, Paper, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 
 @register(

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
-import lazy_loader
 from annotated_types import Ge, Lt
 
+from zoo.backend import keras
 from zoo.registry import PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 Rate = Annotated[float, Ge(0), Lt(1)]
 Version = Literal["all", "base", "strided", "convpool"]

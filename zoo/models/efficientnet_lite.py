@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.models.mobilenet_v2 import divisible
 from zoo.normalization import batch_norm
 from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, Weights, register
@@ -14,7 +13,6 @@ from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, Weights, register
 if TYPE_CHECKING:
     import numpy as np
 
-keras = lazy_loader.load("keras")
 
 # Table 1 of the paper: repeats, kernel, stride of the first, expansion, maps.
 TABLE = (

@@ -7,15 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.normalization import quicken_statistics
 from zoo.registry import CAFFE, IDENTITY, IMAGENET, PLUS_MINUS_ONE, Paper, Scaling, Tensor, Weights, register
 
 if TYPE_CHECKING:
     import numpy as np
-
-keras = lazy_loader.load("keras")
 
 
 @dataclass(frozen=True)

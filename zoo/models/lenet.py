@@ -1,11 +1,8 @@
 """LeNet: convolution, pooling and weight sharing, trained by gradient descent."""
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.layers import Pooling, pooling_layer
 from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 PAPER_1998 = Paper(
     title="Gradient-based learning applied to document recognition",

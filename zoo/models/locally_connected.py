@@ -1,11 +1,8 @@
 """Local connections without weight sharing: what a convolutional model is before its weights are tied."""
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.models.lenet import PAPER_SCALING
 from zoo.registry import Nonlinearity, Paper, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 
 @register(

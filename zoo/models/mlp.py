@@ -2,12 +2,10 @@
 
 from typing import Annotated
 
-import lazy_loader
 from annotated_types import Ge, Le, MinLen
 
+from zoo.backend import keras
 from zoo.registry import Nonlinearity, Paper, Scaling, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 
 @register(

@@ -2,13 +2,11 @@
 
 from typing import Annotated
 
-import lazy_loader
 from annotated_types import Ge, Le
 
+from zoo.backend import keras
 from zoo.normalization import batch_norm
 from zoo.registry import PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 
 @register(

@@ -2,12 +2,10 @@
 
 from typing import Annotated
 
-import lazy_loader
 from annotated_types import Ge, Lt
 
+from zoo.backend import keras
 from zoo.registry import PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 
 @register(

@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-import lazy_loader
-
+from zoo.backend import keras
 from zoo.normalization import batch_norm
 from zoo.registry import CAFFE, IMAGENET, PLUS_MINUS_ONE, Nonlinearity, Paper, Scaling, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 PAPER = Paper(
     title="Deep residual learning for image recognition",

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-import lazy_loader
 from annotated_types import Ge, Le
 
+from zoo.backend import keras
 from zoo.normalization import batch_norm
 from zoo.registry import IMAGENET, PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
-
-keras = lazy_loader.load("keras")
 
 PAPER = Paper(
     title="Very deep convolutional networks for large-scale image recognition",

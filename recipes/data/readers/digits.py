@@ -5,14 +5,12 @@ import gzip
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from recipes.data.readers.tfds import TfdsReader
-
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
+from zoo.backend import tfds
 
 SPLIT_SEED = 1998
 SIZES = {"train": 350, "validation": 50, "test": 100}  # of the 500 images of each digit
@@ -44,7 +42,6 @@ class DigitsReader(TfdsReader):
 @functools.cache  # TFDS takes a name once
 def _builder_class() -> "type[tfds.core.DatasetBuilder]":
     """Made when it is needed: its base class is in TensorFlow Datasets, which takes a second to import."""
-    import tensorflow_datasets as tfds
 
     class Digits(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")

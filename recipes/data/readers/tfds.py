@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,9 @@ from recipes.data.decoding import Resize, decode, pillow_warnings, size_of, to_a
 from recipes.data.readers.reader import ArrayReader, Shape
 from recipes.support.internals import tfds_retries
 from recipes.support.quiet import native_output_hidden
+from zoo.backend import tfds
 from zoo.cache import cache_folder
 from zoo.errors import FailureError, RequestError
-
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
 
 _RETRIES = 3
 _BLOCK = 1_000  # encoded images handed over at a time
@@ -60,8 +58,6 @@ class TfdsReader(ArrayReader):
             RequestError: no such set, or not one of images with one class each.
             FailureError: it is not there and could not be prepared.
         """
-        import tensorflow_datasets as tfds
-
         tfds.disable_progress_bar()
         if self.is_folder:
             builder = _from_folder(self.path)
@@ -83,8 +79,6 @@ class TfdsReader(ArrayReader):
         Raises:
             RequestError: there is none of that name, config or version.
         """
-        import tensorflow_datasets as tfds
-
         name = self.source.removeprefix("tfds:")
         try:
             return tfds.builder(_native(name), data_dir=folder)
@@ -148,10 +142,7 @@ class TfdsReader(ArrayReader):
 
     def examples(self, part: str) -> Iterator[tuple[bytes, int]]:
         """Every encoded image of a part, in order, with its label."""
-        import tensorflow_datasets as tfds
 
-        with native_output_hidden():
-            import tensorflow  # noqa: F401  (loaded here, where what it prints is not seen)
         image, label = self.builder.info.supervised_keys
         dataset = self.builder.as_dataset(split=part, shuffle_files=False, decoders={image: tfds.decode.SkipDecoding()})
         dataset = dataset.map(lambda example: (example[image], example[label]))
@@ -203,7 +194,6 @@ class TfdsReader(ArrayReader):
 
 
 def _from_folder(folder: Path) -> "tfds.core.DatasetBuilder":
-    import tensorflow_datasets as tfds
 
     try:
         return tfds.builder_from_directory(folder)

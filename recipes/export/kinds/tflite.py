@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.export.kinds.base import FLOAT_BUDGET, QUANTISED_BUDGET, Budget, ExportKind, ExportOptions, RunResult
+from zoo.backend import as_keras_ships, keras, tf
 from zoo.errors import FailureError, unknown
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
     from recipes.data import Split
@@ -72,8 +72,6 @@ class TFLite(ExportKind):
 
     def _converter_settings(self, train: "Split", output_type: str) -> dict[str, Any]:
         """What `tf.lite.TFLiteConverter` is told."""
-        import tensorflow as tf
-
         operations = {
             "float32": tf.lite.OpsSet.TFLITE_BUILTINS,
             "int16": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
@@ -180,6 +178,7 @@ PRECISIONS = (
 )
 
 
+@as_keras_ships
 def convert(
     model: "keras.Model", to: str, train: "Split", *, output_type: str = "uint8", dynamic_size: bool = False
 ) -> bytes:

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
-
-if TYPE_CHECKING:
-    import keras
+from zoo.backend import keras
 
 
 @dataclass(frozen=True, eq=False)
