@@ -129,7 +129,7 @@ def test_a_recipe(two_strides, short_recipe):
     from recipes.fit import resolve
 
     settings = resolve("two_strides", "digits", short_recipe)
-    assert (settings.epochs, settings.optimizer.learning_rate, settings.model.name) == (2, 3e-3, "two_strides")
+    assert (settings.epochs, settings.optimizer.learning_rate, settings.model.name) == (6, 3e-3, "two_strides")
     short_recipe.write_text(short_recipe.read_text().replace("batch_size", "batch_sice"))
     with pytest.raises(RequestError, match="did you mean 'batch_size'"):
         resolve("two_strides", "digits", short_recipe)
