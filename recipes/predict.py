@@ -50,7 +50,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
     decoded = [read(image) for image in images]
     if Path(source).suffix == ".tflite":
-        file = TFLiteFile(source)
+        file = TFLiteFile(source, isolated=True)
         batch = [to_array(one, file.input_shape, file.facts.get("resize", "fill")) for one in decoded]
         scores, labels, task = file.predict(np.stack(batch)), file.labels, task_of(file.facts)
     else:

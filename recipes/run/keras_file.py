@@ -1,6 +1,7 @@
 """What a `.keras` file must be before Keras is let near it: Keras trusts its sizes, and calls every fault missing."""
 
 import json
+import lzma
 import math
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from zoo.registry import load_plugins
 SMALL = 64 * 2**20  # bytes that any archive may unfold to
 RATIO = 20  # times its own size that a larger one may; weights hardly compress
 _MEMBERS = {"config.json", "model.weights.h5"}
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 
 
 @as_keras_ships

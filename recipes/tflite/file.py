@@ -2,8 +2,10 @@
 
 import json
 import re
+import reprlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -11,58 +13,70 @@ from typing import Any
 
 import numpy as np
 
+from recipes.data.decoding import RESIZE_RULES
 from recipes.support.quiet import native_output_hidden
 from recipes.tflite import metadata
-from recipes.tflite.graph import Graph, Tensor, read_graph
+from recipes.tflite.flatbuffer import DamageError
+from recipes.tflite.graph import Graph, Tensor, graph_of, read_model
+from recipes.tflite.isolated import Isolated
+from recipes.tflite.verify import verify
 from zoo.errors import RequestError
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
-MAX_ARENA = 2**32  # bytes for an image's way through the graph; a file that asks for more is nonsense, or means harm
+MAX_ARENA = 10**9  # bytes for an image's way through the graph; a file that asks for more is nonsense, or means harm
+MAX_SIDE = 2**14  # pixels
+_DTYPES = ("float32", "uint8", "int8", "int16")  # of images and scores
 # How what is attached begins: whole, or cut off before its first name.
 _ATTACHED = re.compile(rb"PK\x03\x04(.{26}" + re.escape(LABELS.encode()) + rb"|.{0,40}\Z)", re.DOTALL)
 
 
 class TFLiteFile:
-    """An image classifier in a file, ready to run.
+    """An image classifier in a file, verified when it is opened; an interpreter is made when it is first run.
 
     Attributes:
-        input_shape: (H, W, C) of one image.
+        input_shape: (H, W, C) of one image; of a file that takes any size the one that it knows.
         graph: tensors and operations.
         metadata: TFLite's metadata as a tree, empty if the file has none.
         labels: class names, empty if the file carries none.
         facts: what export wrote about the file: `resize`, `model`, and so on; empty if it is not ours.
 
     Raises:
-        RequestError: the file is missing, empty, truncated, not TFLite, or not from one image to scores.
+        RequestError: the file is missing, empty, truncated, not TFLite, not from one image to scores, or has a graph
+            that no converter writes.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 1, keep_all: bool = False) -> None:
+    def __init__(self, path: str | Path, *, threads: int = 1, keep_all: bool = False, isolated: bool = False) -> None:
         """
         Args:
             path: the file.
             threads: of the interpreter.
             keep_all: keeps every tensor between the operations to look at it, which is slow.
+            isolated: `predict` runs it in a child process with limits, which a file of unknown origin cannot leave.
         """
         self.path = Path(path)
-        content = read_content(self.path)
+        self._content = read_content(self.path)
+        self._threads, self._keep_all, self._isolated = threads, keep_all, isolated
         try:
-            self.graph: Graph = read_graph(content)
-            self.metadata = metadata.find(content)
-        except Exception as error:  # the parser meets nonsense offsets in many ways
-            raise self._damaged() from error
-        self.labels, self.facts = self._read_attached(content)
-        self._check_graph()
-        try:
-            with native_output_hidden():
-                self._interpreter = _interpreter(content, threads, keep_all)
-                self._input = dict(self._interpreter.get_input_details()[0])
-                self.input_shape = self._settle_shape()
-                self._interpreter.allocate_tensors()
-                self._output = dict(self._interpreter.get_output_details()[0])
-        except RequestError:
-            raise
-        except Exception as error:  # whatever is left to be nonsense
-            raise self._damaged() from error
+            model = read_model(self._content)
+            self.graph: Graph = graph_of(model)
+            self.metadata = metadata.of_model(model)
+            self.labels, self.facts = self._read_attached(self._content)
+            self._check_graph()
+            verify(self.graph)
+        except DamageError as error:
+            raise RequestError(f"{self.path} is truncated or damaged: {error}.") from error
+        if (resize := self.facts.get("resize", "fill")) not in RESIZE_RULES:
+            allowed = ", ".join(RESIZE_RULES)
+            raise RequestError(f"{self.path} wants images resized by {reprlib.repr(resize)}; allowed: {allowed}.")
+        self._given, self._made = (self.graph.tensors[i] for i in (*self.graph.inputs, *self.graph.outputs))
+        self._normalization = self._read_normalization()
+        self.input_shape = self._settled_shape()
+        self.settled = self.graph.at_size(*self.input_shape[:2])
+        if self.settled.arena > MAX_ARENA:
+            raise RequestError(f"{self.path} asks for {self.settled.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
+
+        if isolated:
+            self._child = Isolated(self.path, self._content, (1, *self.input_shape), self.settled.macs)
 
     @property
     def operators(self) -> dict[str, int]:
@@ -71,17 +85,29 @@ class TFLiteFile:
 
     @property
     def input_dtype(self) -> str:
-        return np.dtype(self._input["dtype"]).name
+        return self._given.dtype
 
     @cached_property
-    def _normalization(self) -> tuple[np.ndarray, np.ndarray]:
-        mean, std = metadata.normalization(self.metadata)
-        return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    def _interpreter(self) -> Any:
+        """In this process, ready to run."""
+        with self._refused_in_one_line("cannot be run"):
+            made = _interpreter(self._content, self._threads, self._keep_all)
+            if -1 in self._given.signature:
+                made.resize_tensor_input(self.graph.inputs[0], (1, *self.input_shape))
+            made.allocate_tensors()
+            return made
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Scores float32 (N, classes) of images uint8 (N, H, W, C), one at a time as an app would."""
-        with native_output_hidden():
-            return np.stack([self._predict_one(image) for image in images])
+        """Scores float32 (N, classes) of images uint8 (N, H, W, C), one at a time as an app would.
+
+        Raises:
+            RequestError: it cannot be run, or gives another number of scores than it has labels.
+        """
+        run = self._run_isolated if self._isolated else self._run_here
+        scores = np.stack([_real(run(self._as_input(image[None])), self._made) for image in images])
+        if scores.ndim != 2 or (self.labels and scores.shape[1] != len(self.labels)):
+            raise RequestError(f"{self.path} has {len(self.labels)} labels for {scores[0].size} scores.")
+        return scores
 
     def resize(self, height: int, width: int) -> None:
         """Sets the image's size, of a file that takes any.
@@ -89,18 +115,14 @@ class TFLiteFile:
         Raises:
             RequestError: this file does not.
         """
-        try:
-            with native_output_hidden():
-                self._interpreter.resize_tensor_input(
-                    self._input["index"], (1, height, width, self._input["shape"][3]), strict=True
-                )
-                self._interpreter.allocate_tensors()
-        except Exception as error:
-            raise RequestError(f"{self.path} does not take images of {height}x{width}.") from error
+        with self._refused_in_one_line(f"does not take images of {height}x{width}"):
+            size = (1, height, width, self.input_shape[2])
+            self._interpreter.resize_tensor_input(self.graph.inputs[0], size, strict=True)
+            self._interpreter.allocate_tensors()
 
     def set_input(self, image: np.ndarray) -> None:
         """Puts an image uint8 (H, W, C) where `invoke` takes it from."""
-        self._interpreter.set_tensor(self._input["index"], self._as_input(image[None]))
+        self._interpreter.set_tensor(self.graph.inputs[0], self._as_input(image[None]))
 
     def invoke(self) -> None:
         """One run of the graph, nothing else: what is timed."""
@@ -114,40 +136,60 @@ class TFLiteFile:
             return values
         return _dequantised(values, tensor.scales[0], tensor.zero_points[0])
 
-    def _predict_one(self, image: np.ndarray) -> np.ndarray:
-        self.set_input(image)
-        self.invoke()
-        return _real(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+    def _run_here(self, values: np.ndarray) -> np.ndarray:
+        with self._refused_in_one_line("cannot be run"):
+            self._interpreter.set_tensor(self.graph.inputs[0], values)
+            self._interpreter.invoke()
+            scores: np.ndarray = self._interpreter.get_tensor(self.graph.outputs[0])[0]
+            return scores
+
+    def _run_isolated(self, values: np.ndarray) -> np.ndarray:
+        return self._child.run(values, self._made.dtype)
+
+    @contextmanager
+    def _refused_in_one_line(self, what: str) -> Iterator[None]:
+        try:
+            with native_output_hidden():
+                yield
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, RequestError):
+                raise
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RequestError(f"{self.path} {what}: {why}") from error
 
     def _as_input(self, images: np.ndarray) -> np.ndarray:
-        if self._input["dtype"] == np.uint8:
+        if self._given.dtype == "uint8":
             return images  # in TFLite uint8 means the pixels as they are, whatever their scale
         mean, std = self._normalization
         values = (images.astype(np.float32) - mean) / std
-        return values if self._input["dtype"] == np.float32 else _quantised(values, self._input)
+        return values if self._given.dtype == "float32" else _quantised(values, self._given)
+
+    def _read_normalization(self) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = (np.asarray(values, np.float32) for values in metadata.normalization(self.metadata))
+        for values in (mean, std):
+            if len(values) not in (1, self._given.signature[3]) or not np.isfinite(values).all():
+                raise RequestError(f"{self.path} has metadata with another normalisation than one for its channels.")
+        if not std.all():
+            raise RequestError(f"{self.path} has metadata that divides pixels by 0.")
+        return mean, std
 
     def _read_attached(self, content: bytes) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """Labels and facts; none where nothing is attached."""
+        named = metadata.label_file(self.metadata)
         try:
             texts, end = metadata.attached_files(content, self.path)
         except zipfile.BadZipFile:
             if _ATTACHED.search(content):
                 raise RequestError(f"{self.path} is truncated: what is attached to it is cut off.") from None
             return (), {}
-        facts = self._parse_facts(texts.get(FACTS, "{}"))
+        try:
+            facts = json.loads(texts.get(FACTS, "{}"))
+        except (ValueError, RecursionError):
+            raise DamageError(f"{FACTS} in it is not JSON") from None
+        if not isinstance(facts, dict):
+            raise DamageError(f"{FACTS} in it is not an object")
         if "sha256" in facts and facts["sha256"] != sha256(content[:end]).hexdigest():
             raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
-        labels = texts.get(metadata.label_file(self.metadata) or LABELS, "")
-        return tuple(labels.splitlines()), facts
-
-    def _parse_facts(self, text: str) -> dict[str, Any]:
-        try:
-            facts = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self._damaged() from error
-        if not isinstance(facts, dict):
-            raise self._damaged()
-        return facts
+        return tuple(texts.get(named or LABELS, "").splitlines()), facts
 
     def _check_graph(self) -> None:
         """Raises a `RequestError` for what is not an image classifier of builtin operations."""
@@ -161,28 +203,31 @@ class TFLiteFile:
             raise RequestError(f"{self.path} takes {list(image)}; allowed: one image (1, H, W, C).")
         if len(scores) != 2:
             raise RequestError(f"{self.path} gives {list(scores)}; allowed: scores (1, classes).")
-        if self.graph.arena > MAX_ARENA:
-            raise RequestError(f"{self.path} asks for {self.graph.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
         if self.labels and scores[1] != -1 and len(self.labels) != scores[1]:
             raise RequestError(f"{self.path} has {len(self.labels)} labels for {scores[1]} scores.")
+
+        for places, what in ((self.graph.inputs, "images"), (self.graph.outputs, "scores")):
+            if (dtype := self.graph.tensors[places[0]].dtype) not in _DTYPES:
+                raise RequestError(f"{self.path} has {what} of {dtype}; allowed: {', '.join(_DTYPES)}.")
 
     def _only(self, indices: Sequence[int], what: str) -> Tensor:
         if len(indices) != 1:
             raise RequestError(f"{self.path} has {len(indices)} {what}; allowed: a model from one image to scores.")
         return self.graph.tensors[indices[0]]
 
-    def _settle_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of the input; of a file that takes any size the one that it knows, set before anything is run."""
-        shape = self.graph.tensors[self.graph.inputs[0]].signature
-        _, height, width, channels = shape
-        if -1 not in (height, width):
-            return height, width, channels
-        height, width, channels = self.facts.get("image_shape", (224, 224, channels))
-        self._interpreter.resize_tensor_input(self._input["index"], (1, height, width, channels))
+    def _settled_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the input; of a file that takes any size the one that it knows."""
+        _, *signature = self._given.signature
+        known = self.facts.get("image_shape", [224, 224, signature[2]]) if -1 in signature else signature
+        whole = isinstance(known, list) and len(known) == 3 and all(type(size) is int for size in known)
+        if not whole or not all(0 < size <= MAX_SIDE for size in known):
+            raise RequestError(
+                f"{self.path} takes images of {reprlib.repr(known)}; allowed: sides from 1 to {MAX_SIDE:,}."
+            )
+        if any(asked not in (-1, size) for asked, size in zip(signature, known, strict=True)):
+            raise RequestError(f"{self.path} takes {list(self._given.signature)} and says that it takes {known}.")
+        height, width, channels = known
         return height, width, channels
-
-    def _damaged(self) -> RequestError:
-        return RequestError(f"{self.path} is truncated or damaged.")
 
 
 def read_content(path: Path) -> bytes:
@@ -192,7 +237,8 @@ def read_content(path: Path) -> bytes:
         RequestError: it is missing, empty, or not TFLite.
     """
     if not path.is_file():
-        raise RequestError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}.")
+        why = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+        raise RequestError(f"{path} {why}.")
     content = path.read_bytes()
     if content[4:8] != b"TFL3":
         raise RequestError(f"{path} {'is not a TFLite file' if content else 'is empty'}.")
@@ -220,20 +266,24 @@ def _interpreter(content: bytes, threads: int, keep_all: bool) -> Any:
     )
 
 
-def _quantised(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    scale, zero_point = tensor["quantization"]
-    limits = np.iinfo(tensor["dtype"])
-    levels: np.ndarray = (values / (scale or 1) + zero_point).round().clip(limits.min, limits.max)
-    return levels.astype(tensor["dtype"])
+def _quantised(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    scale, zero_point = _quantisation(tensor)
+    limits = np.iinfo(tensor.dtype)
+    levels: np.ndarray = (values / scale + zero_point).round().clip(limits.min, limits.max)
+    return levels.astype(tensor.dtype)
 
 
-def _real(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    if tensor["dtype"] == np.float32:
+def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    if tensor.dtype == "float32":
         return values
-    scale, zero_point = tensor["quantization"]
+    scale, zero_point = _quantisation(tensor)
     return _dequantised(values, scale, zero_point)
 
 
 def _dequantised(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
     real: np.ndarray = (values.astype(np.float32) - zero_point) * scale
     return real
+
+
+def _quantisation(tensor: Tensor) -> tuple[float, int]:
+    return (tensor.scales or (1.0,))[0], (tensor.zero_points or (0,))[0]

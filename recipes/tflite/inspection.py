@@ -19,7 +19,7 @@ class Inspected:
         labels: class names, empty if the file carries none.
         quantised_weights: how many constants have scales, and how many of those one a channel.
         operators: kinds and how often each occurs.
-        macs: multiply-adds for one image.
+        macs: multiply-adds for one image, of the size that the file knows.
         arena_bytes: of all values that are alive at the busiest moment.
         layers: bytes of constants by layer.
         metadata: TFLite's own, as a tree; empty if there is none.
@@ -44,7 +44,7 @@ class Inspected:
 
 
 def inspect(path: str | Path) -> Inspected:
-    """Reads a `.tflite` file.
+    """Reads a `.tflite` file; nothing of it is run.
 
     Raises:
         RequestError: it cannot be used as a classifier of images; the message says why.
@@ -60,8 +60,8 @@ def inspect(path: str | Path) -> Inspected:
         labels=list(file.labels),
         quantised_weights={"tensors": len(scales), "per_channel": sum(count > 1 for count in scales)},
         operators=graph.counts,
-        macs=graph.macs,
-        arena_bytes=graph.arena,
+        macs=file.settled.macs,
+        arena_bytes=file.settled.arena,
         layers=graph.bytes_by_layer,
         metadata=file.metadata,
         facts=file.facts,

@@ -55,6 +55,8 @@ def benchmark(
 ) -> list[Timing]:
     """Times files in turn, a few runs at a time, batch 1. TensorFlow is imported only for a run.
 
+    Each is tried out in a child process first; the timed runs are in this one, without what a pipe would cost.
+
     Args:
         files: `.tflite` files.
         run: a run folder whose Keras model takes its turn, too (compiled by `tf.function`).
@@ -69,9 +71,11 @@ def benchmark(
         raise RequestError("nothing to time: give at least one .tflite file.")
     if repeats < 1 or not threads or min(threads) < 1:
         raise RequestError(f"repeats={repeats}, threads={threads} is not possible; allowed: whole numbers from 1.")
+    for name in dict.fromkeys(files):
+        _try_out(name)
     opened = [(TFLiteFile(file, threads=count), count) for count in threads for file in files]
     for file, _ in opened:
-        file.set_input(np.random.default_rng(0).integers(0, 256, file.input_shape, np.uint8))
+        file.set_input(_random_image(file))
     steps: list[Callable[[], object]] = [file.invoke for file, _ in opened]
     if run is not None:
         steps.append(_keras_step(run))
@@ -93,12 +97,24 @@ def _timings(
     for i, (file, threads) in enumerate(opened):
         ratio = medians[i] / medians[i - i % group]
         size = file.path.stat().st_size
-        timings.append(Timing(str(file.path), "tflite", threads, medians[i], slowest[i], ratio, size, file.graph.arena))
+        timings.append(
+            Timing(str(file.path), "tflite", threads, medians[i], slowest[i], ratio, size, file.settled.arena)
+        )
     if run is not None:
         ratio = medians[-1] / medians[0]
         size = Path(run, "model.keras").stat().st_size
         timings.append(Timing(str(run), "keras", 0, medians[-1], slowest[-1], ratio, size, arena_bytes=0))
     return timings
+
+
+def _try_out(file: str | Path) -> None:
+    """Runs a file once in a child process: what is timed runs in this one, which it must not take down."""
+    tried = TFLiteFile(file, isolated=True)
+    tried.predict(_random_image(tried)[None])
+
+
+def _random_image(file: TFLiteFile) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, file.input_shape, np.uint8)
 
 
 def _in_turn(steps: Sequence[Callable[[], object]], repeats: int) -> np.ndarray:

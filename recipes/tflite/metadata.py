@@ -6,6 +6,7 @@ that used to write it are gone; the part of its schema that a classifier needs i
 """
 
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,55 +15,53 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from flatbuffers.number_types import Uint8Flags
-from flatbuffers.table import Table
 
+from recipes.tflite.flatbuffer import TEXT, DamageError, Schema, read
+from recipes.tflite.graph import read_model
 from zoo.errors import RequestError
 
 NAME, IDENTIFIER = b"TFLITE_METADATA", b"M001"
 AXIS_LABELS = 2  # AssociatedFileType: a line of the file is the name of a place along the tensor's last axis
 MAX_ATTACHED = 16 * 2**20  # bytes; a file of labels with more is taken for a bomb
+# Of an archive that is damaged, encrypted, or packed in an unknown way.
+_UNREADABLE = (zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 _ALIGNMENT = 16  # of weights: what the schema asks for, and what kernels on small boards rely on
 
-# Of each table its fields in order: "text", "byte", "floats", "union" (of the table that the byte before it names by
-# its number), a table's name, or a list of one.
-_SCHEMA: dict[str, dict[str, Any]] = {
+_CONTENT = {1: "FeatureProperties", 2: "ImageProperties"}
+_OPTIONS = {1: "Normalization"}
+_SCHEMA: Schema = {
     "Model": {
-        "name": "text",
-        "description": "text",
-        "version": "text",
+        "name": TEXT,
+        "description": TEXT,
+        "version": TEXT,
         "subgraph_metadata": ["SubGraph"],
-        "author": "text",
-        "license": "text",
+        "author": TEXT,
+        "license": TEXT,
         "associated_files": ["File"],
-        "min_parser_version": "text",
+        "min_parser_version": TEXT,
     },
     "SubGraph": {
-        "name": "text",
-        "description": "text",
+        "name": TEXT,
+        "description": TEXT,
         "input_tensor_metadata": ["Tensor"],
         "output_tensor_metadata": ["Tensor"],
     },
     "Tensor": {
-        "name": "text",
-        "description": "text",
+        "name": TEXT,
+        "description": TEXT,
         "dimension_names": None,
         "content": "Content",
         "process_units": ["ProcessUnit"],
         "stats": "Stats",
         "associated_files": ["File"],
     },
-    "Content": {"content_properties_type": "byte", "content_properties": "union"},
-    "ProcessUnit": {"options_type": "byte", "options": "union"},
-    "ImageProperties": {"color_space": "byte"},
+    "Content": {"content_properties_type": "u1", "content_properties": _CONTENT},
+    "ProcessUnit": {"options_type": "u1", "options": _OPTIONS},
+    "ImageProperties": {"color_space": "u1"},
     "FeatureProperties": {},
-    "Normalization": {"mean": "floats", "std": "floats"},
-    "Stats": {"max": "floats", "min": "floats"},
-    "File": {"name": "text", "description": "text", "type": "byte"},
-}
-_UNIONS = {
-    "content_properties": {1: "FeatureProperties", 2: "ImageProperties"},
-    "options": {1: "Normalization"},
+    "Normalization": {"mean": "[f4]", "std": "[f4]"},
+    "Stats": {"max": "[f4]", "min": "[f4]"},
+    "File": {"name": TEXT, "description": TEXT, "type": "u1"},
 }
 
 
@@ -117,18 +116,17 @@ def encode(facts: Mapping[str, Any]) -> bytes:
 
 
 def _write(builder: flatbuffers.Builder, table: str, values: Mapping[str, Any]) -> int:
-    """Writes a table; where it is in the buffer."""
     fields = _SCHEMA[table]
     children = {}  # a flatbuffer is written from the leaves up: everything a table refers to comes before it
     for field, kind in fields.items():
-        if kind == "byte" or values.get(field) is None:
+        if kind == "u1" or values.get(field) is None:
             continue
-        if kind == "union":
-            kind = _UNIONS[field][values[f"{field}_type"]]
+        if isinstance(kind, dict):
+            kind = kind[values[f"{field}_type"]]
         children[field] = _write_child(builder, kind, values[field])
     builder.StartObject(len(fields))
     for slot, (field, kind) in enumerate(fields.items()):
-        if kind == "byte":
+        if kind == "u1":
             builder.PrependUint8Slot(slot, values.get(field, 0), 0)
         elif field in children:
             builder.PrependUOffsetTRelativeSlot(slot, children[field], 0)
@@ -137,9 +135,9 @@ def _write(builder: flatbuffers.Builder, table: str, values: Mapping[str, Any]) 
 
 def _write_child(builder: flatbuffers.Builder, kind: Any, value: Any) -> int:
     """Writes what a field refers to: a text, numbers, tables, or a table of the name `kind`."""
-    if kind == "text":
+    if kind == TEXT:
         return int(builder.CreateString(value))
-    if kind == "floats":
+    if kind == "[f4]":
         return int(builder.CreateNumpyVector(np.asarray(value, "<f4")))
     if not isinstance(kind, list):
         return _write(builder, kind, value)
@@ -154,38 +152,21 @@ def decode(metadata: bytes) -> dict[str, Any]:
     """The tree that `encode` was given; fields that are not in `_SCHEMA` are left out.
 
     Raises:
-        ValueError, IndexError, struct.error and the like: the bytes are not metadata.
+        DamageError: the bytes are not metadata.
     """
     if metadata[4:8] != IDENTIFIER:
-        raise ValueError("not TFLite metadata")
-    root = int.from_bytes(metadata[:4], "little")
-    return _read(Table(metadata, root), "Model")
+        raise DamageError("its metadata is none of TFLite's")
+    tree: dict[str, Any] = _plain(read(metadata, _SCHEMA, "Model"))
+    return tree
 
 
-def _read(table: Table, name: str) -> dict[str, Any]:
-    """The fields of a table that are in the file and in `_SCHEMA`."""
-    values: dict[str, Any] = {}
-    for slot, (field, kind) in enumerate(_SCHEMA[name].items()):
-        offset = table.Offset(4 + 2 * slot)
-        if kind == "union":  # None for a table that the schema above does not have
-            kind = _UNIONS[field].get(values.get(f"{field}_type", 0))
-        if offset and kind is not None:
-            values[field] = _read_field(table, offset, kind)
-    return values
-
-
-def _read_field(table: Table, offset: int, kind: Any) -> Any:
-    at = table.Pos + offset
-    if kind == "byte":
-        return table.Get(Uint8Flags, at)
-    if kind == "text":
-        return table.String(at).decode("utf-8")
-    if kind == "floats":
-        return np.frombuffer(table.Bytes, "<f4", table.VectorLen(offset), table.Vector(offset)).tolist()
-    if not isinstance(kind, list):
-        return _read(Table(table.Bytes, table.Indirect(at)), kind)
-    places = [table.Vector(offset) + 4 * i for i in range(table.VectorLen(offset))]
-    return [_read(Table(table.Bytes, table.Indirect(place)), kind[0]) for place in places]
+def _plain(value: Any) -> Any:
+    """Vectors of numbers as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def insert(content: bytes, metadata: bytes) -> bytes:
@@ -225,13 +206,23 @@ def _pack_aligned(buffer: Any, builder: flatbuffers.Builder) -> int:
 
 
 def find(content: bytes) -> dict[str, Any]:
-    """The metadata inside a TFLite flatbuffer as a tree, empty if it has none."""
-    from ai_edge_litert import schema_py_generated as schema
+    """The metadata inside a TFLite flatbuffer as a tree, empty if it has none; raises as `of_model`."""
+    return of_model(read_model(content))
 
-    model = schema.Model.GetRootAs(content, 0)
-    for i in range(model.MetadataLength()):
-        if model.Metadata(i).Name() == NAME:
-            return decode(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
+
+def of_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of what `recipes.tflite.graph.read_model` gave.
+
+    Raises:
+        DamageError: it cannot be read.
+    """
+    buffers = model.get("buffers", [])
+    for entry in model.get("metadata", []):
+        if entry.get("name") == NAME.decode():
+            number = entry.get("buffer", 0)
+            if number >= len(buffers):
+                raise DamageError("its metadata is in a buffer that it does not have")
+            return decode(np.asarray(buffers[number].get("data", ()), np.uint8).tobytes())
     return {}
 
 
@@ -279,6 +270,12 @@ def attached_files(content: bytes, path: object) -> tuple[dict[str, str], int]:
             raise RequestError(f"{path} has more than {MAX_ATTACHED >> 20} MiB attached; allowed: labels and facts.")
         try:
             texts = {entry.filename: archive.read(entry).decode("utf-8", "replace") for entry in entries}
-        except (zlib.error, EOFError, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
+        except (
+            zlib.error,
+            lzma.LZMAError,
+            EOFError,
+            OSError,
+            RuntimeError,
+        ) as error:  # damaged, encrypted, or packed in an unknown way
             raise RequestError(f"{path}: what is attached to it cannot be read: {error}.") from None
     return texts, min((entry.header_offset for entry in entries), default=len(content))
