@@ -499,7 +499,7 @@ def report(run: Path, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="Every precision of TFLite, as one table.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
 @click.option("--budget", multiple=True, metavar="KEY=FRACTION", help="agreement=0.98 or drop=0.02: what is allowed.")
-@click.option("--data", help="For a .keras file: the images to verify it on.")
+@click.option("--data", help="Of a .keras file: images to verify it on. Of a run: where its own are now.")
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
 @click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")

@@ -55,7 +55,8 @@ def export(
             (int8, for TFLite Micro).
         out: the file to write; `MODEL-TO.tflite` in the run's folder, or beside the `.keras` file, if None.
         budget: replaces parts of the kind's own.
-        data: for a `.keras` file: where the images come from, see `recipes.data.load`.
+        data: for a `.keras` file where the images come from, see `recipes.data.load`; for a run where its own are now,
+            if they were moved.
         output_type: of the scores of `int8` and `c-array`: `uint8` or `float32`.
         dynamic_size: leaves height and width of a `.tflite` file open; the app must set them.
         force: exports a model at chance accuracy, too.

@@ -12,7 +12,7 @@ import numpy as np
 from recipes.data import Data, load
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.run.folder import Run
-from recipes.run.keras_file import load_keras_file
+from recipes.run.keras_file import load_keras_file, refuse_hdf5
 from recipes.support.files import check_writable
 from zoo.backend import keras
 from zoo.errors import RequestError
@@ -114,9 +114,15 @@ class ExportSource(ABC):
 class RunSource(ExportSource):
     """The model of a run; what exports come to is kept in the run's `export.json`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, images: str | None = None) -> None:
+        """
+        Args:
+            run: the run.
+            images: where its images are now, if they were moved.
+        """
         recipe = run.recipe
         self.run = run
+        self.images = images
         self.folder = run.path
         self.stem = recipe.model.name
         self.resize = recipe.data.resize
@@ -132,7 +138,13 @@ class RunSource(ExportSource):
 
     @cached_property
     def data(self) -> Data:
-        return self.run.load_data()
+        source = self.run.recipe.data.source
+        try:
+            return self.run.load_data(self.images)
+        except RequestError as error:
+            if self.images is None and str(error) == f"{source} does not exist.":
+                raise RequestError(f"{error} Give --data with where the images of {self.run.path} are now.") from error
+            raise
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -171,12 +183,20 @@ class FileSource(ExportSource):
         return str(self.model.name)
 
     @cached_property
-    def model(self) -> "keras.Model":
+    def _in_file(self) -> "keras.Model":
         return _image_model(load_keras_file(self.file))
 
     @cached_property
+    def model(self) -> "keras.Model":
+        """That of the file; with a softmax or a sigmoid behind it if its scores on the test images are no shares."""
+        from recipes.export.scores import with_shares
+
+        scores = self._in_file.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0)
+        return with_shares(self._in_file, np.asarray(scores), self.data.task, len(self.class_names))
+
+    @cached_property
     def data(self) -> Data:
-        shape = tuple(self.model.input_shape[1:])
+        shape = tuple(self._in_file.input_shape[1:])
         if None in shape:
             raise RequestError(f"{self.file} takes images of any size: export a run of it, which knows the size.")
         return load(self.images, image_shape=shape, quiet=True)
@@ -201,16 +221,16 @@ def open_export_source(source: str | Path | Run, data: str | None = None) -> Exp
 
     Args:
         source: a run, its folder, or a `.keras` file.
-        data: for a `.keras` file: where the images come from, see `recipes.data.load`.
+        data: for a `.keras` file where the images come from, see `recipes.data.load`; for a run where its own are now,
+            if they were moved.
 
     Raises:
-        RequestError: there is no such run or file, or `data` is missing or not for this source.
+        RequestError: there is no such run or file, or `data` is missing.
     """
+    if not isinstance(source, Run):
+        refuse_hdf5(Path(source))
     if isinstance(source, Run) or Path(source).suffix != ".keras":
-        run = Run.open(source)
-        if data is not None:
-            raise RequestError("--data is for a .keras file; a run knows its own images.")
-        return RunSource(run)
+        return RunSource(Run.open(source), data)
     file = Path(source)
     if not file.exists():
         raise RequestError(f"{file} does not exist.")

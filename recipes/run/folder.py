@@ -155,11 +155,25 @@ class Run:
         """
         return load_keras_file(self.model_file)
 
-    def load_data(self) -> "Data":
-        """The images of the run, in the parts that it was trained with."""
+    def load_data(self, source: str | None = None) -> "Data":
+        """The images of the run, in the parts that it was trained with.
+
+        Args:
+            source: where they are now; where they were if None.
+
+        Raises:
+            RequestError: they are not there, or are not those of the run, by names, labels and classes.
+        """
         from recipes.data import load
 
-        return load(**self.recipe.data.model_dump(), split_table=self.split_table, quiet=True)
+        moved = {} if source is None else {"source": source}
+        data = load(**self.recipe.data.model_dump() | moved, split_table=self.split_table, quiet=True)
+        if source is not None and data.label_kind.has_classes and data.class_names != self.class_names:
+            raise RequestError(
+                f"{source} has the classes {', '.join(data.class_names)}; {self.path} was trained on "
+                f"{', '.join(self.class_names)}."
+            )
+        return data
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

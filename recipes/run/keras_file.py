@@ -18,6 +18,7 @@ from zoo.registry import load_plugins
 
 SMALL = 64 * 2**20  # bytes that any archive may unfold to
 RATIO = 20  # times its own size that a larger one may; weights hardly compress
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _MEMBERS = {"config.json", "model.weights.h5"}
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 
@@ -44,6 +45,20 @@ def load_keras_file(path: Path) -> "keras.Model":
         raise RequestError(f"{path} cannot be loaded: {why}") from error
 
 
+def refuse_hdf5(path: Path) -> None:
+    """Raises a `RequestError` for a file in HDF5, by its content; it says how a `.keras` file is made of it."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        if file.read(len(_HDF5)) != _HDF5:
+            return
+    if path.name.endswith(".weights.h5"):
+        way = "it holds weights without a model: load them into the model with `load_weights`, and save that"
+    else:
+        way = f"save it anew: `keras.models.load_model({path.name!r}, compile=False).save({path.stem + '.keras'!r})`"
+    raise RequestError(f"{path} is an HDF5 file; allowed: a .keras file; {way}.")
+
+
 def _why(error: BaseException) -> str:
     """The first line of what went wrong inside: Keras says of everything around it that it could not be read either."""
     while error.__context__ is not None and "could not be deserialized" in str(error):
@@ -59,8 +74,9 @@ def check_archive(path: Path) -> None:
     """
     if not path.exists():
         raise RequestError(f"{path} does not exist.")
-    if path.is_dir():
-        raise RequestError(f"{path} is a folder.")
+    if not path.is_file():
+        raise RequestError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}.")
+    refuse_hdf5(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [entry.filename for entry in archive.infolist()]
