@@ -35,8 +35,9 @@ class Embedded:
     same_class: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON types."""
-        facts = {"file": self.file, "images": len(self.features), "features": self.features.shape[1]}
+        """The facts as JSON types; the number of images is there as `pictures`, too, as it was once called."""
+        images, features = self.features.shape
+        facts = {"file": self.file, "images": images, "pictures": images, "features": features}
         return facts | {"arrays": list(self.arrays), "same_class": self.same_class}
 
 

@@ -89,6 +89,11 @@ class Data:
     root: Path | None = None
 
     @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """`image_shape`, as it was once called."""
+        return self.image_shape
+
+    @property
     def label_kind(self) -> LabelKind:
         """How the labels are read, written, counted and ordered."""
         return LABEL_KINDS[self.task]
