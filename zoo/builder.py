@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.backend import as_keras_ships, keras
-from zoo.errors import RequestError, unknown
+from zoo.errors import RequestError, first_line, unknown
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 from zoo.plugins import place_of, reason
 from zoo.registry import Card, Scaling, check_options, get_card
@@ -75,7 +75,7 @@ def create_model(
             raise
         size = "x".join(str(n) for n in shape)
         place = place_of(error, card.plugin) if card.plugin else None
-        why = f"{reason(error)} ({place})" if place else str(error).strip().splitlines()[0]
+        why = f"{reason(error)} ({place})" if place else first_line(error)
         raise RequestError(f"{name} cannot be built for images of {size} with pooling {pooling!r}: {why}") from error
     model = keras.Model(image, scores, name=name)
     if weights not in (None, "none"):

@@ -14,6 +14,15 @@ class FailureError(RuntimeError):
     """What was asked for was tried, and did not succeed. Exit code 1."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another package says of its error, in one line; the error's kind if it says nothing.
+
+    >>> first_line(OSError("no such device\\n  in the machine")), first_line(EOFError())
+    ('no such device', 'EOFError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") -> RequestError:
     """Returns (does not raise) the error for a name that is not among `allowed`.
 

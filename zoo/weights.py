@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from zoo.backend import h5py, keras
-from zoo.errors import FailureError, RequestError, unknown
+from zoo.errors import FailureError, RequestError, first_line, unknown
 from zoo.registry import Card, Weights, get_card
 from zoo.torch_file import read_tensors
 
@@ -263,7 +263,7 @@ def _load_from_keras(model: "keras.Model", card: Card, weights: Weights) -> None
         url = next((word.rstrip(":") for word in str(error).split() if word.startswith("https://")), "")
         missing = url.rpartition("/")[2] or f"the weights of {name}"
         raise FailureError(
-            f"{missing} could not be downloaded ({str(error).splitlines()[0]}) and is not in {folder}: put it there, "
+            f"{missing} could not be downloaded ({first_line(error)}) and is not in {folder}: put it there, "
             "or give --weights FILE, or --weights none."
         ) from None
     arrays = weights.arrange(published.get_weights()) if weights.arrange else published.get_weights()

@@ -12,7 +12,7 @@ from typing import IO, Literal, get_args
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from zoo.errors import RequestError
+from zoo.errors import RequestError, first_line
 
 Resize = Literal["fill", "fit", "stretch"]
 RESIZE_RULES: tuple[str, ...] = get_args(Resize)
@@ -232,6 +232,6 @@ def _explained(path: str | Path, content: bytes | None) -> Iterator[None]:
         allowed = "is not an image that can be decoded; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF."
         raise ImageError(path, "undecodable", allowed) from None
     except Exception as error:  # Pillow's decoders raise nearly anything for damaged files
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = first_line(error)
         kind = "truncated" if isinstance(error, EOFError) or "truncated" in why.lower() else "undecodable"
         raise ImageError(path, kind, f"is damaged: {why}.") from None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recipes.support.extras import require
-from zoo.errors import FailureError, RequestError
+from zoo.errors import FailureError, RequestError, first_line
 from zoo.plugins import VARIABLE
 
 WAIT_SECONDS = 600  # for the cluster to have room: nobody begins before all can
@@ -74,7 +74,7 @@ def _places(workers: int) -> Iterator[tuple[Any, Callable[..., Any]]]:
             raise error.cause from None
         raise
     except ray.exceptions.RayError as error:
-        raise FailureError(f"Ray lost a worker: {str(error).strip().splitlines()[0]}") from error
+        raise FailureError(f"Ray lost a worker: {first_line(error)}") from error
     finally:
         ray.shutdown()
 

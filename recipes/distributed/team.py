@@ -18,7 +18,7 @@ import numpy as np
 
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tf
-from zoo.errors import FailureError, RequestError
+from zoo.errors import FailureError, RequestError, first_line
 
 ROLES = ("chief", "worker")
 EXAMPLE = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -184,7 +184,7 @@ def join(devices: str = "1") -> Team:
         with native_output_hidden():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
-        raise FailureError(f"worker {rank} did not find the others: {str(error).splitlines()[0]}") from error
+        raise FailureError(f"worker {rank} did not find the others: {first_line(error)}") from error
     return Team(addresses, rank, strategy)
 
 

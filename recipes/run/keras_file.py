@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.backend import as_keras_ships, keras, tf
-from zoo.errors import RequestError
+from zoo.errors import RequestError, first_line
 from zoo.keras_internals import graph_that_is_not_run
 from zoo.layers import register_layers
 from zoo.registry import load_plugins
@@ -63,7 +63,7 @@ def _why(error: BaseException) -> str:
     """The first line of what went wrong inside: Keras says of everything around it that it could not be read either."""
     while error.__context__ is not None and "could not be deserialized" in str(error):
         error = error.__context__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def check_archive(path: Path) -> None:

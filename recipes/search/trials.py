@@ -24,7 +24,7 @@ from recipes.tasks import TASKS
 from recipes.training.session import load_images
 from zoo import get_card
 from zoo.backend import as_keras_ships, keras, tf
-from zoo.errors import FailureError, RequestError
+from zoo.errors import FailureError, RequestError, first_line
 from zoo.registry import check_options, require_plugin
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _try(drawn: _Drawn, search: Search, folds: _Folds, until: float | None) -> s
         trial.set_user_attr("seconds_training", training + time.perf_counter() - began)
         return _tell(drawn, states.PRUNED, "pruned", "behind the others")
     except (RequestError, FailureError, tf.errors.ResourceExhaustedError) as error:
-        return _tell(drawn, states.FAIL, "failed", str(error).splitlines()[0])
+        return _tell(drawn, states.FAIL, "failed", first_line(error))
     except Exception as error:  # a fault of ours ends the worker, but whoever goes on is not to meet it again
         _tell(drawn, states.FAIL, "failed", f"{type(error).__name__}: {error}")
         raise

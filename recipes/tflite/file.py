@@ -20,7 +20,7 @@ from recipes.tflite.flatbuffer import DamageError
 from recipes.tflite.graph import Graph, Tensor, graph_of, read_model
 from recipes.tflite.isolated import Isolated
 from recipes.tflite.verify import verify
-from zoo.errors import RequestError
+from zoo.errors import RequestError, first_line
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
 MAX_ARENA = 10**9  # bytes for an image's way through the graph; a file that asks for more is nonsense, or means harm
@@ -74,7 +74,6 @@ class TFLiteFile:
         self.settled = self.graph.at_size(*self.input_shape[:2])
         if self.settled.arena > MAX_ARENA:
             raise RequestError(f"{self.path} asks for {self.settled.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
-
         if isolated:
             self._child = Isolated(self.path, self._content, (1, *self.input_shape), self.settled.macs)
 
@@ -154,8 +153,7 @@ class TFLiteFile:
         except (RuntimeError, ValueError) as error:
             if isinstance(error, RequestError):
                 raise
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RequestError(f"{self.path} {what}: {why}") from error
+            raise RequestError(f"{self.path} {what}: {first_line(error)}") from error
 
     def _as_input(self, images: np.ndarray) -> np.ndarray:
         if self._given.dtype == "uint8":

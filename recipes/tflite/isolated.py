@@ -21,10 +21,8 @@ from zoo.errors import RequestError
 
 MEMORY = 3 * 2**30  # bytes of address space for the child, and `PER_BYTE` times the file's size
 PER_BYTE = 4
-SECONDS, SECONDS_PER_MAC = (
-    5.0,
-    2e-8,
-)  # of processor time for one image; the slowest kernels do 10⁸ multiply-adds a second
+SECONDS = 5.0  # of processor time for one image
+SECONDS_PER_MAC = 2e-8  # more of it for each multiply-add; the slowest kernels do 10⁸ of them a second
 _PATIENCE = 10  # times as much on the clock, where others use the machine, too
 
 

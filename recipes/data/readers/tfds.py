@@ -19,7 +19,7 @@ from recipes.support.internals import tfds_retries
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tfds
 from zoo.cache import cache_folder
-from zoo.errors import FailureError, RequestError
+from zoo.errors import FailureError, RequestError, first_line
 
 _RETRIES = 3
 _BLOCK = 1_000  # encoded images handed over at a time
@@ -85,7 +85,7 @@ class TfdsReader(ArrayReader):
         except tfds.core.DatasetNotFoundError:
             raise RequestError(f"TensorFlow Datasets knows no {name!r}, and there is none in {folder}.") from None
         except (AssertionError, ValueError, RuntimeError) as error:  # a config or version that there is not
-            raise RequestError(f"{self.source} is not possible: {_first_line(error)}") from None
+            raise RequestError(f"{self.source} is not possible: {first_line(error)}") from None
 
     def say_prepared(self, folder: Path) -> None:
         """Tells that the set is prepared now, which takes its time."""
@@ -190,7 +190,7 @@ class TfdsReader(ArrayReader):
             ) from None
         except Exception as error:  # network libraries each raise their own
             where = f"{self.source} is not in {folder} and could not be prepared"
-            raise FailureError(f"{where}: {_first_line(error)}") from error
+            raise FailureError(f"{where}: {first_line(error)}") from error
 
 
 def _from_folder(folder: Path) -> "tfds.core.DatasetBuilder":
@@ -198,7 +198,7 @@ def _from_folder(folder: Path) -> "tfds.core.DatasetBuilder":
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged description: JSON, protobuf and file errors
-        raise RequestError(f"{folder} cannot be read as a TensorFlow dataset: {_first_line(error)}") from None
+        raise RequestError(f"{folder} cannot be read as a TensorFlow dataset: {first_line(error)}") from None
 
 
 def _native(name: str) -> str:
@@ -212,7 +212,3 @@ def _native(name: str) -> str:
 def _shape(size: Any) -> Shape:
     height, width, channels = size
     return height, width, channels
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
