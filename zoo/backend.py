@@ -100,6 +100,7 @@ class _Shipped:
         self.lock = threading.RLock()
         self.depth = 0
         self.users: dict[str, Any] | None = None
+        self.keeps_policy = False
 
     def put_aside(self) -> None:
         """Puts Keras' own defaults in place, if Keras is loaded and somebody asked for them."""
@@ -108,7 +109,9 @@ class _Shipped:
             if not self.depth or self.users is not None or config is None:
                 return
             self.users = {name: getattr(config, name)() for name in SETTINGS}
-            _set(SETTINGS)
+            policy = self.users["dtype_policy"]
+            chosen = policy.name != self.users["floatx"]  # else it is what follows from the float type
+            _set(SETTINGS | ({"dtype_policy": policy} if self.keeps_policy and chosen else {}))
 
     def give_back(self) -> None:
         with self.lock:
@@ -136,12 +139,17 @@ def _set(settings: dict[str, Any]) -> None:
 
 
 @contextmanager
-def keras_as_shipped() -> Iterator[None]:
+def keras_as_shipped(*, keep_policy: bool = False) -> Iterator[None]:
     """In the block Keras has the settings that it is shipped with; afterwards those of the user again.
 
     Does not import Keras: where it is imported in the block, the settings are put in place then.
+
+    Args:
+        keep_policy: a dtype policy that a script has set stays; of blocks in each other the outermost decides.
     """
     with _SHIPPED.lock:
+        if not _SHIPPED.depth:
+            _SHIPPED.keeps_policy = keep_policy
         _SHIPPED.depth += 1
         _SHIPPED.put_aside()
     try:

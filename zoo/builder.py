@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.backend import as_keras_ships, keras
+from zoo.backend import keras, keras_as_shipped
 from zoo.errors import RequestError, first_line, unknown
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 from zoo.plugins import place_of, reason
@@ -12,7 +12,7 @@ from zoo.registry import Card, Scaling, check_options, get_card
 from zoo.weights import load_weights
 
 
-@as_keras_ships
+@keras_as_shipped(keep_policy=True)  # half precision is asked for in Keras' own way
 def create_model(
     name: str,
     *,
