@@ -2,10 +2,10 @@
 
 import sys
 
-import keras
 import numpy as np
 
 from recipes.tasks import TASKS
+from zoo.backend import keras
 from zoo.errors import RequestError
 
 _CLOSE = 1e-3  # to 0, to 1, and of a row's sum to 1: float32 of half precision
