@@ -22,7 +22,7 @@ class Layer:
 
     Attributes:
         name, kind: the layer's name and class.
-        output_shape: without the batch; None where any size fits.
+        output_shape: without the batch.
         parameters: all weights, BatchNorm statistics included.
         macs: multiply-adds for one image, of convolutions and matrix products; pooling, normalisation, biases
             and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
@@ -39,7 +39,7 @@ class Layer:
 
     name: str
     kind: str
-    output_shape: tuple[int | None, ...]
+    output_shape: tuple[int, ...]
     parameters: int
     macs: int
     receptive_field: tuple[int, int] | None
@@ -138,7 +138,8 @@ def totals(name: str) -> dict[str, Any]:
     if not file.is_file():
         return _MEASURED[name].anatomy.totals() if name in _MEASURED else {}
     with file.open(encoding="utf-8") as lines:
-        return json.loads(lines.readline())
+        found: dict[str, Any] = json.loads(lines.readline())
+    return found
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def complete(card: Card) -> Card:
         return card
     found = measured(card.name)
     counts = {"parameters": found.anatomy.parameters, "trainable_parameters": found.trainable_parameters}
-    missing = {name: count for name, count in counts.items() if getattr(card, name) is None}
+    missing: dict[str, Any] = {name: count for name, count in counts.items() if getattr(card, name) is None}
     return replace(card, **missing, measured=tuple(missing))
 
 
@@ -215,15 +216,14 @@ def _walk(model: "keras.Model", views: dict[int, Seen]) -> Iterator[Layer]:
             yield from _walk(operation, inner)
             seen = inner[id(operation.outputs[0])]
         else:
-            shapes = [tensor.shape for tensor in inputs]
+            shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
             seen = merge(operation, shapes, [views[id(tensor)] for tensor in inputs])
-            seen = look(operation, max(shapes, key=places), outputs[0].shape, seen)
+            seen = look(operation, max(shapes, key=places), tuple(outputs[0].shape[1:]), seen)
             yield _layer(operation, inputs, outputs[0], seen)
         views |= {id(tensor): seen for tensor in outputs}
 
 
 def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
-    views = seen.window
     shape = tuple(output.shape[1:])
     own = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
     positions = math.prod(shape[:-1]) if len(shape) == 3 else 1
@@ -236,9 +236,9 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
         output_shape=shape,
         parameters=own,
         macs=macs,
-        receptive_field=None if views is None else tuple(view.last - view.first + 1 for view in views),
-        stride=None if views is None else tuple(view.jump for view in views),
-        offset=None if views is None else tuple((view.first + view.last) / 2 for view in views),
+        receptive_field=seen.receptive_field,
+        stride=seen.stride,
+        offset=seen.offset,
         activation_bytes=4 * math.prod(shape),
         parameters_unshared=own * positions if shared else own,
         parameters_dense=(values_in + 1) * math.prod(shape) if macs else 0,
@@ -246,7 +246,7 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
     )
 
 
-def _macs(layer: Any, shape: tuple) -> int:
+def _macs(layer: Any, shape: tuple[int, ...]) -> int:
     """Multiply-adds of one image: a shared weight is used at every position of the output, another once."""
     kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     positions = 1 if getattr(layer, "unshared", False) else math.prod(shape[:-1])

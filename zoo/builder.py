@@ -123,9 +123,11 @@ def _backbone(card: Card, shape: tuple[int | None, int | None, int], options: di
 def _check_shape(shape: tuple[int | None, ...]) -> tuple[int | None, int | None, int]:
     shape = tuple(shape)
     sizes = [n for n in shape if n is not None]
-    if len(shape) != 3 or shape[2] is None or any(int(n) != n or n < 1 for n in sizes):
+    channels = shape[2] if len(shape) == 3 else None
+    if channels is None or any(int(n) != n or n < 1 for n in sizes):
         raise RequestError(f"input_shape={shape} is not possible; allowed: (height, width, channels), all at least 1.")
-    return tuple(None if n is None else int(n) for n in shape)
+    height, width, _ = (n if n is None else int(n) for n in shape)
+    return height, width, int(channels)
 
 
 def _check_whole(what: str, number: int) -> int:

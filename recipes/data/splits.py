@@ -111,4 +111,5 @@ def connected(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     second = second + first.max() + 1
     size = int(second.max()) + 1
     links = coo_matrix((np.ones(len(first)), (first, second)), shape=(size, size))
-    return connected_components(links, directed=False)[1][first]
+    numbers: np.ndarray = connected_components(links, directed=False)[1]
+    return numbers[first]

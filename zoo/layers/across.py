@@ -4,7 +4,7 @@ from typing import Any
 
 from zoo.backend import keras
 from zoo.errors import RequestError
-from zoo.layers.windows import lp_norm, power
+from zoo.layers.windows import known_channels, lp_norm, power
 from zoo.registry import Tensor
 
 
@@ -33,9 +33,10 @@ class ChannelPooling(keras.layers.Layer):
         return keras.ops.stack([x[..., i :: self.pieces] for i in range(self.pieces)])
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        if input_shape[-1] % self.pieces:
-            raise ValueError(f"{input_shape[-1]} channels cannot be divided into groups of {self.pieces}")
-        return (*input_shape[:-1], input_shape[-1] // self.pieces)
+        channels = known_channels(input_shape)
+        if channels % self.pieces:
+            raise ValueError(f"{channels} channels cannot be divided into groups of {self.pieces}")
+        return (*input_shape[:-1], channels // self.pieces)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pieces": self.pieces}

@@ -4,6 +4,7 @@ from typing import Any
 
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.layers.windows import known_channels
 from zoo.registry import Tensor
 
 
@@ -36,8 +37,8 @@ class LocallyConnected2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        height, width = self.compute_output_shape(input_shape)[1:3]
-        fan_in = self.kernel_size**2 * input_shape[3]
+        height, width = self._places(input_shape)
+        fan_in = self.kernel_size**2 * known_channels(input_shape)
         # Glorot's bound of the convolution that this stands beside; Keras would take the places for a fan.
         bound = (6 / (fan_in + self.kernel_size**2 * self.filters)) ** 0.5
         self.kernel = self.add_weight(
@@ -48,7 +49,7 @@ class LocallyConnected2D(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(height, width, self.filters), initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:
-        height, width, stride = *self.kernel.shape[:2], self.strides
+        (height, width), stride = self.kernel.shape[:2], self.strides
         windows = keras.ops.concatenate(
             [
                 x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
@@ -60,16 +61,21 @@ class LocallyConnected2D(keras.layers.Layer):
         return self.activation(keras.ops.einsum("bhwk,hwkf->bhwf", windows, self.kernel) + self.bias)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        sizes = input_shape[1:3]
-        if any(size is None or size < self.kernel_size for size in sizes):
+        return (input_shape[0], *self._places(input_shape), self.filters)
+
+    def _places(self, input_shape: tuple[int | None, ...]) -> tuple[int, int]:
+        """Rows and columns of windows."""
+        height, width = input_shape[1:3]
+        if height is None or width is None or min(height, width) < self.kernel_size:
             raise RequestError(
                 f"a locally connected layer needs images of known size, at least {self.kernel_size} a side; "
-                f"received {sizes}."
+                f"received {(height, width)}."
             )
-        return (input_shape[0], *((size - self.kernel_size) // self.strides + 1 for size in sizes), self.filters)
+        return (height - self.kernel_size) // self.strides + 1, (width - self.kernel_size) // self.strides + 1
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
+        return {
+            **super().get_config(),
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "strides": self.strides,
@@ -100,7 +106,7 @@ class TableConv2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        channels = input_shape[3]
+        channels = known_channels(input_shape)
         if not all(0 <= source < channels for sources in self.table for source in sources):
             raise RequestError(f"the table names maps beyond the {channels} of the input.")
         connections = [(source, target) for target, sources in enumerate(self.table) for source in sources]
@@ -133,4 +139,4 @@ class TableConv2D(keras.layers.Layer):
         return (input_shape[0], *sizes, len(self.table))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"table": self.table, "kernel_size": self.kernel_size}
+        return {**super().get_config(), "table": self.table, "kernel_size": self.kernel_size}

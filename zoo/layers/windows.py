@@ -129,6 +129,17 @@ def softmax(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
     return x / keras.ops.sum(x, axis=axis, keepdims=True)
 
 
+def known_channels(input_shape: tuple[int | None, ...]) -> int:
+    """The channels (..., C) that a layer is built for.
+
+    Raises:
+        ValueError: their number is open.
+    """
+    if input_shape[-1] is None:
+        raise ValueError(f"the number of channels must be known; received {input_shape}.")
+    return input_shape[-1]
+
+
 def pair(what: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of one number or two.
 
