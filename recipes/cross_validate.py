@@ -64,12 +64,13 @@ def cross_validate(
     out: Path | None = None,
     resize: Resize = "fill",
     skip_bad: bool = False,
+    part_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> CrossValidated:
     """Trains once a fold and scores each image by a model that has not seen it. Test images are not touched.
 
     Args:
-        model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
+        model, data, recipe, overrides, resize, skip_bad, part_near_duplicates: as `recipes.fit.fit`.
         folds: how many; stratified, and groups stay whole.
         seed: of the split into folds; trainings take the recipe's.
         against: another model to train on the same folds.
@@ -82,14 +83,19 @@ def cross_validate(
         FailureError: a training that failed, or a file that cannot be written.
     """
     named, recipe = model_and_recipe(model, recipe)
-    settings = resolve(named, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+    reading: dict[str, Any] = {
+        "resize": resize,
+        "skip_bad": skip_bad,
+        "part_near_duplicates": part_near_duplicates,
+    }
+    settings = resolve(named, data, recipe, overrides, **reading)
     rival = None
     if against or against_recipe:
         chosen = recipe if against_recipe is None else against_recipe
-        rival = resolve(against or named, data, chosen, overrides, resize=resize, skip_bad=skip_bad)
+        rival = resolve(against or named, data, chosen, overrides, **reading)
         if rival.data.image_shape != settings.data.image_shape:
             shape = f"model.input_shape={list(settings.data.image_shape)}"
-            rival = resolve(against or named, data, chosen, [*overrides, shape], resize=resize, skip_bad=skip_bad)
+            rival = resolve(against or named, data, chosen, [*overrides, shape], **reading)
     images = load_images(settings, None, quiet=quiet)
     pool = learnable(images)
     held_parts = held_out(pool, images.task, folds, seed)

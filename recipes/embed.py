@@ -51,6 +51,7 @@ def embed(
     neighbours: int = 0,
     resize: Resize = "fill",
     skip_bad: bool = False,
+    part_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> Embedded:
     """Computes what a backbone makes of all images, and keeps it in one `.npz` file.
@@ -65,7 +66,7 @@ def embed(
         out: the file; its name ends in `.npz`.
         input_shape: the size that images are brought to; the source's own if None.
         neighbours: K, how many nearest images of each to find; at most all others.
-        resize, skip_bad, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, part_near_duplicates, quiet: as `recipes.fit.fit`.
 
     Raises:
         RequestError: a source, data or file that is not possible.
@@ -76,7 +77,15 @@ def embed(
     if out.suffix != ".npz" or out.is_dir() or not out.absolute().parent.is_dir():
         raise RequestError(f"{out} is not possible; allowed: a file in an existing folder that ends in .npz.")
     model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
-    loaded = recipes.data.load(reader, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad, quiet=quiet)
+    loaded = recipes.data.load(
+        reader,
+        image_shape=model.input_shape,
+        resize=resize,
+        skip_bad=skip_bad,
+        part_near_duplicates=part_near_duplicates,
+        purpose="join",
+        quiet=quiet,
+    )
     splits = list(loaded.parts.values())
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 

@@ -41,6 +41,7 @@ def finetune(
     keep_old_classes: bool = False,
     resize: Resize = "fill",
     skip_bad: bool = False,
+    part_near_duplicates: bool = False,
     tensorboard: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -59,7 +60,7 @@ def finetune(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its images are learnt again with those of `data`.
-        resize, skip_bad, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, part_near_duplicates, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
 
     Raises:
         RequestError: a name, setting or folder that is not possible; nothing was written.
@@ -69,7 +70,14 @@ def finetune(
     opened = open_source(source, weights)
     recipes.data.check_source(data)
     resolved = partial(
-        _resolve, opened, data, overrides, resize=resize, skip_bad=skip_bad, keep_old_classes=keep_old_classes
+        _resolve,
+        opened,
+        data,
+        overrides,
+        resize=resize,
+        skip_bad=skip_bad,
+        part_near_duplicates=part_near_duplicates,
+        keep_old_classes=keep_old_classes,
     )
     settings = resolved(recipe or "head")
     if tensorboard:
@@ -118,6 +126,7 @@ def _resolve(
     *,
     resize: Resize,
     skip_bad: bool,
+    part_near_duplicates: bool,
     keep_old_classes: bool,
 ) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training."""
@@ -149,7 +158,12 @@ def _resolve(
         | {
             "model": model,
             "data": DataSettings(
-                source=first, also=tuple(also) or None, image_shape=model.input_shape, resize=resize, skip_bad=skip_bad
+                source=first,
+                also=tuple(also) or None,
+                image_shape=model.input_shape,
+                resize=resize,
+                skip_bad=skip_bad,
+                part_near_duplicates=part_near_duplicates or None,
             ),
             "finetune": tuning.model_copy(update={"source": source.name, "keep_old_classes": keep_old_classes}),
             "plugin": get_card(model.name).plugin if model.name in list_models() else None,

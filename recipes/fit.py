@@ -40,6 +40,7 @@ def fit(
     overrides: Sequence[str] = (),
     resize: Resize = "fill",
     skip_bad: bool = False,
+    part_near_duplicates: bool = False,
     devices: str = "1",
     tensorboard: bool = False,
     overwrite: bool = False,
@@ -55,6 +56,7 @@ def fit(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         resize: how images of another size are brought to the model's, see `recipes.data.decoding.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
+        part_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
         devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
             workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
         tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
@@ -69,7 +71,9 @@ def fit(
     if not team.is_chief:
         return _follow(team, quiet=quiet)
     with team.told():
-        settings = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+        settings = resolve(
+            model, data, recipe, overrides, resize=resize, skip_bad=skip_bad, part_near_duplicates=part_near_duplicates
+        )
         if tensorboard:
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
@@ -124,7 +128,7 @@ class _Training:
 
 def _lead(team: Team, run: Path, settings: ResolvedRecipe, split_table: Path | None) -> None:
     """Tells the other workers what is trained."""
-    table = split_table.read_text("utf-8") if split_table else None
+    table = split_table.read_bytes().decode("utf-8") if split_table else None
     task = {"run": str(run), "recipe": settings.model_dump(mode="json"), "split_table": table}
     team.from_chief(json.dumps(task).encode())
 
@@ -139,7 +143,7 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:
-            table.write_text(task["split_table"], "utf-8")
+            table.write_bytes(task["split_table"].encode())
         training = _prepare(settings, table, team, quiet=True)
     return _train(training, run, quiet=quiet)
 
@@ -198,6 +202,7 @@ def resolve(
     *,
     resize: Resize = "fill",
     skip_bad: bool = False,
+    part_near_duplicates: bool = False,
 ) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training: model, data and versions.
 
@@ -226,7 +231,13 @@ def resolve(
         **dict(recipe)
         | {
             "model": model.model_copy(update={"input_shape": shape}),
-            "data": DataSettings(source=data, image_shape=shape, resize=resize, skip_bad=skip_bad),
+            "data": DataSettings(
+                source=data,
+                image_shape=shape,
+                resize=resize,
+                skip_bad=skip_bad,
+                part_near_duplicates=part_near_duplicates or None,
+            ),
             "plugin": card.plugin,
             "versions": versions(),
         }

@@ -55,6 +55,7 @@ def tune(
     storage: str | None = None,
     resize: Resize = "fill",
     skip_bad: bool = False,
+    part_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> Tuned:
     """Searches a space, trains the winner on all training images, and scores it on the test images, once.
@@ -63,7 +64,7 @@ def tune(
     trials that were running then are done again under their old seed.
 
     Args:
-        model, data, recipe, overrides, resize, skip_bad: as `recipes.fit.fit`.
+        model, data, recipe, overrides, resize, skip_bad, part_near_duplicates: as `recipes.fit.fit`.
         out: the folder of the study; one that is there is gone on with.
         space: a name, a TOML file, or a `Space`; if None the one for this model.
         folds: of the cross-validation; 1 for the set's own validation part, which is quicker and less certain.
@@ -94,7 +95,9 @@ def tune(
     for name in [*(limits or {}), *([cost] if cost else [])]:
         if name not in COSTS:
             raise unknown("cost", name, COSTS)
-    resolved = resolve(model, data, recipe, overrides, resize=resize, skip_bad=skip_bad)
+    resolved = resolve(
+        model, data, recipe, overrides, resize=resize, skip_bad=skip_bad, part_near_duplicates=part_near_duplicates
+    )
     if resolved.steps:
         raise RequestError(f"steps={resolved.steps} is not possible in a search, which counts epochs: set those.")
     space = space if isinstance(space, Space) else load_space(space or space_for(resolved.model.name))
@@ -241,18 +244,15 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> dict[str, Any]:
     """The winner's metrics on the test images; a training of it that is there is gone on with."""
     data = search.recipe.data
-    if run.is_run and run.recipe == resolve(None, data.source, winner, resize=data.resize, skip_bad=data.skip_bad):
+    reading: dict[str, Any] = {
+        "resize": data.resize,
+        "skip_bad": data.skip_bad,
+        "part_near_duplicates": bool(data.part_near_duplicates),
+    }
+    if run.is_run and run.recipe == resolve(None, data.source, winner, **reading):
         return run.metrics or resume(run, quiet=quiet).metrics
     shutil.rmtree(run.path, ignore_errors=True)
-    return fit(
-        None,
-        data=data.source,
-        out=run.path,
-        recipe=winner,
-        resize=data.resize,
-        skip_bad=data.skip_bad,
-        quiet=quiet,
-    ).metrics
+    return fit(None, data=data.source, out=run.path, recipe=winner, quiet=quiet, **reading).metrics
 
 
 def show(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from zoo.backend import import_keras
 from zoo.errors import RequestError
+from zoo.files import check_file
 from zoo.quiet import native_output_hidden
 
 GROUP = "convzoo.models"  # of entry points: each names a module, and importing that registers models
@@ -125,9 +126,7 @@ def read_plugin(file: str | Path) -> tuple[PluginFile, bytes]:
     """
     path = Path(file).expanduser().absolute()
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise RequestError(f"{path} does not exist.") from None
+        content = check_file(path).read_bytes()
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror}.") from None
     return PluginFile(str(path), hashlib.sha256(content).hexdigest()), content

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from zoo.errors import RequestError
+from zoo.files import check_file
 
 KINDS = {
     "DoubleStorage": np.float64,
@@ -91,14 +92,13 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         RequestError: the file is damaged, not of PyTorch, or asks for anything but tensors; nothing of it was run.
     """
+    check_file(path)
     try:
         with open(path, "rb") as file:
             found = _read_archive(file) if zipfile.is_zipfile(file) else _read_pickles(file)
         if not isinstance(found, dict) or not all(isinstance(tensor, _Tensor) for tensor in found.values()):
             raise ValueError("it is not a dictionary of tensors")
         return {str(name): tensor.array() for name, tensor in found.items()}
-    except FileNotFoundError:
-        raise RequestError(f"{path} does not exist.") from None
     except Exception as error:  # a damaged pickle raises whatever it happens to run into
         raise RequestError(f"{path} cannot be read as PyTorch weights: {error}.") from None
 

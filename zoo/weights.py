@@ -20,6 +20,7 @@ import numpy as np
 
 from zoo.backend import h5py, keras
 from zoo.errors import FailureError, RequestError, first_line, unknown
+from zoo.files import check_file
 from zoo.registry import Card, Weights, get_card
 from zoo.torch_file import read_tensors
 
@@ -56,11 +57,11 @@ def load_weights(model: "keras.Model", card: Card, weights: str | Path, *, head:
         return
     path = Path(weights).expanduser()
     file = path / "model.keras" if path.is_dir() else path
-    if not file.exists():
+    if not file.is_file():
         if path.is_dir():
             raise RequestError(f"{path} has no model.keras: it is not a finished run.")
-        if os.sep in str(weights) or path.name.endswith(ENDINGS):
-            raise RequestError(f"{path} does not exist.")
+        if os.sep in str(weights) or path.name.endswith(ENDINGS) or path.exists():
+            check_file(path)
         raise unknown(f"weights of {card.name}", str(weights), [*published, "none", "FILE", "RUN"])
     _load_file(model, file, head=head)
 

@@ -10,6 +10,7 @@ from recipes.augment.pipeline import Augment
 from recipes.config.problems import validated
 from recipes.config.settings import Recipe, ResolvedRecipe
 from zoo.errors import RequestError, unknown
+from zoo.files import check_file
 
 PRESETS = files("recipes") / "presets"
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
@@ -128,9 +129,7 @@ def _names(kind: str) -> list[str]:
 def _text(kind: str, name: str) -> str:
     if name.endswith(".toml"):
         try:
-            return Path(name).read_text("utf-8")
-        except FileNotFoundError:
-            raise RequestError(f"{name} does not exist.") from None
+            return check_file(name).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(f"{name} cannot be read: {error}") from None
     if name not in _names(kind):

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import io
+import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from zoo.errors import RequestError, first_line
+from zoo.files import NOT_A_FILE
 
 Resize = Literal["fill", "fit", "stretch"]
 RESIZE_RULES: tuple[str, ...] = get_args(Resize)
@@ -110,7 +113,7 @@ def look(path: str | Path) -> Look:
     Raises:
         ImageError: no image comes out.
     """
-    with _explained(path, None), open(path, "rb") as file:
+    with _explained(path, None), _opened(path, None) as file:
         digest = hashlib.file_digest(file, "sha1").digest()  # not for security: for equal files
         file.seek(0)
         image = Image.open(file)
@@ -210,7 +213,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
-    return open(path, "rb") if content is None else io.BytesIO(content)
+    if content is not None:
+        return io.BytesIO(content)
+    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        raise ImageError(path, "unreadable", NOT_A_FILE)
+    return open(path, "rb")
 
 
 @contextlib.contextmanager
@@ -218,6 +225,8 @@ def _explained(path: str | Path, content: bytes | None) -> Iterator[None]:
     """Converts whatever opening and decoding raise into a `ImageError`."""
     try:
         yield
+    except ImageError:
+        raise
     except IsADirectoryError:
         raise ImageError(path, "unreadable", "is a folder, not an image.") from None
     except FileNotFoundError:

@@ -71,7 +71,7 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
     """
     files, labels, parts = _rows(data)
     looks = [found.look_at(file) for file, found in zip(files, examine(files, quiet=True), strict=True)]
-    _, findings, leaked = find_copies(Fingerprints.of_files(files, looks, labels, parts))
+    _, _, findings, leaked = find_copies(Fingerprints.of_files(files, looks, labels, parts, data.label_kind))
     leaks = tuple(finding for finding in findings if finding.kind == "leak")
     if not leaks:
         return data

@@ -3,15 +3,21 @@
 A kind has no state. What a model learns of such labels, and how it is judged, is a task of `recipes.tasks`.
 """
 
-import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from recipes.data.names import fault_of_name
 from zoo.errors import RequestError
 
+BLANKS = " \t"  # around a cell of a table or a name in it: no part of the text. Any other space is.
+# What is a number: ASCII digits, with or without sign, decimal point and exponent. Not: nan, inf, 1_000, 0x10, 1,5.
+NUMBER_TEXT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_LARGEST = float(np.finfo(np.float32).max)
 _RARE = 3  # of a combination of labels seen less often, no image could be put into each part
 
 
@@ -37,16 +43,23 @@ class LabelKind(ABC):
         """Whether a column of a table looks like labels of this kind and of none before it in `infer_kind`."""
 
     @abstractmethod
-    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    def parse(
+        self, texts: Sequence[str], table: str, lines: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
         """Labels, as `Split.labels`, and class names, from the column of a table.
 
         Args:
-            texts: one a line; the first is in line 2.
+            texts: one an image.
             table: what an error calls the table.
+            lines: the line of the table that each stands in; from 2 without gaps if None.
 
         Raises:
             RequestError: a text that is no label; the message names the line.
         """
+
+    def loss(self, texts: Sequence[str]) -> str | None:
+        """What is lost when a column that `parse` takes becomes labels, as the end of a sentence; None if nothing."""
+        return None
 
     @abstractmethod
     def text(self, label: Any, class_names: Sequence[str]) -> str:
@@ -63,6 +76,10 @@ class LabelKind(ABC):
     @abstractmethod
     def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
         """Row numbers, at most `count`, of images that show the range of labels."""
+
+    def numbered(self, labels: np.ndarray) -> np.ndarray:
+        """int64 (N,): the same number for images that may be copies of each other, as far as their labels tell."""
+        return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
     def hot(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """bool (N, classes): which image has which class; of kinds with classes."""
@@ -95,10 +112,13 @@ class OneClass(LabelKind):
     def fits(self, texts: Sequence[str]) -> bool:
         return True
 
-    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        for line, text in enumerate(texts, start=2):
-            if not text or not text.isprintable():
+    def parse(
+        self, texts: Sequence[str], table: str, lines: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        for line, text in _numbered(texts, lines):
+            if not text:
                 raise RequestError(f"{table} line {line} has no label.")
+            _check_name(text, table, line)
         class_names = ordered(texts)
         position = {name: label for label, name in enumerate(class_names)}
         return np.asarray([position[text] for text in texts], np.int64), class_names
@@ -139,17 +159,31 @@ class SeveralClasses(LabelKind):
     def fits(self, texts: Sequence[str]) -> bool:
         return any("|" in text for text in texts)
 
-    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        sets = [{name.strip() for name in text.split("|") if name.strip()} for text in texts]
+    def parse(
+        self, texts: Sequence[str], table: str, lines: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        sets = []
+        for line, text in _numbered(texts, lines):
+            names = {name for part in text.split("|") if (name := part.strip(BLANKS))}
+            for name in sorted(names):
+                _check_name(name, table, line)
+            sets.append(names)
         class_names = ordered(set[str]().union(*sets))
         return np.asarray([[name in names for name in class_names] for names in sets], np.float32), class_names
 
     def parse_columns(
-        self, rows: Sequence[Mapping[str, str]], columns: Sequence[str], table: str
+        self,
+        rows: Sequence[Mapping[str, str]],
+        columns: Sequence[str],
+        table: str,
+        lines: Sequence[int] | None = None,
     ) -> tuple[np.ndarray, tuple[str, ...]]:
         """As `parse`, from a table with a column of 0 and 1 for each class."""
         for name in columns:
-            for line, row in enumerate(rows, start=2):
+            _check_name(name, table, 1)
+            if "|" in name:
+                raise RequestError(f"{table} line 1: the class {name!r} holds a |, which parts the names of classes.")
+            for line, row in _numbered(rows, lines):
                 if row[name] not in ("0", "1"):
                     raise RequestError(
                         f"{table} line {line}: {name}={row[name]!r} is not possible; allowed: 0, 1. "
@@ -186,15 +220,38 @@ class Number(LabelKind):
     has_classes = False
 
     def fits(self, texts: Sequence[str]) -> bool:
-        whole = all(text.lstrip("+-").isdigit() for text in texts)
-        return not whole and all(_number(text) is not None for text in texts)
+        """If one is a decimal number and not whole, and all are what Python takes for numbers: `nan` or `1_000` among
+        decimals is told by `parse`, with its line, rather than taken for the name of a class."""
+        decimal = any(NUMBER_TEXT.fullmatch(text) and not _WHOLE.fullmatch(text) for text in texts)
+        return decimal and all(_is_number_to_python(text) for text in texts)
 
-    def parse(self, texts: Sequence[str], table: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        numbers = [_number(text) for text in texts]
-        for line, (text, number) in enumerate(zip(texts, numbers, strict=True), start=2):
-            if number is None or not math.isfinite(number):
-                raise RequestError(f"{table} line {line}: label {text!r} is not a finite number.")
-        return np.asarray(numbers, np.float32), ("value",)
+    def parse(
+        self, texts: Sequence[str], table: str, lines: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        for line, text in _numbered(texts, lines):
+            if not NUMBER_TEXT.fullmatch(text):
+                raise RequestError(
+                    f"{table} line {line}: label {text!a} is not a finite number; allowed: decimal digits, as in -3, "
+                    "0.25 or 1.5e-3."
+                )
+            if abs(float(text)) > _LARGEST:
+                raise RequestError(
+                    f"{table} line {line}: label {text!a} is too large for float32; allowed: up to {_LARGEST:.6g}."
+                )
+        return np.asarray([float(text) for text in texts], np.float32), ("value",)
+
+    def loss(self, texts: Sequence[str]) -> str | None:
+        """Different numbers that are one number in float32."""
+        numbers = np.unique(np.asarray([float(text) for text in texts], np.float64))
+        small, count = numbers.astype(np.float32), len(numbers)
+        left = len(np.unique(small))
+        if left == count:
+            return None
+        first = int(np.flatnonzero(small[1:] == small[:-1])[0])
+        return (
+            f"has {count:,} different numbers, of which float32 tells {left:,} apart ({float(numbers[first])!r} "
+            f"and {float(numbers[first + 1])!r} become {float(small[first])!r}): subtract an offset."
+        )
 
     def text(self, label: Any, class_names: Sequence[str]) -> str:
         return repr(float(label))
@@ -202,6 +259,10 @@ class Number(LabelKind):
     def is_same(self, text: str, label: Any, class_names: Sequence[str]) -> bool:
         """Always: a number that was measured again is still that image's."""
         return True
+
+    def numbered(self, labels: np.ndarray) -> np.ndarray:
+        """One number for all: copies of one image may have been measured apart."""
+        return np.zeros(len(labels), np.int64)
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """Tenths of the values."""
@@ -239,12 +300,22 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int) if all(_is_plain_number(name) for name in names) else sorted(names))
 
 
+def _numbered(rows: Sequence[Any], lines: Sequence[int] | None) -> Iterator[tuple[int, Any]]:
+    return zip(lines or range(2, len(rows) + 2), rows, strict=True)
+
+
+def _check_name(name: str, table: str, line: int) -> None:
+    if fault := fault_of_name(name):
+        raise RequestError(f"{table} line {line}: the label {name!a} {fault}; allowed: plain text in one line.")
+
+
 def _is_plain_number(name: str) -> bool:
     return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
 
 
-def _number(text: str) -> float | None:
+def _is_number_to_python(text: str) -> bool:
     try:
-        return float(text)
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True

@@ -13,6 +13,7 @@ from recipes.data.dataset import PARTS, relative
 from recipes.data.listing import Listing
 from recipes.data.readers import FileReader, Reader, open_reader
 from zoo.errors import RequestError
+from zoo.files import check_file
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,8 @@ def read_split_table(path: str | Path) -> list[dict[str, str]]:
         RequestError: no such file, or not such a table.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with check_file(path).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
-    except FileNotFoundError:
-        raise RequestError(f"{shown(path)} does not exist.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"{shown(path)} cannot be read: {error}.") from None
     good = rows and all(set(row) == {"file", "split", "label"} and row["split"] in PARTS for row in rows)

@@ -8,6 +8,11 @@ import numpy as np
 from recipes.data.dataset import PARTS
 from zoo.errors import RequestError
 
+
+class SplitError(RequestError):
+    """A set that cannot be split as it must be."""
+
+
 FRACTIONS = (("test", 0.2), ("validation", 0.1))  # of what is left when it is split off
 
 
@@ -32,7 +37,7 @@ def draw_parts(
         Sorted row numbers of `train`, `validation` and `test`.
 
     Raises:
-        RequestError: a class has too few images, or too few groups, for each part to have one.
+        SplitError: too few images, or groups, for each part to have one.
     """
     if not 0 <= seed < 2**32:
         raise RequestError(f"split_seed={seed} is not possible; allowed: whole numbers from 0 to 2**32 - 1.")
@@ -47,7 +52,7 @@ def draw_parts(
         else:
             chosen = _drawn_by_group(train, kinds, together, groups, fraction, random)
         if not 0 < chosen.sum() < len(train):
-            raise RequestError(f"too few images ({len(train)}) to split off a {part} part.")
+            raise SplitError(f"too few images ({len(train)}) to split off a {part} part.")
         rows["train"], rows[part] = train[~chosen], train[chosen]
     return {part: rows[part] for part in PARTS}
 
@@ -80,7 +85,7 @@ def _drawn_by_group(
     units = connected(groups[train], together[train] if together is not None else np.arange(len(train)))
     most = min(round(1 / fraction), len(np.unique(units)))
     if most < 2:
-        raise RequestError("all images are of one group: they cannot be parted.")
+        raise SplitError("all images are of one group: they cannot be parted.")
     kinds = kinds[train]
     best, fewest_absent = np.zeros(len(train), bool), np.inf
     with warnings.catch_warnings(action="ignore"):  # that a class is small: it is seen here whether it is too small
@@ -106,6 +111,8 @@ def connected(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
+    if not len(one):
+        return np.empty(0, np.int64)
     _, first = np.unique(one.astype(str), return_inverse=True)
     _, second = np.unique(other, return_inverse=True)
     second = second + first.max() + 1

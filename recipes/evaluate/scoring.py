@@ -72,8 +72,9 @@ def _test_images(run: Run, other: Reader | None) -> tuple[Task, Split]:
 def other_images(run: Run, source: str | Reader) -> Split:
     """The images of another source at the run's size, by its resize rule, with labels by the run's class names.
 
-    They are the test images where the source brings such a part or is not made of files, and all of them where it
-    is a folder or a table without parts. Classes of the run that the source lacks are allowed.
+    They are the test images where the source brings such a part. Where it does not, they are those that the seed draws
+    from the training part of a source that is not made of files, and all images of any other. Classes of the run that
+    the source lacks are allowed.
 
     Raises:
         RequestError: a class that the run does not have, other labels than classes, or what the run itself was
@@ -83,13 +84,20 @@ def other_images(run: Run, source: str | Reader) -> Split:
     source = reader.source
     if isinstance(reader, FileReader) and reader.path.resolve() == Path(settings.source).resolve():
         raise RequestError(f"{source} is what {run.path} was trained on; without --data its test images are scored.")
+    drawn = not isinstance(reader, FileReader) and "train" in reader.parts and "test" not in reader.parts
     data = load(
-        reader, image_shape=settings.image_shape, resize=settings.resize, skip_bad=settings.skip_bad, quiet=True
+        reader,
+        image_shape=settings.image_shape,
+        resize=settings.resize,
+        skip_bad=settings.skip_bad,
+        purpose="join" if drawn else "score",
+        quiet=True,
     )
     if data.task != run.task:
         raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
-    whole = isinstance(reader, FileReader) and "test" not in reader.parts
-    chosen = concatenate(list(data.parts.values())) if whole else data.test
+    chosen = data.test if drawn or "test" in reader.parts else concatenate(list(data.parts.values()))
+    if not len(chosen):
+        raise RequestError(f"{source} has no image to score in its part test.")
     kind = data.label_kind
     if not kind.has_classes:
         return chosen

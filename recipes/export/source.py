@@ -16,6 +16,7 @@ from recipes.run.keras_file import load_keras_file, refuse_hdf5
 from recipes.support.files import check_writable
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.files import check_file
 
 
 class ExportSource(ABC):
@@ -231,9 +232,7 @@ def open_export_source(source: str | Path | Run, data: str | None = None) -> Exp
         refuse_hdf5(Path(source))
     if isinstance(source, Run) or Path(source).suffix != ".keras":
         return RunSource(Run.open(source), data)
-    file = Path(source)
-    if not file.exists():
-        raise RequestError(f"{file} does not exist.")
+    file = check_file(source)
     if data is None:
         raise RequestError(f"{file} does not say which images to verify the export with: give --data.")
     return FileSource(file, data)

@@ -17,10 +17,12 @@ from filelock import FileLock, Timeout
 from recipes.config.presets import SCHEMA, load_resolved
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data.labels import task_name
+from recipes.data.names import check_count, from_lines, to_lines
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.files import check_file
 from zoo.registry import require_plugin
 
 if TYPE_CHECKING:
@@ -98,7 +100,16 @@ class Run:
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        return tuple((self.path / "labels.txt").read_text("utf-8").splitlines())
+        """Position is the label; of several labels and numbers, what each score is called.
+
+        Raises:
+            RequestError: the file is missing, or not text.
+        """
+        file = self.path / "labels.txt"
+        try:
+            return from_lines(check_file(file).read_bytes().decode("utf-8"))
+        except UnicodeDecodeError:
+            raise RequestError(f"{file} is damaged: it is not UTF-8.") from None
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
@@ -151,9 +162,12 @@ class Run:
         """The trained model.
 
         Raises:
-            RequestError: the training did not get as far as a model, or the file is damaged.
+            RequestError: the training did not get as far as a model, the file is damaged, or it has not a score for
+                each of the run's labels.
         """
-        return load_keras_file(self.model_file)
+        model = load_keras_file(self.model_file)
+        check_count(self.class_names, model.output_shape[-1], self.path)
+        return model
 
     def load_data(self, source: str | None = None) -> "Data":
         """The images of the run, in the parts that it was trained with.
@@ -244,7 +258,7 @@ class Run:
 
     def write_data(self, data: "Data") -> None:
         """What later commands must know: class names, which file is in which part, which files were left out."""
-        self.write_text("labels.txt", "\n".join(data.class_names) + "\n")
+        self.write_text("labels.txt", to_lines(data.class_names))
         if rows := data.split_table():
             self.write_rows("split.csv", rows)
         if data.skipped:

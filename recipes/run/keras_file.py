@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.backend import as_keras_ships, keras, tf
 from zoo.errors import RequestError, first_line
+from zoo.files import check_file
 from zoo.keras_internals import graph_that_is_not_run
 from zoo.layers import register_layers
 from zoo.registry import load_plugins
@@ -72,10 +73,7 @@ def check_archive(path: Path) -> None:
     Raises:
         RequestError: it is missing, empty, truncated, damaged, not a Keras file, or would fill the memory.
     """
-    if not path.exists():
-        raise RequestError(f"{path} does not exist.")
-    if not path.is_file():
-        raise RequestError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}.")
+    check_file(path)
     refuse_hdf5(path)
     try:
         with zipfile.ZipFile(path) as archive:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data.decoding import RESIZE_RULES
+from recipes.data.names import check_count, from_lines, to_lines
 from recipes.support.quiet import native_output_hidden
 from recipes.tflite import metadata
 from recipes.tflite.flatbuffer import DamageError
@@ -21,6 +22,7 @@ from recipes.tflite.graph import Graph, Tensor, graph_of, read_model
 from recipes.tflite.isolated import Isolated
 from recipes.tflite.verify import verify
 from zoo.errors import RequestError, first_line
+from zoo.files import check_file
 
 LABELS, FACTS = "labels.txt", "convzoo.json"
 MAX_ARENA = 10**9  # bytes for an image's way through the graph; a file that asks for more is nonsense, or means harm
@@ -104,8 +106,10 @@ class TFLiteFile:
         """
         run = self._run_isolated if self._isolated else self._run_here
         scores = np.stack([_real(run(self._as_input(image[None])), self._made) for image in images])
-        if scores.ndim != 2 or (self.labels and scores.shape[1] != len(self.labels)):
-            raise RequestError(f"{self.path} has {len(self.labels)} labels for {scores[0].size} scores.")
+        if scores.ndim != 2:
+            raise RequestError(f"{self.path} gives scores of the shape {scores[0].shape}; allowed: (classes,).")
+        if self.labels:  # a graph that leaves the number of its scores open is not known before
+            check_count(self.labels, scores.shape[1], self.path)
         return scores
 
     def resize(self, height: int, width: int) -> None:
@@ -187,7 +191,7 @@ class TFLiteFile:
             raise DamageError(f"{FACTS} in it is not an object")
         if "sha256" in facts and facts["sha256"] != sha256(content[:end]).hexdigest():
             raise RequestError(f"{self.path} is damaged: its content does not match its own digest.")
-        return tuple(texts.get(named or LABELS, "").splitlines()), facts
+        return from_lines(texts.get(named or LABELS, "")), facts
 
     def _check_graph(self) -> None:
         """Raises a `RequestError` for what is not an image classifier of builtin operations."""
@@ -201,8 +205,8 @@ class TFLiteFile:
             raise RequestError(f"{self.path} takes {list(image)}; allowed: one image (1, H, W, C).")
         if len(scores) != 2:
             raise RequestError(f"{self.path} gives {list(scores)}; allowed: scores (1, classes).")
-        if self.labels and scores[1] != -1 and len(self.labels) != scores[1]:
-            raise RequestError(f"{self.path} has {len(self.labels)} labels for {scores[1]} scores.")
+        if self.labels and scores[1] != -1:
+            check_count(self.labels, scores[1], self.path)
 
         for places, what in ((self.graph.inputs, "images"), (self.graph.outputs, "scores")):
             if (dtype := self.graph.tensors[places[0]].dtype) not in _DTYPES:
@@ -234,10 +238,7 @@ def read_content(path: Path) -> bytes:
     Raises:
         RequestError: it is missing, empty, or not TFLite.
     """
-    if not path.is_file():
-        why = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
-        raise RequestError(f"{path} {why}.")
-    content = path.read_bytes()
+    content = check_file(path).read_bytes()
     if content[4:8] != b"TFL3":
         raise RequestError(f"{path} {'is not a TFLite file' if content else 'is empty'}.")
     return content
@@ -247,7 +248,7 @@ def attach(content: bytes, labels: Sequence[str], facts: Mapping[str, Any]) -> b
     """The file with labels, facts and its digest behind it; `content` may have metadata inside it by then."""
     facts = {**facts, "sha256": sha256(content).hexdigest()}
     return metadata.append_files(
-        content, {LABELS: "\n".join(labels) + "\n", FACTS: json.dumps(facts, separators=(",", ":"), ensure_ascii=False)}
+        content, {LABELS: to_lines(labels), FACTS: json.dumps(facts, separators=(",", ":"), ensure_ascii=False)}
     )
 
 

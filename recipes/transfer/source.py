@@ -10,6 +10,7 @@ from recipes.config.settings import Model
 from recipes.run.folder import Run
 from zoo import get_card, list_models
 from zoo.errors import RequestError, unknown
+from zoo.files import check_file
 from zoo.weights import weights_of
 
 
@@ -60,8 +61,7 @@ def open_source(name: str | Path, weights: str | None = None) -> Source:
 
 
 def _model_in(path: Path) -> Model:
-    if not path.exists():
-        raise RequestError(f"{path} does not exist.")
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))["config"]

@@ -1,4 +1,6 @@
-"""How many images each class has, and what that is worth."""
+"""How many images each class has, what that is worth, and what the names of classes are mistaken for."""
+
+import unicodedata
 
 import numpy as np
 
@@ -27,8 +29,6 @@ def about_classes(
         source: what findings about all of it are told of.
         where: the folder of each class.
     """
-    if not len(labels):
-        return [Finding(source, "empty_class", "has no image that can be used.")]
     kind = LABEL_KINDS[task]
     if not kind.has_classes:
         return []
@@ -63,3 +63,20 @@ def about_classes(
         )
         found.append(Finding(source, "imbalance", detail))
     return found
+
+
+def about_names(class_names: tuple[str, ...], source: str) -> list[Finding]:
+    """Remarks about classes that people, or other file systems, would take for one and the same."""
+    seen: dict[str, str] = {}
+    found = []
+    for name in class_names:
+        twin = seen.setdefault(" ".join(_composed(name).casefold().split()), name)
+        if twin != name:
+            only = "upper and lower case" if twin.casefold() == name.casefold() else "blanks or case"
+            only = "how their accents are encoded (NFC, NFD)" if _composed(twin) == _composed(name) else only
+            found.append(Finding(source, "twins", f"has the classes {twin!r} and {name!r}: they differ in {only}."))
+    return found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

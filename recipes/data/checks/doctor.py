@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recipes.data.checks import duplicates
-from recipes.data.checks.classes import about_classes
 from recipes.data.checks.examine import Examined, examine
 from recipes.data.checks.findings import Finding, errors_first, shown
+from recipes.data.checks.verdict import Purpose, Verdict, judge, refusal
 from recipes.data.dataset import PARTS, TaskName
 from recipes.data.decoding import THUMBNAIL, Look, from_array, thumbnail
-from recipes.data.labels import ONE_CLASS
+from recipes.data.labels import ONE_CLASS, LabelKind
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
 from recipes.data.splits import connected
@@ -28,13 +28,15 @@ class Diagnosis:
     Attributes:
         listing: the files that can be used; without the bad ones.
         looks: what one look at each of them told.
-        together: int64 (N,), equal for copies of one image, exact or near.
+        together: int64 (N,), equal for copies of one image, exact or near, that the split does not part.
+        parts: row numbers of train, validation and test; where there are errors, of the parts that the source brings.
         findings: errors first.
     """
 
     listing: Listing
     looks: tuple[Look, ...]
     together: np.ndarray
+    parts: dict[str, np.ndarray]
     findings: tuple[Finding, ...]
 
 
@@ -47,6 +49,7 @@ class Fingerprints:
         digests: (N,), equal for equal images.
         thumbnails: uint8 (N, 16, 18), see `recipes.data.decoding.THUMBNAIL`.
         labels, parts: (N, ...) and (N,), as in `Listing`.
+        classes: int64 (N,), see `recipes.data.labels.LabelKind.numbered`: only images of one number may be near copies.
     """
 
     paths: Sequence[str]
@@ -54,14 +57,16 @@ class Fingerprints:
     thumbnails: np.ndarray
     labels: np.ndarray
     parts: np.ndarray
+    classes: np.ndarray
 
     @classmethod
     def of_files(
-        cls, paths: Sequence[str], looks: Sequence[Look], labels: np.ndarray, parts: np.ndarray
+        cls, paths: Sequence[str], looks: Sequence[Look], labels: np.ndarray, parts: np.ndarray, kind: LabelKind
     ) -> "Fingerprints":
         """Of files that can be used."""
         digests = np.asarray([look.digest for look in looks], "V20")
-        return cls(paths, digests, _thumbnails([look.thumbnail for look in looks]), labels, parts)
+        thumbnails = _thumbnails([look.thumbnail for look in looks])
+        return cls(paths, digests, thumbnails, labels, parts, kind.numbered(labels))
 
     @classmethod
     def of_arrays(cls, reader: ArrayReader, *, quiet: bool) -> "Fingerprints":
@@ -69,12 +74,14 @@ class Fingerprints:
         shape = reader.image_shape or (64, 64, 3)
         images = [image for part in reader.parts for image in reader.images(part, shape, "fill", quiet=quiet)]
         sizes = {part: len(labels) for part, labels in reader.labels.items()}
+        every = np.concatenate(list(reader.labels.values()))
         return cls(
             paths=[f"{shown(reader.source)}: {part} {row}" for part, size in sizes.items() for row in range(size)],
             digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
             thumbnails=_thumbnails([thumbnail(from_array(image)) for image in images]),
-            labels=np.concatenate(list(reader.labels.values())),
+            labels=every,
             parts=np.repeat(np.asarray(list(sizes), "U10"), list(sizes.values())),
+            classes=ONE_CLASS.numbered(every),
         )
 
 
@@ -87,12 +94,16 @@ class CheckResult:
         images: how many can be used.
         task: what the labels are.
         class_names: position is the label.
+        refusal: what a training on it would be refused with, None if it can be trained on.
+        sizes: how many images each part has; empty if it cannot be trained on.
     """
 
     findings: tuple[Finding, ...]
     images: int
     task: TaskName
     class_names: tuple[str, ...]
+    refusal: str | None
+    sizes: dict[str, int]
 
     @property
     def errors(self) -> int:
@@ -100,12 +111,17 @@ class CheckResult:
         return sum(finding.is_error for finding in self.findings)
 
 
-def check(source: str | Reader, *, task: TaskName | None = None, quiet: bool = False) -> CheckResult:
+def check(
+    source: str | Reader, *, task: TaskName | None = None, part_near_duplicates: bool = False, quiet: bool = False
+) -> CheckResult:
     """Looks at every image of a source; TensorFlow is not imported for folders and tables.
+
+    It has errors where `recipes.data.load` would refuse to train on the source, and only there.
 
     Args:
         source: as for `recipes.data.load`.
         task: how a table's labels are meant, if not as they look.
+        part_near_duplicates: as for `recipes.data.load`.
         quiet: no progress bar on stderr.
 
     Raises:
@@ -114,21 +130,60 @@ def check(source: str | Reader, *, task: TaskName | None = None, quiet: bool = F
     """
     reader = open_reader(source, task)
     if isinstance(reader, FileReader):
-        diagnosis = diagnose(reader.listing, quiet=quiet)
-        listing = diagnosis.listing
-        return CheckResult(diagnosis.findings, len(listing), listing.task, listing.class_names)
-    assert isinstance(reader, ArrayReader)
-    images = Fingerprints.of_arrays(reader, quiet=quiet)
-    findings = find_copies(images)[1]
-    findings += about_classes(images.labels, images.parts, reader.class_names, ONE_CLASS.task, shown(reader.source))
-    return CheckResult(tuple(errors_first(findings)), len(images.paths), ONE_CLASS.task, reader.class_names)
+        diagnosis = diagnose(reader.listing, part_near_duplicates=part_near_duplicates, quiet=quiet)
+        listing, parts, findings = diagnosis.listing, diagnosis.parts, diagnosis.findings
+        images, task, class_names = len(listing), listing.task, listing.class_names
+    else:
+        assert isinstance(reader, ArrayReader)
+        fingerprints = Fingerprints.of_arrays(reader, quiet=quiet)
+        verdict = judge_arrays(reader)
+        parts, images = verdict.parts, len(fingerprints.paths)
+        task, class_names = ONE_CLASS.task, reader.class_names
+        findings = tuple(errors_first([*_copies_of_arrays(fingerprints), *verdict.findings]))
+    why = refusal(findings, shown(reader.source))
+    sizes = {} if why else {part: len(rows) for part, rows in parts.items()}
+    return CheckResult(findings, images, task, class_names, why, sizes)
 
 
-def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
-    """Looks at every file of a listing.
+def judge_arrays(reader: ArrayReader, *, seed: int = 0, purpose: Purpose = "train") -> Verdict:
+    """The verdict on a source that is not made of files. Copies in it are not looked for: it brings its parts itself,
+    or is split by the seed alone."""
+    labels = np.concatenate(list(reader.labels.values()))
+    parts = np.repeat(np.asarray(reader.parts, "U10"), [len(labels) for labels in reader.labels.values()])
+    source = shown(reader.source)
+    return judge(
+        labels,
+        parts,
+        reader.class_names,
+        ONE_CLASS.task,
+        source,
+        seed=seed,
+        purpose=purpose,
+        lacking=reader.training_files,
+    )
+
+
+def _copies_of_arrays(images: Fingerprints) -> list[Finding]:
+    """What `find_copies` finds; nobody can take an image out of such a source, so that a leak in it is a remark."""
+    findings = find_copies(images)[2]
+    return [replace(finding, kind="shared") if finding.kind == "leak" else finding for finding in findings]
+
+
+def diagnose(
+    listing: Listing,
+    *,
+    seed: int = 0,
+    purpose: Purpose = "train",
+    part_near_duplicates: bool = False,
+    quiet: bool = False,
+) -> Diagnosis:
+    """Looks at every file of a listing, and splits it.
 
     Args:
         listing: the files.
+        seed: draws the split.
+        purpose: what the images are for.
+        part_near_duplicates: near duplicates may come into different parts.
         quiet: no progress bar.
     """
     findings = list(listing.findings)
@@ -139,15 +194,29 @@ def diagnose(listing: Listing, *, quiet: bool = False) -> Diagnosis:
     usable = np.asarray([found.look is not None for found in examined], bool)
     kept = listing.only(usable)
     looks = [found.look for found in examined if found.look is not None]
-    together, copies, leaked = find_copies(Fingerprints.of_files(kept.paths, looks, kept.labels, kept.parts))
+    exact, together, copies, leaked = find_copies(
+        Fingerprints.of_files(kept.paths, looks, kept.labels, kept.parts, kept.label_kind)
+    )
     findings += copies
     clean = ~leaked
-    kept, together = kept.only(clean), together[clean]
+    kept, exact, together = kept.only(clean), exact[clean], together[clean]
+    together = exact if part_near_duplicates else together
     looks = [look for look, good in zip(looks, clean, strict=True) if good]
-    where = {name: _class_folder(listing, name) for name in listing.class_names}
-    findings += about_classes(kept.labels, kept.parts, kept.class_names, kept.task, shown(listing.source), where)
-    findings += _about_sizes(kept, looks)
-    return Diagnosis(kept, tuple(looks), together, tuple(errors_first(findings)))
+    verdict = judge(
+        kept.labels,
+        kept.parts,
+        kept.class_names,
+        kept.task,
+        shown(listing.source),
+        seed=seed,
+        purpose=purpose,
+        exact=exact,
+        together=together,
+        groups=kept.groups,
+        where={name: _class_folder(listing, name) for name in listing.class_names},
+    )
+    findings += [*verdict.findings, *_about_sizes(kept, looks)]
+    return Diagnosis(kept, tuple(looks), together, verdict.parts, tuple(errors_first(findings)))
 
 
 def _thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray:
@@ -179,15 +248,15 @@ def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
         yield Finding(path, "animated", "has more than one frame: the first is used.")
 
 
-def find_copies(images: Fingerprints) -> tuple[np.ndarray, list[Finding], np.ndarray]:
+def find_copies(images: Fingerprints) -> tuple[np.ndarray, np.ndarray, list[Finding], np.ndarray]:
     """Which images are copies of another, what that means, and which of them leak.
 
     Returns:
-        int64 (N,), equal for copies; the findings; bool (N,): training images (or validation images) that are
-        also among those that the training is judged by.
+        int64 (N,), equal for exact copies; the same for copies, exact or near; the findings; bool (N,): training
+        images (or validation images) that are also among those that the training is judged by.
     """
     exact = duplicates.equal(images.digests)
-    alike = duplicates.near(images.thumbnails)
+    alike = duplicates.near(images.thumbnails, images.classes)
     leaked = np.zeros(len(exact), bool)
     told = np.zeros(len(exact), bool)
     findings = []
@@ -201,7 +270,7 @@ def find_copies(images: Fingerprints) -> tuple[np.ndarray, list[Finding], np.nda
                 kind, detail = _copy(images, row, first, prefix)
                 leaked[row] |= kind == "leak"
                 findings.append(Finding(shown(images.paths[row]), kind, detail))
-    return connected(exact, alike), findings, leaked
+    return exact, connected(exact, alike), findings, leaked
 
 
 def _groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
@@ -220,7 +289,8 @@ def _copy(images: Fingerprints, row: int, first: int, prefix: str) -> tuple[str,
     if images.parts[row] != images.parts[first]:
         return f"{prefix}leak", f"{near} {other}, which is in another part ({images.parts[first]})."
     if not np.array_equal(images.labels[row], images.labels[first]):
-        return ("near_duplicate" if prefix else "conflict"), f"{near} {other}, which has another label."
+        kind = "near_duplicate" if prefix else "conflict"  # near ones have one class; numbers may differ
+        return kind, f"{near} {other}, which has another label."
     return f"{prefix}duplicate", f"{near} {other}."
 
 

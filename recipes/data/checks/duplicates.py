@@ -23,20 +23,26 @@ def equal(digests: np.ndarray) -> np.ndarray:
     return np.unique(digests, return_inverse=True)[1].reshape(-1)
 
 
-def near(thumbnails: np.ndarray) -> np.ndarray:
+def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
     """int64 (N,): the same number where images look the same, directly or through others between them.
 
     Two images look the same if their hashes differ in at most three bits and their thumbnails correlate.
 
     Args:
         thumbnails: uint8 (N, 16, 18).
+        classes: int64 (N,); images of different classes are no copies, however alike a fixed camera makes them.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    kinds, kind = np.unique(thumbnails.reshape(len(thumbnails), -1), axis=0, return_inverse=True)
+    if not len(thumbnails):
+        return np.empty(0, np.int64)
+    classes = np.zeros(len(thumbnails), np.int64) if classes is None else classes.astype(np.int64)
+    flat_rows = thumbnails.reshape(len(thumbnails), -1)
+    labelled = np.concatenate([np.ascontiguousarray(classes)[:, None].view(np.uint8), flat_rows], axis=1)
+    _, first, kind = np.unique(labelled, axis=0, return_index=True, return_inverse=True)
     kind = kind.reshape(-1)
-    thumbnails = kinds.reshape(-1, *thumbnails.shape[1:])  # a thousand copies of one image are one to compare
+    thumbnails, classes = thumbnails[first], classes[first]  # a thousand copies of one image are one to compare
     count = len(thumbnails)
     pixels = thumbnails.reshape(count, -1).astype(np.float32)
     pixels -= pixels.mean(1, keepdims=True)
@@ -51,7 +57,7 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
         borders = np.flatnonzero(np.diff(bands[order, band])) + 1
         for bucket in np.split(order, borders):
             if len(bucket) > 1:
-                links += _pairs(bucket, hashes, pixels)
+                links += _pairs(bucket, hashes, pixels, classes)
     pairs = np.concatenate(links) if links else np.empty((0, 2), np.int64)
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     together = connected_components(graph, directed=False)[1].astype(np.int64)[kind]
@@ -60,7 +66,7 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     return np.unique(together, return_inverse=True)[1].reshape(-1)
 
 
-def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
+def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
     """Row numbers (M, 2) of those of a bucket that look the same, a block of the bucket at a time."""
     found = []
     for start in range(0, len(bucket), _BLOCK):
@@ -70,7 +76,8 @@ def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray) -> list[n
             differ = np.bitwise_count(hashes[block][:, None] ^ hashes[against][None])
             one, two = np.nonzero(differ <= MOST_BITS)
             one, two = block[one], against[two]
-            one, two = one[one != two], two[one != two]
+            compared = (one != two) & (classes[one] == classes[two])
+            one, two = one[compared], two[compared]
             for some in range(0, len(one), 100 * _BLOCK):  # bounded, however many look alike
                 rows = slice(some, some + 100 * _BLOCK)
                 alike = np.einsum("ij,ij->i", pixels[one[rows]], pixels[two[rows]]) >= LEAST_CORRELATION

@@ -8,9 +8,10 @@ BAD_FILE = frozenset(
     {"undecodable", "truncated", "empty", "bomb", "unreadable", "missing", "outside", "broken_link", "name", "leak"}
 )
 # These are about the set as a whole, and leaving files out does not help.
-BAD_SET = frozenset({"empty_class", "too_few", "unknown_class"})
+BAD_SET = frozenset({"empty_class", "too_few", "one_class", "no_train", "unknown_class"})
 REMARKS = frozenset(
-    {"mode", "animated", "duplicate", "near_duplicate", "near_leak", "conflict", "few", "imbalance", "sizes", "ignored"}
+    {"mode", "animated", "duplicate", "near_duplicate", "near_leak", "shared", "conflict", "few", "imbalance"}
+    | {"sizes", "ignored", "twins", "elsewhere", "precision"}
 )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from recipes.data.checks.findings import Finding, shown
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
+from recipes.data.names import fault_of_name
 from recipes.data.readers.reader import FileReader
+from recipes.data.system_folders import is_left_by_system
 from zoo.errors import RequestError
 
 PART_NAMES = {
@@ -20,7 +22,6 @@ PART_NAMES = {
     "validation": "validation",
     "test": "test",
 }
-LITTER = {"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db"}  # what systems leave behind
 _ENDINGS = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .ico .avif .jp2 .tga .heic"
 IMAGE_ENDINGS = frozenset(_ENDINGS.split())
 
@@ -56,10 +57,13 @@ def list_folder(source: str, root: Path) -> Listing:
     entries = [
         (part, name, folder) for part, folder_of_part in parts for name, folder in _classes(folder_of_part, found)
     ]
-    class_names = tuple(sorted({name for part, name, _ in entries if part in ("", "train")}))
+    training = [name for part, name, _ in entries if part in ("", "train")]
+    class_names = tuple(sorted(set(training or [name for _, name, _ in entries])))
     for name in class_names:
-        if not name.isprintable() or shown(name) != name:
-            raise RequestError(f"{shown(root / name)}: the name of a class must be plain text in UTF-8.")
+        if fault := fault_of_name(name):
+            raise RequestError(
+                f"{shown(root / name)}: the name of a class must be plain text in UTF-8, in one line; this one {fault}."
+            )
     if not class_names:
         raise RequestError(f"{shown(root)} has no class folders: it needs one folder for each class.")
     names, labels, of_part, meant = [], [], [], []
@@ -91,7 +95,8 @@ def _parts(root: Path, found: list[Finding]) -> list[tuple[str, Path]]:
     folders = _folders(root)
     named = [folder for folder in folders if folder.name.lower() in PART_NAMES]
     training = [folder for folder in named if PART_NAMES[folder.name.lower()] == "train" and _folders(folder)]
-    if not training:
+    scored = bool(named) and len(named) == len(folders) and all(_folders(folder) for folder in named)
+    if not training and not scored:  # parts without one to train with can be scored
         return [("", root)]
     if others := [folder.name for folder in folders if folder not in named]:
         if len(named) == 1:
@@ -117,13 +122,13 @@ def _classes(folder: Path, found: list[Finding]) -> list[tuple[str, Path]]:
 
 def _strays(folder: Path) -> Iterator[Finding]:
     for entry in sorted(folder.iterdir()):
-        if not entry.is_dir() and not _is_litter(entry.name) and entry.suffix.lower() in IMAGE_ENDINGS:
+        if not entry.is_dir() and not is_left_by_system(entry.name) and entry.suffix.lower() in IMAGE_ENDINGS:
             yield Finding(shown(entry), "ignored", "is in no class folder.")
 
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_litter(entry.name))
+        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_left_by_system(entry.name))
     except PermissionError:
         raise RequestError(f"{shown(folder)} may not be read: permission denied.") from None
 
@@ -146,7 +151,7 @@ def _walk(folder: Path, inside: Path, above: tuple[Path, ...], found: list[Findi
         found.append(Finding(shown(folder), "unreadable", "may not be read: permission denied."))
         return
     for entry in entries:
-        if _is_litter(entry.name):
+        if is_left_by_system(entry.name):
             continue
         if entry.is_file(follow_symlinks=False) and shown(entry.name) == entry.name:
             yield entry.path  # nearly all there is
@@ -171,7 +176,3 @@ def _walk(folder: Path, inside: Path, above: tuple[Path, ...], found: list[Findi
             found.append(Finding(shown(path), "name", "has a name that is not UTF-8."))
         else:
             yield entry.path
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in LITTER

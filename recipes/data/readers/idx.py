@@ -22,6 +22,7 @@ class IdxReader(MemoryReader):
     """A folder of IDX files; classes are the labels that occur."""
 
     called = "FOLDER"
+    training_files = "train-images-idx3-ubyte"
 
     def is_there(self) -> bool:
         return self.path.is_dir() and bool(self.files)
@@ -36,13 +37,16 @@ class IdxReader(MemoryReader):
 
 
 def find(folder: Path) -> dict[tuple[str, str], Path]:
-    """The IDX files of a folder by (`train` or `test`, `images` or `labels`); empty if it has none to train with."""
+    """The IDX files of a folder by (`train` or `test`, `images` or `labels`); empty if it has none of images.
+
+    Folders that bear such a name, as some archives unpack to beside the files, are passed over.
+    """
     found: dict[tuple[str, str], Path] = {}
     for entry in sorted(folder.iterdir()):
-        if match := _NAME.fullmatch(entry.name):
+        if (match := _NAME.fullmatch(entry.name)) and entry.is_file():
             part, what = match[1].lower().replace("t10k", "test"), match[2].lower()
             found.setdefault((part, what), entry)
-    return found if ("train", "images") in found else {}
+    return found if any(what == "images" for _, what in found) else {}
 
 
 def read_files(files: Mapping[tuple[str, str], Path], source: str) -> Arrays:
@@ -54,6 +58,10 @@ def read_files(files: Mapping[tuple[str, str], Path], source: str) -> Arrays:
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for part in ("train", "test"):
         if (part, "images") not in files:
+            if (part, "labels") in files:
+                raise RequestError(
+                    f"{shown(files[part, 'labels'])} has no images beside it ({part}-images-idx3-ubyte)."
+                )
             continue
         if (part, "labels") not in files:
             raise RequestError(f"{shown(files[part, 'images'])} has no labels beside it ({part}-labels-idx1-ubyte).")
@@ -70,7 +78,9 @@ def read_files(files: Mapping[tuple[str, str], Path], source: str) -> Arrays:
         parts[part] = images, labels
     if len({images.shape[1:] for images, _ in parts.values()}) > 1:
         raise RequestError(f"{shown(source)}: the images of train and test have different sizes.")
-    known = np.unique(parts["train"][1])  # EMNIST's letters begin at 1: there is no class 0 then
+    known = np.unique(
+        parts.get("train", next(iter(parts.values())))[1]
+    )  # EMNIST's letters begin at 1: there is no class 0 then
     for part, (images, labels) in parts.items():
         if len(foreign := np.setdiff1d(labels, known)):
             raise RequestError(

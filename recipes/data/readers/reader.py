@@ -27,6 +27,8 @@ class Reader(ABC):
         called: how messages list sources of this kind.
         endings: of files that are such sources, in lower case.
         what: the source in an error about its labels.
+        training_files: the names of the files that images to train with are in, where the kind of source prescribes
+            them.
         source: as the user wrote it.
         task: how the labels are meant, if not as they look.
     """
@@ -34,6 +36,7 @@ class Reader(ABC):
     called: ClassVar[str]
     endings: ClassVar[tuple[str, ...]] = ()
     what: ClassVar[str] = "a set of classes"
+    training_files: ClassVar[str] = ""
 
     def __init__(self, source: str, task: TaskName | None = None) -> None:
         self.source = source
@@ -109,7 +112,7 @@ class ArrayReader(Reader):
     @property
     @abstractmethod
     def labels(self) -> dict[str, np.ndarray]:
-        """int64 (N,) of each part that the source brings, in the order train, validation, test; `train` at least."""
+        """int64 (N,) of each part that the source brings, in the order train, validation, test; one at least."""
 
     @property
     @abstractmethod
@@ -140,7 +143,7 @@ class Arrays:
     """Images and labels that are in memory.
 
     Attributes:
-        parts: images uint8 (N, H, W, C) of one size and labels int64 (N,) of each part; `train` at least.
+        parts: images uint8 (N, H, W, C) of one size and labels int64 (N,) of each part; one part at least.
         class_names: position is the label.
     """
 
@@ -168,18 +171,14 @@ class MemoryReader(ArrayReader):
         """
         arrays = self.read()
         shapes = {images.shape[1:] for images, _ in arrays.parts.values()}
-        fit = (
-            "train" in arrays.parts
-            and len(shapes) == 1
-            and all(
-                images.dtype == np.uint8
-                and images.ndim == 4
-                and images.shape[3] in (1, 3)
-                and labels.dtype == np.int64
-                and labels.shape == images.shape[:1]
-                and np.isin(labels, np.arange(len(arrays.class_names))).all()
-                for images, labels in arrays.parts.values()
-            )
+        fit = len(shapes) == 1 and all(
+            images.dtype == np.uint8
+            and images.ndim == 4
+            and images.shape[3] in (1, 3)
+            and labels.dtype == np.int64
+            and labels.shape == images.shape[:1]
+            and np.isin(labels, np.arange(len(arrays.class_names))).all()
+            for images, labels in arrays.parts.values()
         )
         if not fit:
             raise RequestError(
@@ -197,7 +196,7 @@ class MemoryReader(ArrayReader):
 
     @property
     def image_shape(self) -> Shape:
-        height, width, channels = self.arrays.parts["train"][0].shape[1:]
+        height, width, channels = next(iter(self.arrays.parts.values()))[0].shape[1:]
         return height, width, channels
 
     def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:

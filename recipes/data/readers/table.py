@@ -2,24 +2,26 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from recipes.data.checks.findings import Finding, shown
 from recipes.data.dataset import PARTS, TaskName
-from recipes.data.labels import LABEL_KINDS, SEVERAL_CLASSES, infer_kind
+from recipes.data.labels import BLANKS, LABEL_KINDS, SEVERAL_CLASSES, LabelKind, infer_kind
 from recipes.data.listing import Listing
 from recipes.data.readers.folder import PART_NAMES
 from recipes.data.readers.reader import FileReader
 from zoo.errors import RequestError, unknown
+from zoo.files import check_file
 
 FIXED = ("file", "split", "group")
 
 
 class TableReader(FileReader):
-    """A table of files, each path relative to the table's own folder.
+    """A table of files, each path relative to the table's own folder, or absolute.
 
     The columns are `file`, then `label` (a class; several with `|` between them; or a number) or several columns of
     0 and 1, one a class; `split` (train, validation or test) and `group` may be there too. A `label` column is read as
@@ -52,83 +54,109 @@ def list_table(source: str, table: Path, task: TaskName | None = None) -> Listin
     Raises:
         RequestError: the table cannot be read, or a line of it; the message names the line.
     """
-    columns, rows = _rows(table)
+    columns, rows, lines = _rows(table)
     if "file" not in columns:
         raise RequestError(f"{shown(table)} has no column `file`; it has {', '.join(columns)}.")
     if not rows:
         raise RequestError(f"{shown(table)} has no lines below its header.")
     files = [row["file"] for row in rows]
-    _check_files(table, files)
-    task, labels, class_names = _labels(table, columns, rows, task)
-    missing = [
-        Finding(shown(table.parent / file), "missing", f"does not exist; line {number} of {shown(table)} names it.")
-        for number, file in enumerate(files, start=2)
-        if not (table.parent / file).exists()
-    ]
+    _check_files(table, files, lines)
+    kind, labels, class_names = _labels(table, columns, rows, lines, task)
+    findings, there = _faults_of_files(table, files, lines)
+    if "label" in columns and (loss := kind.loss([row["label"] for row in rows])):
+        findings.append(Finding(shown(table), "precision", loss))
     listing = Listing(
         source=source,
         root=table.parent,
         names=tuple(files),
         labels=labels,
         class_names=class_names,
-        task=task,
-        parts=np.asarray(_parts(table, rows) if "split" in columns else [""] * len(rows), "U10"),
+        task=kind.task,
+        parts=np.asarray(_parts(table, rows, lines) if "split" in columns else [""] * len(rows), "U10"),
         groups=np.asarray([row["group"] for row in rows], object) if "group" in columns else None,
         meant=np.ones(len(rows), bool),
-        findings=tuple(missing),
+        findings=tuple(findings),
     )
-    there = np.asarray([(table.parent / file).exists() for file in files], bool)
     return listing if there.all() else listing.only(there)
 
 
-def _rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+def _rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
+    """The columns of a table; its rows; and the line of the file that each row begins in."""
     try:
-        text = table.read_text("utf-8-sig")
+        text = check_file(table).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RequestError(f"{shown(table)} is not a table in UTF-8.") from None
     except OSError as error:
         raise RequestError(f"{shown(table)} cannot be read: {error.strerror}.") from None
     header = text.partition("\n")[0]
     delimiter = "\t" if table.suffix.lower() == ".tsv" else ";" if header.count(";") > header.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    begins = 1
     try:
-        lines = [
-            line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if any(line)
-        ]
+        for cells in reader:
+            if any(cells):
+                rows.append((begins, [cell.strip(BLANKS) for cell in cells]))
+            begins = reader.line_num + 1  # a cell may hold line breaks: a row may take several lines
     except csv.Error as error:
-        raise RequestError(f"{shown(table)} is not a table: {error}.") from None
-    if not lines:
+        raise RequestError(f"{shown(table)} is not a table: {error} (line {reader.line_num}).") from None
+    if not rows:
         raise RequestError(f"{shown(table)} is empty.")
-    columns = [name.strip() for name in lines[0]]
+    (_, columns), *rows = rows
     if len(set(columns)) < len(columns):
         raise RequestError(f"{shown(table)} names a column twice: {', '.join(columns)}.")
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(columns):
-            raise RequestError(f"{shown(table)} line {number} has {len(line)} columns, its header {len(columns)}.")
-    return columns, [dict(zip(columns, map(str.strip, line), strict=True)) for line in lines[1:]]
+    for line, cells in rows:
+        if len(cells) != len(columns):
+            raise RequestError(f"{shown(table)} line {line} has {len(cells)} columns, its header {len(columns)}.")
+    return columns, [dict(zip(columns, cells, strict=True)) for _, cells in rows], [line for line, _ in rows]
 
 
-def _check_files(table: Path, files: Sequence[str]) -> None:
+def _check_files(table: Path, files: Sequence[str], lines: Sequence[int]) -> None:
     seen: dict[str, int] = {}
-    for number, file in enumerate(files, start=2):
+    for line, file in zip(lines, files, strict=True):
         if not file:
-            raise RequestError(f"{shown(table)} line {number} names no file.")
-        if file in seen:
-            raise RequestError(f"{shown(table)} line {number}: {file} is already in line {seen[file]}.")
-        seen[file] = number
+            raise RequestError(f"{shown(table)} line {line} names no file.")
+        if "\0" in file:
+            raise RequestError(f"{shown(table)} line {line}: {file!a} cannot be the name of a file.")
+        path = os.path.normpath(table.parent / file)  # `a.png` and `./a.png` are one
+        if path in seen:
+            raise RequestError(f"{shown(table)} line {line}: {file} is already in line {seen[path]}.")
+        seen[path] = line
 
 
-def _parts(table: Path, rows: list[dict[str, str]]) -> list[str]:
+def _faults_of_files(table: Path, files: Sequence[str], lines: Sequence[int]) -> tuple[list[Finding], np.ndarray]:
+    """Findings about what a table names that is no file, or lies elsewhere; bool (N,): which are files."""
+    findings, there, elsewhere = [], [], []
+    inside = os.path.abspath(table.parent)
+    for line, file in zip(lines, files, strict=True):
+        path = table.parent / file
+        there.append(os.path.isfile(path))
+        if not there[-1]:
+            what = (
+                "is a folder" if os.path.isdir(path) else "is not a file" if os.path.lexists(path) else "does not exist"
+            )
+            findings.append(Finding(shown(path), "missing", f"{what}; line {line} of {shown(table)} names it."))
+        elif os.path.commonpath([inside, os.path.abspath(path)]) != inside:
+            elsewhere.append((line, file))
+    if elsewhere:
+        line, file = elsewhere[0]
+        detail = f"names {len(elsewhere):,} file(s) outside of its folder (line {line}: {shown(file)})."
+        findings.append(Finding(shown(table), "elsewhere", f"{detail} It cannot be moved together with its folder."))
+    return findings, np.asarray(there, bool)
+
+
+def _parts(table: Path, rows: Sequence[Mapping[str, str]], lines: Sequence[int]) -> list[str]:
     parts = []
-    for number, row in enumerate(rows, start=2):
+    for line, row in zip(lines, rows, strict=True):
         if row["split"].lower() not in PART_NAMES:
-            raise unknown(f"split in line {number} of {shown(table)}", row["split"], PARTS)
+            raise unknown(f"split in line {line} of {shown(table)}", row["split"], PARTS)
         parts.append(PART_NAMES[row["split"].lower()])
     return parts
 
 
 def _labels(
-    table: Path, columns: list[str], rows: list[dict[str, str]], task: TaskName | None
-) -> tuple[TaskName, np.ndarray, tuple[str, ...]]:
+    table: Path, columns: list[str], rows: list[dict[str, str]], lines: list[int], task: TaskName | None
+) -> tuple[LabelKind, np.ndarray, tuple[str, ...]]:
     others = [name for name in columns if name not in FIXED]
     if "label" in others:
         if len(others) > 1:
@@ -137,7 +165,7 @@ def _labels(
             )
         texts = [row["label"] for row in rows]
         kind = LABEL_KINDS[task] if task else infer_kind(texts)
-        return kind.task, *kind.parse(texts, shown(table))
+        return kind, *kind.parse(texts, shown(table), lines)
     if len(others) > 1 and SEVERAL_CLASSES.is_meant(task):
-        return SEVERAL_CLASSES.task, *SEVERAL_CLASSES.parse_columns(rows, others, shown(table))
+        return SEVERAL_CLASSES, *SEVERAL_CLASSES.parse_columns(rows, others, shown(table), lines)
     raise RequestError(f"{shown(table)} has no column `label`; it has {', '.join(columns)}.")

@@ -100,13 +100,14 @@ class TfdsReader(ArrayReader):
         """How many images each part has; those parts that there are.
 
         Raises:
-            RequestError: there is no part `train`.
+            RequestError: it has none of them.
         """
         splits = self.builder.info.splits
         sizes = {part: int(splits[part].num_examples) for part in splits}
-        if not sizes.get("train"):
+        found = {part: sizes[part] for part in PARTS if sizes.get(part)}
+        if not found:
             raise RequestError(f"{self.source} has no part `train`; it has {', '.join(sizes) or 'none'}.")
-        return {part: sizes[part] for part in PARTS if sizes.get(part)}
+        return found
 
     @property
     def parts(self) -> tuple[str, ...]:
