@@ -22,10 +22,10 @@ from recipes.command_line.options import (
     devices,
     launchable,
     overrides,
-    part_near_duplicates,
     quiet,
     resize,
     skip_bad,
+    split_near_duplicates,
     training_options,
 )
 from recipes.command_line.values import Amount, Duration, Objective, Shape
@@ -327,7 +327,7 @@ def finetune(
 @click.option("--show", "shown", type=click.Path(path_type=Path), help="Only list the trials of this study.")
 @resize
 @skip_bad
-@part_near_duplicates
+@split_near_duplicates
 @quiet
 @as_json
 def tune(
@@ -373,7 +373,7 @@ def tune(
 @click.option("--out", type=click.Path(path_type=Path), help="The prediction for each held-out image, as CSV.")
 @resize
 @skip_bad
-@part_near_duplicates
+@split_near_duplicates
 @quiet
 @as_json
 def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
@@ -396,7 +396,7 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 @click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest images of each.")
 @resize
 @skip_bad
-@part_near_duplicates
+@split_near_duplicates
 @quiet
 @as_json
 def embed(source: str, data: str, shape: tuple[int, int, int] | None, as_json: bool, **settings: Any) -> None:
@@ -597,10 +597,10 @@ def data_() -> None:
 @data_.command("check")
 @click.argument("data")
 @click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
-@part_near_duplicates
+@split_near_duplicates
 @quiet
 @as_json
-def check(data: str, task: str | None, part_near_duplicates: bool, quiet: bool, as_json: bool) -> int:
+def check(data: str, task: str | None, split_near_duplicates: bool, quiet: bool, as_json: bool) -> int:
     """Open every image of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
 
     DATA is a folder of class folders, with or without train/, validation/ and test/; a folder of IDX files; a CSV or
@@ -611,7 +611,7 @@ def check(data: str, task: str | None, part_near_duplicates: bool, quiet: bool, 
     """
     from recipes.data import check
 
-    report = check(data, task=task, part_near_duplicates=part_near_duplicates, quiet=quiet)
+    report = check(data, task=task, split_near_duplicates=split_near_duplicates, quiet=quiet)
     _answer(as_json, [finding.to_dict() for finding in report.findings], lambda: text.diagnosis(data, report))
     return int(report.errors > 0)
 

@@ -64,13 +64,13 @@ def cross_validate(
     out: Path | None = None,
     resize: Resize = "fill",
     skip_bad: bool = False,
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> CrossValidated:
     """Trains once a fold and scores each image by a model that has not seen it. Test images are not touched.
 
     Args:
-        model, data, recipe, overrides, resize, skip_bad, part_near_duplicates: as `recipes.fit.fit`.
+        model, data, recipe, overrides, resize, skip_bad, split_near_duplicates: as `recipes.fit.fit`.
         folds: how many; stratified, and groups stay whole.
         seed: of the split into folds; trainings take the recipe's.
         against: another model to train on the same folds.
@@ -86,7 +86,7 @@ def cross_validate(
     reading: dict[str, Any] = {
         "resize": resize,
         "skip_bad": skip_bad,
-        "part_near_duplicates": part_near_duplicates,
+        "split_near_duplicates": split_near_duplicates,
     }
     settings = resolve(named, data, recipe, overrides, **reading)
     rival = None

@@ -51,7 +51,7 @@ def embed(
     neighbours: int = 0,
     resize: Resize = "fill",
     skip_bad: bool = False,
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> Embedded:
     """Computes what a backbone makes of all images, and keeps it in one `.npz` file.
@@ -66,7 +66,7 @@ def embed(
         out: the file; its name ends in `.npz`.
         input_shape: the size that images are brought to; the source's own if None.
         neighbours: K, how many nearest images of each to find; at most all others.
-        resize, skip_bad, part_near_duplicates, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, split_near_duplicates, quiet: as `recipes.fit.fit`.
 
     Raises:
         RequestError: a source, data or file that is not possible.
@@ -82,7 +82,7 @@ def embed(
         image_shape=model.input_shape,
         resize=resize,
         skip_bad=skip_bad,
-        part_near_duplicates=part_near_duplicates,
+        split_near_duplicates=split_near_duplicates,
         purpose="join",
         quiet=quiet,
     )

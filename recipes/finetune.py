@@ -41,7 +41,7 @@ def finetune(
     keep_old_classes: bool = False,
     resize: Resize = "fill",
     skip_bad: bool = False,
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
     tensorboard: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -60,7 +60,7 @@ def finetune(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its images are learnt again with those of `data`.
-        resize, skip_bad, part_near_duplicates, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, split_near_duplicates, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
 
     Raises:
         RequestError: a name, setting or folder that is not possible; nothing was written.
@@ -76,7 +76,7 @@ def finetune(
         overrides,
         resize=resize,
         skip_bad=skip_bad,
-        part_near_duplicates=part_near_duplicates,
+        split_near_duplicates=split_near_duplicates,
         keep_old_classes=keep_old_classes,
     )
     settings = resolved(recipe or "head")
@@ -126,7 +126,7 @@ def _resolve(
     *,
     resize: Resize,
     skip_bad: bool,
-    part_near_duplicates: bool,
+    split_near_duplicates: bool,
     keep_old_classes: bool,
 ) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training."""
@@ -163,7 +163,7 @@ def _resolve(
                 image_shape=model.input_shape,
                 resize=resize,
                 skip_bad=skip_bad,
-                part_near_duplicates=part_near_duplicates or None,
+                split_near_duplicates=split_near_duplicates or None,
             ),
             "finetune": tuning.model_copy(update={"source": source.name, "keep_old_classes": keep_old_classes}),
             "plugin": get_card(model.name).plugin if model.name in list_models() else None,

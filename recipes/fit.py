@@ -40,7 +40,7 @@ def fit(
     overrides: Sequence[str] = (),
     resize: Resize = "fill",
     skip_bad: bool = False,
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
     devices: str = "1",
     tensorboard: bool = False,
     overwrite: bool = False,
@@ -56,7 +56,7 @@ def fit(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         resize: how images of another size are brought to the model's, see `recipes.data.decoding.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
-        part_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
+        split_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
         devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
             workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
         tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
@@ -72,7 +72,13 @@ def fit(
         return _follow(team, quiet=quiet)
     with team.told():
         settings = resolve(
-            model, data, recipe, overrides, resize=resize, skip_bad=skip_bad, part_near_duplicates=part_near_duplicates
+            model,
+            data,
+            recipe,
+            overrides,
+            resize=resize,
+            skip_bad=skip_bad,
+            split_near_duplicates=split_near_duplicates,
         )
         if tensorboard:
             require_tensorboard()
@@ -202,7 +208,7 @@ def resolve(
     *,
     resize: Resize = "fill",
     skip_bad: bool = False,
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
 ) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training: model, data and versions.
 
@@ -236,7 +242,7 @@ def resolve(
                 image_shape=shape,
                 resize=resize,
                 skip_bad=skip_bad,
-                part_near_duplicates=part_near_duplicates or None,
+                split_near_duplicates=split_near_duplicates or None,
             ),
             "plugin": card.plugin,
             "versions": versions(),

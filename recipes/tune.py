@@ -55,7 +55,7 @@ def tune(
     storage: str | None = None,
     resize: Resize = "fill",
     skip_bad: bool = False,
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> Tuned:
     """Searches a space, trains the winner on all training images, and scores it on the test images, once.
@@ -64,7 +64,7 @@ def tune(
     trials that were running then are done again under their old seed.
 
     Args:
-        model, data, recipe, overrides, resize, skip_bad, part_near_duplicates: as `recipes.fit.fit`.
+        model, data, recipe, overrides, resize, skip_bad, split_near_duplicates: as `recipes.fit.fit`.
         out: the folder of the study; one that is there is gone on with.
         space: a name, a TOML file, or a `Space`; if None the one for this model.
         folds: of the cross-validation; 1 for the set's own validation part, which is quicker and less certain.
@@ -96,7 +96,7 @@ def tune(
         if name not in COSTS:
             raise unknown("cost", name, COSTS)
     resolved = resolve(
-        model, data, recipe, overrides, resize=resize, skip_bad=skip_bad, part_near_duplicates=part_near_duplicates
+        model, data, recipe, overrides, resize=resize, skip_bad=skip_bad, split_near_duplicates=split_near_duplicates
     )
     if resolved.steps:
         raise RequestError(f"steps={resolved.steps} is not possible in a search, which counts epochs: set those.")
@@ -247,7 +247,7 @@ def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> d
     reading: dict[str, Any] = {
         "resize": data.resize,
         "skip_bad": data.skip_bad,
-        "part_near_duplicates": bool(data.part_near_duplicates),
+        "split_near_duplicates": bool(data.split_near_duplicates),
     }
     if run.is_run and run.recipe == resolve(None, data.source, winner, **reading):
         return run.metrics or resume(run, quiet=quiet).metrics

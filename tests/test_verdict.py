@@ -36,7 +36,7 @@ rows = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(rows, st.booleans(), st.booleans(), st.booleans())
-def test_a_set_has_errors_where_loading_it_fails(rows, split, group, part_near):
+def test_a_set_has_errors_where_loading_it_fails(rows, split, group, split_near):
     with tempfile.TemporaryDirectory() as folder:
         columns = ["file", "label", *(["split"] if split else []), *(["group"] if group else [])]
         lines = []
@@ -45,8 +45,8 @@ def test_a_set_has_errors_where_loading_it_fails(rows, split, group, part_near):
             cells = {"file": f"{number}.png", "label": label, "split": part, "group": f"g{of_group}"}
             lines.append(",".join(cells[name] for name in columns))
         file = str(table(Path(folder, "t.csv"), ",".join(columns), lines))
-        report = told(lambda: check(file, part_near_duplicates=part_near, quiet=True))
-        loaded = told(lambda: load(file, image_shape=SHAPE, part_near_duplicates=part_near, quiet=True))
+        report = told(lambda: check(file, split_near_duplicates=split_near, quiet=True))
+        loaded = told(lambda: load(file, image_shape=SHAPE, split_near_duplicates=split_near, quiet=True))
         if isinstance(report, str):
             assert loaded == report
         else:
@@ -68,8 +68,8 @@ def test_images_of_different_classes_are_no_near_copies(tmp_path):
         image = pixels.copy()
         image[number, number] ^= 1
         save(Image.fromarray(image), tmp_path / ("good", "bad")[number % 2] / f"{number}.png")
-    assert "--part-near-duplicates" in check(str(tmp_path)).refusal
-    assert check(str(tmp_path), part_near_duplicates=True).errors == 0
+    assert "--split-near-duplicates" in check(str(tmp_path)).refusal
+    assert check(str(tmp_path), split_near_duplicates=True).errors == 0
 
 
 def test_a_folder_without_a_usable_image_is_told(tmp_path):

@@ -16,8 +16,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON v
 quiet = click.option("--quiet", is_flag=True, help="No progress.")
 resize = click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
 skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
-part_near_duplicates = click.option(
-    "--part-near-duplicates", is_flag=True, help="Let images that look alike come into different parts: a fixed camera."
+split_near_duplicates = click.option(
+    "--split-near-duplicates",
+    is_flag=True,
+    help="Let near duplicates come into different parts: for a fixed camera.",
 )
 data = click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
 devices = click.option(
@@ -39,7 +41,7 @@ def training_options(command: Command) -> Command:
         click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C]."),
         resize,
         click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them."),
-        part_near_duplicates,
+        split_near_duplicates,
         click.option("--seed", type=int, help="Short for --set seed=N."),
         click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, in the run folder."),
         click.option("--overwrite", is_flag=True, help="Replace the run in --out, with everything in its folder."),

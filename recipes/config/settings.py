@@ -74,7 +74,7 @@ class DataSettings(_Settings):
     resize: Resize = "fill"
     split_seed: int = 0
     skip_bad: bool = False
-    part_near_duplicates: bool | None = None  # written only where it is asked for
+    split_near_duplicates: bool | None = None  # written only where it is asked for
 
     @field_validator("source")
     @classmethod

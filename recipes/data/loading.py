@@ -29,7 +29,7 @@ def load(
     resize: Resize = "fill",
     split_seed: int = 0,
     skip_bad: bool = False,
-    part_near_duplicates: bool | None = False,
+    split_near_duplicates: bool | None = False,
     split_table: str | Path | None = None,
     task: TaskName | None = None,
     purpose: Purpose = "train",
@@ -51,7 +51,7 @@ def load(
         split_seed: draws test (a fifth) and validation (a tenth of the rest), stratified, where the source does not
             bring its own. Copies of one image and files of one group come into one part.
         skip_bad: leaves files out that cannot be used, instead of stopping; `Data.skipped` lists them.
-        part_near_duplicates: only exact copies are kept together: for a fixed camera, where all images are alike.
+        split_near_duplicates: only exact copies are kept together: for a fixed camera, where all images are alike.
         split_table: a CSV file with the rows of `Data.split_table`: exactly these files, in these parts.
         task: how a table's labels are meant, if not as they look.
         purpose: `score`: nothing is split, parts may be missing and then are empty, classes may have no image.
@@ -85,7 +85,7 @@ def load(
                     resize,
                     split_seed,
                     purpose,
-                    part_near_duplicates,
+                    bool(split_near_duplicates),
                     skip_bad=skip_bad,
                     quiet=quiet,
                 )
@@ -102,12 +102,12 @@ def _load_files(
     resize: Resize,
     seed: int,
     purpose: Purpose,
-    part_near_duplicates: bool,
+    split_near_duplicates: bool,
     *,
     skip_bad: bool,
     quiet: bool,
 ) -> Data:
-    diagnosis = diagnose(listing, seed=seed, purpose=purpose, part_near_duplicates=part_near_duplicates, quiet=quiet)
+    diagnosis = diagnose(listing, seed=seed, purpose=purpose, split_near_duplicates=split_near_duplicates, quiet=quiet)
     if why := refusal(diagnosis.findings, shown(listing.source), skip_bad=skip_bad):
         raise RequestError(why)
     kept, together, parts = diagnosis.listing, diagnosis.together, diagnosis.parts

@@ -1,6 +1,7 @@
 """How many images each class has, what that is worth, and what the names of classes are mistaken for."""
 
 import unicodedata
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def about_classes(
     class_names: tuple[str, ...],
     task: TaskName,
     source: str,
-    where: dict[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Findings about how many images each class has.
 

@@ -112,7 +112,7 @@ class CheckResult:
 
 
 def check(
-    source: str | Reader, *, task: TaskName | None = None, part_near_duplicates: bool = False, quiet: bool = False
+    source: str | Reader, *, task: TaskName | None = None, split_near_duplicates: bool = False, quiet: bool = False
 ) -> CheckResult:
     """Looks at every image of a source; TensorFlow is not imported for folders and tables.
 
@@ -121,7 +121,7 @@ def check(
     Args:
         source: as for `recipes.data.load`.
         task: how a table's labels are meant, if not as they look.
-        part_near_duplicates: as for `recipes.data.load`.
+        split_near_duplicates: as for `recipes.data.load`.
         quiet: no progress bar on stderr.
 
     Raises:
@@ -130,7 +130,7 @@ def check(
     """
     reader = open_reader(source, task)
     if isinstance(reader, FileReader):
-        diagnosis = diagnose(reader.listing, part_near_duplicates=part_near_duplicates, quiet=quiet)
+        diagnosis = diagnose(reader.listing, split_near_duplicates=split_near_duplicates, quiet=quiet)
         listing, parts, findings = diagnosis.listing, diagnosis.parts, diagnosis.findings
         images, task, class_names = len(listing), listing.task, listing.class_names
     else:
@@ -174,7 +174,7 @@ def diagnose(
     *,
     seed: int = 0,
     purpose: Purpose = "train",
-    part_near_duplicates: bool = False,
+    split_near_duplicates: bool = False,
     quiet: bool = False,
 ) -> Diagnosis:
     """Looks at every file of a listing, and splits it.
@@ -183,7 +183,7 @@ def diagnose(
         listing: the files.
         seed: draws the split.
         purpose: what the images are for.
-        part_near_duplicates: near duplicates may come into different parts.
+        split_near_duplicates: near duplicates may come into different parts.
         quiet: no progress bar.
     """
     findings = list(listing.findings)
@@ -200,7 +200,7 @@ def diagnose(
     findings += copies
     clean = ~leaked
     kept, exact, together = kept.only(clean), exact[clean], together[clean]
-    together = exact if part_near_duplicates else together
+    together = exact if split_near_duplicates else together
     looks = [look for look, good in zip(looks, clean, strict=True) if good]
     verdict = judge(
         kept.labels,

@@ -91,7 +91,7 @@ def judge(
     drawn, fault = split(together)
     if fault:
         if exact is not None and together is not exact and not split(exact)[1]:
-            fault += " Near duplicates are why: --part-near-duplicates lets them come into different parts."
+            fault += " Near duplicates are why: --split-near-duplicates lets them come into different parts."
         return Verdict(given, [*findings, Finding(source, "too_few", fault)])
     return Verdict(drawn, findings)
 

@@ -22,7 +22,7 @@ def command_to_reproduce(run: Run, recipe: ResolvedRecipe) -> str:
     words += ["--data", source, "--recipe", str(run.path / "recipe.toml")]
     words += ["--resize", data.resize] if data.resize != "fill" else []
     words += ["--skip-bad"] if data.skip_bad else []
-    words += ["--part-near-duplicates"] if data.part_near_duplicates else []
+    words += ["--split-near-duplicates"] if data.split_near_duplicates else []
     return shlex.join([*words, "--out", f"{run.path}-again"])
 
 
