@@ -107,6 +107,7 @@ def finetune(
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
     images = load_images(run.recipe, run.split_table, quiet=quiet)
+    run.check_data(images)
     model = load_keras_file(run.path / "checkpoints" / "start.keras")
     return train_in_phases(FineTuning.of(run.recipe, images, model), run, quiet=quiet)
 

@@ -119,6 +119,7 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
             return go_on(run, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
         training = _prepare(settings, run.split_table, team, quiet=quiet)
+        run.check_data(training.images)
         return _train(training, run, quiet=quiet)
 
 

@@ -1,12 +1,13 @@
 """Names for images, from a run or from a `.tflite` file alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from recipes.data.decoding import read, to_array
+from recipes.data.decoding import Resize, check_is_file, decode_to, pillow_warnings
 from recipes.run.folder import Run
 from recipes.tasks import task_of
 from recipes.tflite.file import TFLiteFile
@@ -14,6 +15,8 @@ from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
 
 __all__ = ["Prediction", "predict"]
+
+BATCH = 32  # images at a time, as many as Keras takes by itself
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,25 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
 
     Args:
         source: a run folder, or a `.tflite` file.
-        images: image files.
+        images: image files; the memory that is needed does not depend on how many.
         top_k: how many predictions for each image, at most the number of classes.
 
     Raises:
-        RequestError: a file that cannot be read, as a model or as an image; nothing is predicted then.
+        RequestError: a file that cannot be read, as a model or as an image; no prediction is returned then.
     """
     if top_k < 1:
         raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
-    decoded = [read(image) for image in images]
+    for image in images:
+        check_is_file(image)
     if Path(source).suffix == ".tflite":
         file = TFLiteFile(source, isolated=True)
-        batch = [to_array(one, file.input_shape, file.facts.get("resize", "fill")) for one in decoded]
-        scores, labels, task = file.predict(np.stack(batch)), file.labels, task_of(file.facts)
+        shape, resize = file.input_shape, file.facts.get("resize", "fill")
+        score, labels, task = file.predict, file.labels, task_of(file.facts)
     else:
         run = Run.open(source)
         model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, task_of(run.metrics)
-        batch = [to_array(one, data.image_shape, data.resize) for one in decoded]
-        scores = model.predict(np.stack(batch), verbose=0)
+        shape, resize, score = data.image_shape, data.resize, partial(model.predict, verbose=0)
+    scores = np.concatenate([score(batch) for batch in _batches(images, shape, resize)])
     names = labels or [str(number) for number in range(scores.shape[1])]
     return [
         Prediction(
@@ -68,3 +72,11 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         )
         for image, row in zip(images, scores, strict=True)
     ]
+
+
+def _batches(images: Sequence[str | Path], shape: tuple[int, int, int], resize: Resize) -> Iterator[np.ndarray]:
+    """Images uint8 (B, H, W, C); each is brought to the model's size before the next is opened."""
+    for start in range(0, len(images), BATCH):
+        with pillow_warnings():
+            batch = np.stack([decode_to(image, shape, resize) for image in images[start : start + BATCH]])
+        yield batch

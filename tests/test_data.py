@@ -165,8 +165,8 @@ def test_skipping_that_empties_a_class_is_an_error(folder):
 
 def test_images_are_decoded_once_and_kept_by_content(folder, monkeypatch):
     decoded = []
-    real = pixels.decode
-    monkeypatch.setattr(pixels, "decode", lambda path: decoded.append(path) or real(path))
+    real = pixels.decode_to
+    monkeypatch.setattr(pixels, "decode_to", lambda path, *a, **k: decoded.append(path) or real(path, *a, **k))
     first = load(str(folder), image_shape=SHAPE)
     assert len(decoded) == 50
     assert same(load(str(folder), image_shape=SHAPE), first)

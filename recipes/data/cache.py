@@ -1,74 +1,119 @@
 """The user's cache folder: what was found out about files, and images brought to a size. Safe to delete any time."""
 
+import hashlib
 import json
 import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import PIL
+
+from recipes.data.decoding import digest_of
+from recipes.data.identity import Identity, identity, trusted_devices
 from recipes.support.files import replacing
+from recipes.support.threads import in_threads
 from zoo.cache import cache_folder
 
-VERSION = 1  # of what is kept about a file; another version does not read the older one's
+VERSION = 2  # of what is kept about a file; another version does not read the older one's
+_TABLE = f"files_{VERSION}"
 
 
-def state(path: str) -> tuple[int, int] | None:
-    """Size and time of the last change in ns: what tells that a file is still the one that was looked at."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return None
-    return facts.st_size, facts.st_mtime_ns
+@dataclass(frozen=True)
+class Known:
+    """What was found out about a file.
+
+    Attributes:
+        facts: what was remembered.
+        digest: of the content that they are about.
+        is_certain: the file cannot have changed since; if not, its content has to be compared.
+    """
+
+    facts: dict[str, Any]
+    digest: bytes
+    is_certain: bool
 
 
-def recall(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What is known about those of `paths` that have not changed since `remember`; empty where there is no cache."""
+def recall(paths: Sequence[str]) -> dict[str, Known]:
+    """What is known about those of `paths` that were remembered; empty where there is no cache.
+
+    A file is certainly the same where device, inode, size and both of its times are, its last change was already a
+    while ago when it was looked at, and its file system lets no program set the time of change.
+    """
     file = cache_folder() / "files.sqlite"
     if not file.is_file():
         return {}
-    known = {}
+    known, trusted = {}, trusted_devices()
     try:
         with closing(sqlite3.connect(file, timeout=10)) as database:
             for start in range(0, len(paths), 500):
-                some = [os.path.abspath(path) for path in paths[start : start + 500]]
+                some = [_key(path) for path in paths[start : start + 500]]
                 asked = ", ".join("?" * len(some))
-                rows = database.execute(
-                    f"SELECT path, size, changed, facts FROM files WHERE version = {VERSION} AND path IN ({asked})",
-                    [path.encode("utf-8", "surrogateescape") for path in some],
-                )
-                by_path = {os.fsdecode(path): ((size, changed), facts) for path, size, changed, facts in rows}
-                for path, absolute in zip(paths[start : start + 500], some, strict=True):
-                    when, facts = by_path.get(absolute, (None, ""))
-                    if when is not None and when == state(path):
-                        known[path] = json.loads(facts)
-    except (sqlite3.Error, ValueError):
+                rows = database.execute(f"SELECT path, {_COLUMNS} FROM {_TABLE} WHERE path IN ({asked})", some)
+                by_key = {key: row for key, *row in rows}
+                for path, key in zip(paths[start : start + 500], some, strict=True):
+                    if key not in by_key:
+                        continue
+                    *kept, seal = by_key[key]
+                    now = identity(path)
+                    if now is not None and seal == _seal(key, *kept):
+                        when, settled, digest, facts = kept
+                        is_same = bool(settled) and json.loads(when) == list(now.facts)
+                        known[path] = Known(json.loads(facts), digest, is_same and now.facts[0] in trusted)
+    except (sqlite3.Error, ValueError, TypeError):
         return {}  # a damaged cache is no reason not to look afresh
     return known
 
 
-def remember(facts: Iterable[tuple[str, tuple[int, int] | None, Mapping[str, Any]]]) -> None:
-    """Keeps facts (path, state before it was looked at, what was found); says so in one line where it cannot."""
-    rows = [
-        (os.path.abspath(path).encode("utf-8", "surrogateescape"), *when, VERSION, json.dumps(found))
-        for path, when, found in facts
-        if when is not None
-    ]
+def remember(found: Iterable[tuple[str, Identity | None, bytes, Mapping[str, Any]]]) -> None:
+    """Keeps facts (path, identity before it was read, digest, what was found); says so in one line where it cannot."""
+    rows = []
+    for path, when, digest, facts in found:
+        if when is not None:
+            row = (_key(path), json.dumps(when.facts), int(when.settled), digest, json.dumps(facts))
+            rows.append((*row, _seal(*row)))
     if not rows:
         return
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(folder / "files.sqlite", timeout=10)) as database, database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS files "
-                "(path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, version INTEGER, facts TEXT)"
-            )
-            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
+            database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (path BLOB PRIMARY KEY, {_COLUMNS})")
+            database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?)", rows)
     except (OSError, sqlite3.Error) as error:
         say(f"{folder} cannot be written ({error}): the next start looks at every file again.")
+
+
+_COLUMNS = "identity, settled, digest, facts, seal"
+
+
+def digests(paths: Sequence[str]) -> list[bytes]:
+    """The digest of each file's content, read only where it may have changed since it was last asked.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    known = {path: one.digest for path, one in recall(paths).items() if one.is_certain}
+    fresh = [path for path in paths if path not in known]
+    before = [identity(path) for path in fresh]
+    read = list(in_threads(digest_of, fresh))
+    remember((path, when, digest, {}) for path, when, digest in zip(fresh, before, read, strict=True))
+    known.update(zip(fresh, read, strict=True))
+    return [known[path] for path in paths]
+
+
+def _key(path: str) -> bytes:
+    return os.path.abspath(path).encode("utf-8", "surrogateescape")
+
+
+def _seal(key: bytes, when: str, settled: int, digest: bytes, facts: str) -> bytes:
+    """Of a row: damaged ones are not believed, nor those of another Pillow, which may decode otherwise."""
+    row = repr((PIL.__version__, VERSION, key, when, settled, digest, facts))
+    return hashlib.blake2b(row.encode(), digest_size=16).digest()
 
 
 def write(file: Path, text: str) -> None:
@@ -76,7 +121,20 @@ def write(file: Path, text: str) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as aside:
-            aside.write_text(text, "utf-8")
+            aside.write_text(f"{_text_digest(text)}\n{text}", "utf-8")
+
+
+def read(file: Path) -> str | None:
+    """What `write` wrote; None if it is not there, or not as it was."""
+    try:
+        digest, _, text = file.read_text("utf-8").partition("\n")
+    except (OSError, ValueError):
+        return None
+    return text if digest == _text_digest(text) else None
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
 def say(line: str) -> None:

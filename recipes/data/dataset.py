@@ -1,7 +1,7 @@
 """What every source of images is converted to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class Data:
         task: what is learned of the labels, a name in `recipes.data.labels.LABEL_KINDS`.
         skipped: files that were left out because they cannot be used (`skip_bad`).
         root: the folder that the names in `split_table` are relative to, None where images are not files.
+        digests: of the content of each file, by its path; of the set, by its source, where images are not files.
     """
 
     source: str
@@ -87,6 +88,7 @@ class Data:
     task: TaskName = ONE_CLASS.task
     skipped: tuple[Finding, ...] = ()
     root: Path | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def picture_shape(self) -> tuple[int, int, int] | None:
@@ -109,7 +111,8 @@ class Data:
         return {part: len(split) for part, split in self.parts.items()}
 
     def split_table(self) -> list[dict[str, str]]:
-        """Which file is in which part: rows of `file` (relative to `root`), `split` and `label`.
+        """Which file is in which part: rows of `file` (relative to `root`), `split`, `label` and the
+        `digest` of its content.
 
         Kept as CSV, `load(..., split_table=FILE)` gives exactly these images again. Empty where images are not
         files: such sets bring their own parts, or are split by the seed alone.
@@ -118,7 +121,8 @@ class Data:
         for part, split in self.parts.items():
             for file, label in zip(split.files or (), split.labels, strict=bool(split.files)):
                 text = self.label_kind.text(label, self.class_names)
-                rows.append({"file": relative(file, self.root or Path()), "split": part, "label": text})
+                row = {"file": relative(file, self.root or Path()), "split": part, "label": text}
+                rows.append(row | ({"digest": self.digests[file]} if file in self.digests else {}))
         return rows
 
 

@@ -14,17 +14,35 @@ from typing import IO, Literal, get_args
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from recipes.data.eight_bits import EightBits, PixelError, eight_bits, is_wide
+from recipes.support.threads import Budget
 from zoo.errors import RequestError, first_line
 from zoo.files import NOT_A_FILE
 
 Resize = Literal["fill", "fit", "stretch"]
 RESIZE_RULES: tuple[str, ...] = get_args(Resize)
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's own limit; an image of more is taken for a bomb
+MAX_BYTES = 3 * 2**29  # of memory for images that are being decoded, in all threads together; more for one is refused
+MAX_SLOW_PIXELS = 2**24  # of a format that Pillow decodes in Python
+MAX_JPEG2000_PIXELS = 3 * 2**23  # that are decoded; of a larger image, at a half, a quarter, ... of its sides
+# Bytes a pixel that a decoder takes beyond the image it fills: measured at 89 million pixels, rounded up.
+_DECODER_BYTES = {"JPEG2000": 16, "WEBP": 12, "AVIF": 8, "JPEG": 6}
+_IN_MEMORY = 2**26  # bytes; a file of no more is read at once
+_budget = Budget(MAX_BYTES)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 THUMBNAIL = (18, 16)  # width and height of the grey thumbnail that duplicates are found by
 _BILINEAR = Image.Resampling.BILINEAR  # antialiased by Pillow when it shrinks
 _RULES: dict[str, Callable[[Image.Image, tuple[int, int]], Image.Image]] = {
     "fill": lambda image, size: ImageOps.fit(image, size, _BILINEAR),
-    "fit": lambda image, size: ImageOps.pad(image, size, _BILINEAR, color=0),
+    "fit": lambda image, size: _pad(image, size),
     "stretch": lambda image, size: image.resize(size, _BILINEAR),
 }
 
@@ -34,7 +52,7 @@ class ImageError(RequestError):
 
     Attributes:
         path: the file.
-        kind: `missing`, `unreadable`, `empty`, `truncated`, `bomb` or `undecodable`.
+        kind: `missing`, `unreadable`, `empty`, `truncated`, `bomb`, `values`, `changed` or `undecodable`.
         detail: the rest of the sentence that begins with the file's name.
     """
 
@@ -53,8 +71,10 @@ class Look:
         width, height: once it is upright by its EXIF orientation.
         animated: there is more than the first frame.
         transparent: there are see-through pixels, or could be.
-        digest: of the file's bytes.
+        digest: of the file's bytes, see `digest_of`.
         thumbnail: grey, 18 wide and 16 high, one byte a pixel.
+        top: of more than 8 bits a pixel or of floats, the value that becomes 255; else 0.
+        depth: what becomes of them, a sentence without its subject, or "".
     """
 
     format: str
@@ -65,6 +85,8 @@ class Look:
     transparent: bool
     digest: bytes
     thumbnail: bytes
+    top: int = 0
+    depth: str = ""
 
 
 @contextlib.contextmanager
@@ -99,10 +121,35 @@ def decode(path: str | Path, content: bytes | None = None) -> Image.Image:
     Raises:
         ImageError: no image comes out.
     """
-    with _explained(path, content), _opened(path, content) as file:
-        image = Image.open(file)
-        image.load()
-        return _upright(image)
+    with _explained(path, content), _opened(path, content) as file, _image(file) as image:
+        return _loaded(image).image
+
+
+def decode_to(
+    path: str | Path,
+    shape: tuple[int, int, int],
+    resize: Resize = "fill",
+    content: bytes | None = None,
+    *,
+    digest: bytes | None = None,
+) -> np.ndarray:
+    """`to_array` of `decode`: no more than `MAX_BYTES` are taken by all threads that do this at the same time.
+
+    Args:
+        path, content: as for `decode`.
+        shape, resize: as for `to_array`.
+        digest: of the content that is meant.
+
+    Raises:
+        ImageError: no image comes out, or the content is another by now.
+        RequestError: as `to_array`.
+    """
+    check_shape(shape, resize)
+    with _explained(path, content), _opened(path, content) as file, _image(file) as image:
+        array = to_array(_loaded(image).image, shape, resize)
+        if digest is not None and _digest(file) != digest:  # after decoding: what was decoded is what was digested
+            raise ImageError(path, "changed", "was changed after it had been looked at; begin again.")
+        return array
 
 
 def look(path: str | Path) -> Look:
@@ -113,21 +160,37 @@ def look(path: str | Path) -> Look:
     Raises:
         ImageError: no image comes out.
     """
-    with _explained(path, None), _opened(path, None) as file:
-        digest = hashlib.file_digest(file, "sha1").digest()  # not for security: for equal files
-        file.seek(0)
-        image = Image.open(file)
+    with _explained(path, None), _opened(path, None) as file, _image(file) as image:
+        digest = _digest(file)
         mode, (width, height) = image.mode, image.size
         animated = bool(getattr(image, "is_animated", False))
         transparent = image.has_transparency_data
         grey = "L" if mode in ("RGB", "L") else None
         image.draft(grey, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # type: ignore[arg-type, unused-ignore]  # types-Pillow
-        image.load()
-        upright = _upright(image)
-        if upright is not image and _orientation(image) >= 5:  # 5 to 8 lie on their side
+        upright, top, depth = _loaded(image)
+        if _orientation(image) >= 5:  # 5 to 8 lie on their side
             width, height = height, width
-        small = _plain(upright).convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
-        return Look(image.format or "", mode, width, height, animated, transparent, digest, small.tobytes())
+        if not isinstance(file, io.BytesIO) and _digest(file) != digest:
+            raise ImageError(path, "changed", "was changed while it was being read; begin again.")
+        small = upright.convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
+        return Look(image.format or "", mode, width, height, animated, transparent, digest, small.tobytes(), top, depth)
+
+
+def check_is_file(path: str | Path) -> None:
+    """Raises the `ImageError` of a path that no image can come out of, told without opening it."""
+    with _explained(path, None):
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            raise IsADirectoryError
+
+
+def digest_of(path: str | Path) -> bytes:
+    """Of a file's bytes: BLAKE2b, 20 bytes. Files of one digest are taken for the same, whatever else is told of them.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    with _explained(path, None), _opened(path, None) as file:
+        return _digest(file)
 
 
 def size_of(content: bytes, name: str) -> tuple[int, int, int]:
@@ -140,29 +203,36 @@ def size_of(content: bytes, name: str) -> tuple[int, int, int]:
 
 def channels(mode: str) -> int:
     """1 for Pillow's modes of grey, 3 for all others."""
-    return 1 if mode in ("L", "1", "F") or mode.startswith("I") else 3
+    return 1 if mode in ("L", "1") or is_wide(mode) else 3
 
 
 def to_array(image: Image.Image, shape: tuple[int, int, int], resize: Resize = "fill") -> np.ndarray:
     """The image as uint8 (H, W, C), pixels 0-255.
 
-    Transparency is blended onto white, 16-bit greys are scaled to 8 bits, colour becomes luminance for C = 1.
+    Transparency is blended onto white, depths of more than 8 bits are scaled (see `recipes.data.eight_bits`), colour
+    becomes luminance for C = 1.
 
     Args:
         image: any mode, any size.
         shape: (H, W, C), C is 1 or 3.
         resize: `fill` covers the frame and crops what is outside, `fit` shows all of the image between
-            black bars, `stretch` ignores the aspect ratio.
+            black bars (of a strip, at least one line), `stretch` ignores the aspect ratio.
 
     Raises:
-        RequestError: another number of channels, or another rule.
+        RequestError: another number of channels, another rule, or pixels that cannot be brought to 0-255.
     """
     check_shape(shape, resize)
     height, width, depth = shape
-    image = _plain(image).convert("L" if depth == 1 else "RGB")
+    mode = "L" if depth == 1 else "RGB"
+    try:
+        image = eight_bits(image).image
+    except PixelError as error:
+        raise RequestError(f"the image {error}") from None
+    if image.mode not in ("L", mode):  # grey becomes colour when it is small: the same pixels, less memory
+        image = image.convert(mode)
     if image.size != (width, height):
         image = _RULES[resize](image, (width, height))
-    return np.asarray(image, np.uint8).reshape(shape)
+    return np.asarray(image if image.mode == mode else image.convert(mode), np.uint8).reshape(shape)
 
 
 def check_shape(shape: tuple[int, int, int], resize: str) -> None:
@@ -182,27 +252,62 @@ def from_array(pixels: np.ndarray) -> Image.Image:
 
 def thumbnail(image: Image.Image) -> bytes:
     """What `Look.thumbnail` holds, of an image that is decoded already."""
-    return _plain(image).convert("L").resize(THUMBNAIL, Image.Resampling.BOX).tobytes()
+    return eight_bits(image).image.convert("L").resize(THUMBNAIL, Image.Resampling.BOX).tobytes()
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Without transparency and without more than 8 bits, both of which `convert` would treat badly."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float64)
-        # Pillow's own conversion clips at 255; 16-bit files use the whole range.
-        return Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image
+def _loaded(image: Image.Image) -> EightBits:
+    """With 8 bits a band, upright by the EXIF orientation."""
+    reduced = image.format == "JPEG2000" and image.width * image.height > MAX_JPEG2000_PIXELS
+    if reduced:
+        halvings = 1
+        while image.width * image.height >> 2 * halvings > MAX_JPEG2000_PIXELS:
+            halvings += 1
+        image.reduce = halvings  # type: ignore[method-assign, assignment]  (of this format, a number)
+    image.load()
+    plain = eight_bits(image)
+    rotation = _UPRIGHT.get(_orientation(image))
+    return plain if rotation is None else plain._replace(image=plain.image.transpose(rotation))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Upright by its EXIF orientation; as it is where that entry is damaged."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # cameras write odd EXIF, and the pixels are there all the same
-        return image
+@contextlib.contextmanager
+def _image(file: IO[bytes]) -> Iterator[Image.Image]:
+    """An image by its header; the block is entered when there is memory to decode it.
+
+    Raises:
+        PixelError: it would take more than there may be, or too long.
+    """
+    image = Image.open(file)
+    pixels = image.width * image.height
+    if image.format == "EPS":
+        raise PixelError("is a PostScript program, not an image; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.")
+    if pixels > MAX_SLOW_PIXELS and any(tile[0] in Image.DECODERS for tile in image.tile):
+        allowed = f"allowed for {image.format}: {MAX_SLOW_PIXELS / 1e6:.1f} million"
+        raise _TooLargeError(f"has {pixels / 1e6:.1f} million pixels; {allowed}.")
+    if image.format == "JPEG2000":
+        pixels = min(pixels, MAX_JPEG2000_PIXELS)
+    stored = {"1": 1, "L": 1, "P": 1}.get(image.mode, 2 if image.mode.startswith("I;16") else 4)
+    taken = pixels * (stored + max(4, _DECODER_BYTES.get(image.format or "", 4)))
+    if taken > MAX_BYTES:
+        size = f"{image.width}x{image.height} pixels take {taken / 2**30:.1f} GB to decode"
+        raise _TooLargeError(f"is too large: its {size}; allowed: {MAX_BYTES / 2**30:.1f} GB.")
+    with _budget.taken(taken):
+        yield image
+
+
+class _TooLargeError(PixelError):
+    pass
+
+
+def _pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """All of the image, as large as goes into `size`, in its middle; the rest is black."""
+    wide = image.width / image.height > size[0] / size[1]
+    width = size[0] if wide else max(1, round(image.width / image.height * size[1]))
+    height = max(1, round(image.height / image.width * size[0])) if wide else size[1]
+    result = Image.new(image.mode, size)
+    result.paste(
+        image.resize((width, height), _BILINEAR), (round((size[0] - width) / 2), round((size[1] - height) / 2))
+    )
+    return result
 
 
 def _orientation(image: Image.Image) -> int:
@@ -213,11 +318,24 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
+    """The bytes of a file: as they are at one moment, unless it is very large."""
     if content is not None:
         return io.BytesIO(content)
-    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+    if not stat.S_ISREG((facts := os.stat(path)).st_mode) and not stat.S_ISDIR(facts.st_mode):
         raise ImageError(path, "unreadable", NOT_A_FILE)
-    return open(path, "rb")
+    if facts.st_size > _IN_MEMORY:
+        return open(path, "rb")
+    with open(path, "rb") as file:
+        return io.BytesIO(file.read(2 * _IN_MEMORY))
+
+
+def _digest(file: IO[bytes]) -> bytes:
+    """Of all bytes; the place in the file is where it was."""
+    before = file.tell()
+    file.seek(0)
+    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).digest()
+    file.seek(before)
+    return digest
 
 
 @contextlib.contextmanager
@@ -225,8 +343,10 @@ def _explained(path: str | Path, content: bytes | None) -> Iterator[None]:
     """Converts whatever opening and decoding raise into a `ImageError`."""
     try:
         yield
-    except ImageError:
+    except RequestError:
         raise
+    except PixelError as error:
+        raise ImageError(path, "bomb" if isinstance(error, _TooLargeError) else "values", str(error)) from None
     except IsADirectoryError:
         raise ImageError(path, "unreadable", "is a folder, not an image.") from None
     except FileNotFoundError:

@@ -47,6 +47,7 @@ def join_sets(sets: Sequence[Data]) -> Data:
         test=part("test"),
         skipped=tuple(finding for one in sets for finding in one.skipped),
         root=common_root(roots) if len(roots) == len(sets) else None,
+        digests={name: digest for one in sets for name, digest in one.digests.items()},
     )
 
 

@@ -14,7 +14,7 @@ from recipes.data.decoding import Resize, channels, check_shape
 from recipes.data.joining import join_sets
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
-from recipes.data.split_table import split_tables
+from recipes.data.split_table import SplitTable, split_tables
 from recipes.data.splits import connected
 from zoo.errors import RequestError
 
@@ -77,10 +77,11 @@ def load(
         if isinstance(reader, FileReader):
             if image_shape is None:
                 raise RequestError(f"{shown(reader.source)}: say which size to bring the images to (image_shape).")
-            listing = tables[number].reduce(reader.listing) if tables else reader.listing
+            table = tables[number] if tables else None
             sets.append(
                 _load_files(
-                    listing,
+                    table.reduce(reader.listing) if table else reader.listing,
+                    table,
                     image_shape,
                     resize,
                     split_seed,
@@ -98,6 +99,7 @@ def load(
 
 def _load_files(
     listing: Listing,
+    table: SplitTable | None,
     shape: Shape,
     resize: Resize,
     seed: int,
@@ -108,6 +110,10 @@ def _load_files(
     quiet: bool,
 ) -> Data:
     diagnosis = diagnose(listing, seed=seed, purpose=purpose, split_near_duplicates=split_near_duplicates, quiet=quiet)
+    usable = zip(diagnosis.listing.paths, diagnosis.looks, strict=True)
+    contents = {path: look.digest.hex() for path, look in usable}
+    if table is not None:
+        table.check_content(contents)
     if why := refusal(diagnosis.findings, shown(listing.source), skip_bad=skip_bad):
         raise RequestError(why)
     kept, together, parts = diagnosis.listing, diagnosis.together, diagnosis.parts
@@ -129,6 +135,7 @@ def _load_files(
         task=kept.task,
         skipped=tuple(finding for finding in diagnosis.findings if finding.kind in BAD_FILE),
         root=kept.root,
+        digests=contents,
     )
 
 
@@ -159,4 +166,5 @@ def _load_arrays(
         train=given.get("train", nothing),
         validation=given.get("validation", nothing),
         test=given.get("test", nothing),
+        digests={reader.source: reader.digest},
     )

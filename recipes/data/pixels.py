@@ -1,4 +1,7 @@
-"""Images decoded and resized once, kept as uint8: in memory if they fit, otherwise in a file of the cache folder."""
+"""Images decoded and resized once, kept as uint8: in memory if they fit, otherwise in a file of the cache folder.
+
+A file of the cache ends with the digest of all before it. It is checked once a start, before its images are used.
+"""
 
 import hashlib
 import math
@@ -7,12 +10,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
 
 from recipes.data import cache
-from recipes.data.decoding import Resize, decode, pillow_warnings, to_array
+from recipes.data.decoding import Resize, decode_to, pillow_warnings
 from recipes.support.files import is_half_written, replacing
 from recipes.support.threads import in_threads, progress
 from zoo.cache import cache_folder
@@ -21,6 +25,8 @@ from zoo.errors import FailureError
 MEMORY = 2 * 2**30  # bytes of images that are held in memory, if that is at most a quarter of what is free
 KEPT = 20 * 2**30  # bytes that the cache folder's images may take; those unused longest go first
 _ENDING = ".pictures.npy"  # as earlier versions wrote it: their files are found, and pruned
+_BLOCK = 2**24  # bytes of a file that are digested at a time
+_DIGEST = 32  # bytes
 _ABANDONED = 24 * 3600  # seconds that a file being written has not grown for
 
 
@@ -55,7 +61,7 @@ def load_files(
         quiet: no progress bar, no remarks.
 
     Raises:
-        ImageError: a file was damaged after it had been looked at.
+        ImageError: a file was damaged or changed after it had been looked at.
         FailureError: no space for what does not fit into memory.
     """
     total = sum(map(len, parts.values())) * math.prod(shape)
@@ -80,7 +86,7 @@ def _kept(
     """The images of the files `rows`."""
 
     def decoded(row: int) -> np.ndarray:
-        return to_array(decode(paths[row]), shape, resize)
+        return decode_to(paths[row], shape, resize, digest=digests[row])
 
     def images() -> Iterator[np.ndarray]:
         yield from progress(in_threads(decoded, rows.tolist()), len(rows), "reading images", quiet=quiet)
@@ -128,13 +134,58 @@ def keep(
 
 
 def _stored(file: Path, shape: tuple[int, ...]) -> np.memmap | None:
+    """The images of a file whose bytes are as they were written; None if there is none, or it is damaged."""
     try:
-        # Copy on write: the file is never changed, and TensorFlow may read the pages where they are.
-        stored = np.load(file, mmap_mode="c", allow_pickle=False)
-        os.utime(file)
+        if not file.is_file():
+            return None
+        if _is_whole(file):
+            # Copy on write: the file is never changed, and TensorFlow may read the pages where they are.
+            stored = np.load(file, mmap_mode="c", allow_pickle=False)
+            os.utime(file)
+            if stored.shape == shape and stored.dtype == np.uint8:
+                return stored
     except (OSError, ValueError, EOFError):
-        return None
-    return stored if stored.shape == shape and stored.dtype == np.uint8 else None
+        pass
+    cache.say(f"{file} is damaged: its images are decoded again.")
+    return None
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the digest at the end of a file is that of all before it, read in blocks by several threads."""
+    size = file.stat().st_size - _DIGEST
+
+    def digest(start: int) -> bytes:
+        with open(file, "rb") as stored:
+            stored.seek(start)
+            return _digest(stored.read(min(_BLOCK, size - start)))
+
+    blocks = b"".join(in_threads(digest, range(0, size, _BLOCK)))
+    with open(file, "rb") as stored:
+        stored.seek(max(size, 0))
+        return stored.read() == _digest(blocks)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
+
+
+class _Digesting:
+    """A file being written, with the digest of its blocks put at its end."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._block, self._digests = out, bytearray(), b""
+
+    def write(self, content: bytes) -> int:
+        self._block += content
+        while len(self._block) >= _BLOCK:
+            self._digests += _digest(bytes(self._block[:_BLOCK]))
+            del self._block[:_BLOCK]
+        return self._out.write(content)
+
+    def end(self) -> None:
+        if self._block:
+            self._digests += _digest(bytes(self._block))
+        self._out.write(_digest(self._digests))
 
 
 def _write(file: Path, images: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.memmap:
@@ -143,14 +194,14 @@ def _write(file: Path, images: Iterator[np.ndarray], shape: tuple[int, ...]) -> 
     if shutil.disk_usage(file.parent).free < math.prod(shape) + 2**26:
         raise OSError(f"no space for {math.prod(shape) / 2**30:.1f} GB")
     with replacing(file) as aside, open(aside, "wb") as out:
-        np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        digesting = _Digesting(out)
+        np.lib.format.write_array_header_1_0(digesting, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for image in images:
-            out.write(image.tobytes())
+            digesting.write(image.tobytes())
+        digesting.end()
     _prune(file)
-    stored = _stored(file, shape)
-    if stored is None:
-        raise OSError(f"{file} cannot be read back")
-    return stored
+    # Not `_stored`: what was written a moment ago need not be read again.
+    return np.load(file, mmap_mode="c", allow_pickle=False)
 
 
 def _prune(newest: Path) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class SplitTable:
 
     Attributes:
         path: the table.
-        rows: of the source: `file`, `split` and `label`, see `recipes.data.Data.split_table`.
+        rows: of the source: `file`, `split`, `label` and perhaps `digest`, see `recipes.data.Data.split_table`.
         root: the folder that files in `rows` are relative to.
     """
 
@@ -56,6 +56,25 @@ class SplitTable:
         # A class that came later must not move the numbers of the others.
         labels, class_names = kept.label_kind.used_only(kept.labels, kept.class_names)
         return replace(kept, labels=labels, class_names=class_names, parts=parts, groups=None, findings=())
+
+    def check_content(self, digests: Mapping[str, str]) -> None:
+        """Compares what files hold now with what they held when the table was made.
+
+        Args:
+            digests: of those files that can be used, by path.
+
+        Raises:
+            RequestError: the first file that cannot be used any more, or holds something else. Tables of earlier
+                versions have no digests, and are not compared.
+        """
+        now = {relative(path, self.root): digest for path, digest in digests.items()}
+        changed = [row["file"] for row in self.rows if row.get("digest") and now.get(row["file"]) != row["digest"]]
+        if changed:
+            others = f", and so are {len(changed) - 1:,} others" if len(changed) > 1 else ""
+            raise RequestError(
+                f"{shown(self.root / changed[0])} is not the image that it was when {shown(self.path)} was written"
+                f"{others}: bring the old content back, or train a new run."
+            )
 
 
 def split_tables(path: str | Path, readers: Sequence[Reader]) -> list[SplitTable]:
@@ -98,7 +117,8 @@ def read_split_table(path: str | Path) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"{shown(path)} cannot be read: {error}.") from None
-    good = rows and all(set(row) == {"file", "split", "label"} and row["split"] in PARTS for row in rows)
+    columns = {"file", "split", "label"}
+    good = rows and all(set(row) - {"digest"} == columns and row["split"] in PARTS for row in rows)
     if not good or any(value is None for row in rows for value in row.values()):
         raise RequestError(f"{shown(path)} is not a table of file, split and label.")
     return rows

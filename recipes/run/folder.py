@@ -28,7 +28,7 @@ from zoo.registry import require_plugin
 if TYPE_CHECKING:
     from recipes.data import Data
 
-_BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "skipped.json"}
+_BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "data.json", "skipped.json"}
 _READ_ONCE = {
     "recipe.toml": "recipe",
     "labels.txt": "class_names",
@@ -187,7 +187,21 @@ class Run:
                 f"{source} has the classes {', '.join(data.class_names)}; {self.path} was trained on "
                 f"{', '.join(self.class_names)}."
             )
+        self.check_data(data)
         return data
+
+    def check_data(self, data: "Data") -> None:
+        """Raises a `RequestError` where a set that is not made of files is another than the run was trained with.
+
+        Files are compared by `recipes.data.load`, against the split table. Runs of earlier versions keep no digests.
+        """
+        file = self.path / "data.json"
+        kept = json.loads(file.read_text("utf-8")).get("digests", {}) if file.is_file() else {}
+        if kept and sorted(kept.values()) != sorted(data.digests.values()):
+            raise RequestError(
+                f"{data.source} does not hold the images that {self.path} was trained with: bring them back, or train "
+                "a new run."
+            )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -261,6 +275,8 @@ class Run:
         self.write_text("labels.txt", to_lines(data.class_names))
         if rows := data.split_table():
             self.write_rows("split.csv", rows)
+        elif data.digests:
+            self.write_json("data.json", {"digests": dict(data.digests)})
         if data.skipped:
             self.write_text("skipped.json", json.dumps([asdict(finding) for finding in data.skipped], indent=1) + "\n")
 

@@ -1,9 +1,11 @@
 """Work on many files in threads, and a bar that shows how far it is."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -12,6 +14,30 @@ _AT_ONCE = 8  # files that a thread is given at a time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Budget:
+    """Something that threads take from and give back, bytes of memory for one; who would take too much waits.
+
+    What is more than all there is waits until nobody else has any.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._used = total, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Has `amount` while the block runs; a block must not take more inside."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._total)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

@@ -1,6 +1,7 @@
 """What is wrong, or worth knowing, about a set of images, before anything is trained on it."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -215,7 +216,7 @@ def diagnose(
         groups=kept.groups,
         where={name: _class_folder(listing, name) for name in listing.class_names},
     )
-    findings += [*verdict.findings, *_about_sizes(kept, looks)]
+    findings += [*verdict.findings, *_about_sizes_and_depths(kept, looks)]
     return Diagnosis(kept, tuple(looks), together, verdict.parts, tuple(errors_first(findings)))
 
 
@@ -234,10 +235,8 @@ def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
             yield Finding(path, found.kind, found.detail)
         return
     image = found.look
-    if image.mode.startswith("I;16"):
-        yield Finding(path, "mode", "has 16 bits a pixel: scaled to 8.")
-    elif image.mode.startswith("I") or image.mode == "F":
-        yield Finding(path, "mode", "has 32 bits a pixel: read as 0 to 65,535 and scaled to 8 bits.")
+    if image.depth:
+        yield Finding(path, "mode", image.depth)
     elif image.mode in _MODES:
         yield Finding(path, "mode", f"is {_MODES[image.mode]}: converted.")
     elif image.transparent:
@@ -294,12 +293,17 @@ def _copy(images: Fingerprints, row: int, first: int, prefix: str) -> tuple[str,
     return f"{prefix}duplicate", f"{near} {other}."
 
 
-def _about_sizes(listing: Listing, looks: Sequence[Look]) -> Iterator[Finding]:
+def _about_sizes_and_depths(listing: Listing, looks: Sequence[Look]) -> Iterator[Finding]:
     sides = np.asarray([(look.width, look.height) for look in looks]).reshape(-1, 2)
     if len(sides) and sides.max(1).max() > SPREAD * sides.max(1).min():
         small, large = (sides[pick(sides.prod(1))] for pick in (np.argmin, np.argmax))
         detail = f"has images from {small[0]}x{small[1]} to {large[0]}x{large[1]} pixels."
         yield Finding(shown(listing.source), "sizes", detail)
+    tops = Counter(look.top for look in looks if look.top)
+    if len(tops) > 1:
+        ranges = ", ".join(f"0 to {top:,} ({count:,})" for top, count in sorted(tops.items()))
+        detail = f"has images of more than 8 bits that are read by different ranges: {ranges}."
+        yield Finding(shown(listing.source), "depths", detail)
 
 
 def _class_folder(listing: Listing, name: str) -> str:

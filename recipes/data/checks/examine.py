@@ -6,7 +6,9 @@ from itertools import islice
 from typing import Any
 
 from recipes.data import cache
-from recipes.data.decoding import ImageError, Look, look, pillow_warnings
+from recipes.data.cache import Known
+from recipes.data.decoding import ImageError, Look, digest_of, look, pillow_warnings
+from recipes.data.identity import Identity, identity
 from recipes.support.threads import in_threads, progress
 
 _KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than these
@@ -32,28 +34,47 @@ class Examined:
 
 
 def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
-    """Opens and decodes every file whose size or time has changed since it was last examined.
+    """Opens and decodes every file whose content is not known; reads those that may have changed, see `cache.recall`.
 
     Args:
         paths: files that exist.
         quiet: no progress bar on stderr.
     """
-    known = {path: _from_json(facts) for path, facts in cache.recall(paths).items()}
+    before = {path: one for path, one in cache.recall(paths).items() if _is_whole(one)}
+    known = {path: _from_json(one.facts) for path, one in before.items() if one.is_certain}
     fresh = [path for path in paths if path not in known]
+
+    def examined(path: str) -> tuple[str, Identity | None, bytes, Examined]:
+        return _examined(path, before.get(path))
+
     with pillow_warnings():
-        done = progress(in_threads(_examined, fresh), len(fresh), "looking at images", quiet=quiet)
+        done = progress(in_threads(examined, fresh), len(fresh), "looking at images", quiet=quiet)
         while some := list(islice(done, _KEPT_EVERY)):
-            cache.remember((path, when, _to_json(found)) for path, when, found in some if found.kind != "unreadable")
-            known.update((path, found) for path, _, found in some)
+            cache.remember((path, when, digest, _to_json(found)) for path, when, digest, found in some if digest)
+            known.update((path, found) for path, _, _, found in some)
     return [known[path] for path in paths]
 
 
-def _examined(path: str) -> tuple[str, tuple[int, int] | None, Examined]:
-    when = cache.state(path)  # before it is opened: a file that changes meanwhile is looked at again
+def _examined(path: str, before: Known | None) -> tuple[str, Identity | None, bytes, Examined]:
+    """Path, identity and digest of a file, and what is found; no digest where it is not to be remembered."""
+    when = identity(path)  # before it is opened: a file that changes meanwhile is looked at again
     try:
-        return path, when, Examined(look(path))
+        if before is not None and digest_of(path) == before.digest:
+            return path, when, before.digest, _from_json(before.facts)
+        found = look(path)
+        return path, when, found.digest, Examined(found)
     except ImageError as error:
-        return path, when, Examined(None, error.kind, error.detail)
+        wrong = Examined(None, error.kind, error.detail)
+    try:
+        digest = b"" if wrong.kind in ("changed", "unreadable", "missing") else digest_of(path)
+    except ImageError:
+        digest = b""
+    return path, when, digest, wrong
+
+
+def _is_whole(known: Known) -> bool:
+    """Whether facts are those of an image: a file's digest alone may have been kept for another purpose."""
+    return "thumbnail" in known.facts or "kind" in known.facts
 
 
 def _to_json(found: Examined) -> dict[str, Any]:

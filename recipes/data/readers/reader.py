@@ -1,5 +1,6 @@
 """What every kind of source can tell about itself, and what it gives: a listing of files, or arrays."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,6 +137,17 @@ class ArrayReader(Reader):
     @property
     def parts(self) -> tuple[str, ...]:
         return tuple(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """Of all images as they come, and their labels: sets of one digest are taken for the same."""
+        digest = hashlib.blake2b(digest_size=20)
+        for part, labels in self.labels.items():
+            images = self.images(part, self.image_shape or (64, 64, 3), "fill", quiet=True)
+            digest.update(f"{part} {images.shape} ".encode() + labels.tobytes())
+            for image in images:
+                digest.update(np.ascontiguousarray(image))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from recipes.data import cache, pixels
 from recipes.data.dataset import PARTS
-from recipes.data.decoding import Resize, decode, pillow_warnings, size_of, to_array
+from recipes.data.decoding import Resize, decode_to, pillow_warnings, size_of
 from recipes.data.readers.reader import ArrayReader, Shape
 from recipes.support.internals import tfds_retries
 from recipes.support.quiet import native_output_hidden
@@ -25,6 +26,15 @@ _RETRIES = 3
 _BLOCK = 1_000  # encoded images handed over at a time
 # `name/config:1.0.0` is how TFDS writes it; `name:config@1.0.0` is understood, too.
 _NAME = re.compile(r"(?P<name>[^/:@]+)(?:[/:](?P<config>(?!\d+\.)[^/:@]+))?(?:[:@](?P<version>[\d.*]+))?")
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """Labels int64 (N,) of a part, the sizes of its images, and the digest of both images and labels."""
+
+    labels: np.ndarray
+    sizes: set[Shape]
+    digest: str
 
 
 class TfdsReader(ArrayReader):
@@ -115,18 +125,22 @@ class TfdsReader(ArrayReader):
 
     @cached_property
     def state(self) -> str:
-        """Tells whether the files on disk are still the same: name, size and time of each."""
+        """Tells whether the files on disk are still the same: name and digest of each, see `recipes.data.cache`."""
         files = sorted(path for path in Path(self.builder.data_path).iterdir() if path.is_file())
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        return f"{self.builder.data_path} {facts}"
+        digests = cache.digests([str(path) for path in files])
+        return " ".join(f"{path.name}={digest.hex()}" for path, digest in zip(files, digests, strict=True))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("".join(survey.digest for survey in self._surveys.values()).encode()).hexdigest()[:40]
 
     @property
     def labels(self) -> dict[str, np.ndarray]:
-        return {part: labels for part, (labels, _) in self._surveys.items()}
+        return {part: survey.labels for part, survey in self._surveys.items()}
 
     @property
     def image_shape(self) -> Shape | None:
-        seen = {size for _, sizes in self._surveys.values() for size in sizes}
+        seen = {size for survey in self._surveys.values() for size in survey.sizes}
         return seen.pop() if len(seen) == 1 else None
 
     def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:
@@ -134,7 +148,7 @@ class TfdsReader(ArrayReader):
 
         def decoded() -> Iterator[np.ndarray]:
             for number, (content, _) in enumerate(self.examples(part)):
-                yield to_array(decode(f"{self.source}: {part} {number}", content), shape, resize)
+                yield decode_to(f"{self.source}: {part} {number}", shape, resize, content)
 
         large = sum(self.sizes.values()) * math.prod(shape) > pixels.memory_limit()
         key = f"{self.state} {part}".encode()
@@ -151,29 +165,31 @@ class TfdsReader(ArrayReader):
             yield from zip(images.tolist(), labels.tolist(), strict=True)
 
     @cached_property
-    def _surveys(self) -> dict[str, tuple[np.ndarray, set[Shape]]]:
+    def _surveys(self) -> dict[str, "_Survey"]:
         return {part: self._survey(part) for part in self.parts}
 
-    def _survey(self, part: str) -> tuple[np.ndarray, set[Shape]]:
-        """Labels int64 (N,) of a part and the sizes of its images; kept, so that TensorFlow need not be asked again."""
+    def _survey(self, part: str) -> "_Survey":
+        """One look at every image of a part; kept, so that TensorFlow need not be asked again."""
         name = hashlib.sha256(f"{cache.VERSION} {self.state} {part}".encode()).hexdigest()[:32]
         file = cache_folder() / f"{name}.labels.json"
-        try:
-            kept = json.loads(file.read_text("utf-8"))
-            return np.asarray(kept["labels"], np.int64), {_shape(size) for size in kept["sizes"]}
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or not whole
+        if (text := cache.read(file)) is not None:
+            kept = json.loads(text)
+            sizes = {_shape(size) for size in kept["sizes"]}
+            return _Survey(np.asarray(kept["labels"], np.int64), sizes, kept["digest"])
         labels: list[int] = []
-        sizes: set[Shape] = set()
+        sizes = set()
+        digest = hashlib.blake2b(digest_size=20)
         with pillow_warnings():
             for content, label in self.examples(part):
                 sizes.add(size_of(content, f"{self.source}: {part} {len(labels)}"))
                 labels.append(label)
+                digest.update(f"{label} {len(content)} ".encode() + content)
         if len(labels) != self.sizes[part]:
             where = f"{self.source} is damaged: its part {part}"
             raise FailureError(f"{where} has {len(labels):,} images, its description says {self.sizes[part]:,}.")
-        cache.write(file, json.dumps({"labels": labels, "sizes": sorted(sizes)}))
-        return np.asarray(labels, np.int64), sizes
+        facts = {"labels": labels, "sizes": sorted(sizes), "digest": digest.hexdigest()}
+        cache.write(file, json.dumps(facts))
+        return _Survey(np.asarray(labels, np.int64), sizes, digest.hexdigest())
 
     def _prepare(self, builder: "tfds.core.DatasetBuilder", folder: Path) -> None:
         from filelock import FileLock
