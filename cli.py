@@ -4,7 +4,6 @@ Results go to stdout, progress and warnings to stderr. Exit code 2: a request th
 Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mistyped name answer at once.
 """
 
-import json
 import logging
 import os
 import sys
@@ -627,7 +626,9 @@ def _limit(item: str) -> tuple[str, float]:
 
 
 def _answer(as_json: bool, value: Any, as_text: Callable[[], str]) -> None:
-    click.echo(json.dumps(value, indent=1) if as_json else as_text())
+    from recipes.support.tables import to_json
+
+    click.echo(to_json(value) if as_json else as_text())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -169,7 +169,11 @@ class SeveralClasses(LabelKind):
                 _check_name(name, table, line)
             sets.append(names)
         class_names = ordered(set[str]().union(*sets))
-        return np.asarray([[name in names for name in class_names] for names in sets], np.float32), class_names
+        position = {name: label for label, name in enumerate(class_names)}
+        labels = np.zeros((len(sets), len(class_names)), np.float32)
+        for row, names in zip(labels, sets, strict=True):
+            row[[position[name] for name in names]] = 1
+        return labels, class_names
 
     def parse_columns(
         self,
@@ -196,7 +200,8 @@ class SeveralClasses(LabelKind):
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """The sets of classes; all that are rare count as one."""
-        _, kind, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+        packed = np.packbits(labels > 0, axis=1)  # in the same order, and a thousand classes sort in 125 bytes a row
+        _, kind, counts = np.unique(packed, axis=0, return_inverse=True, return_counts=True)
         kind = kind.reshape(-1)
         return np.where(counts[kind] < _RARE, -1, kind)
 

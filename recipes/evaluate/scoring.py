@@ -1,6 +1,5 @@
 """How good a run's model is on images that its training never saw."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from recipes.data.readers import FileReader
 from recipes.run.folder import Run
 from recipes.support.files import write_whole
 from recipes.tasks import TASKS, Task, task_of
+from recipes.tasks.confusion import draw_matrix
 from zoo.backend import as_keras_ships
 from zoo.errors import RequestError, unknown
 
@@ -21,6 +21,8 @@ MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true
 @as_keras_ships
 def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invariance: bool = False) -> dict[str, Any]:
     """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it.
+
+    The drawing is of one class an image, and of at most 1,000 classes, see `recipes.tasks.confusion`.
 
     Args:
         run: the run or its folder.
@@ -56,7 +58,7 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
     if "confusion_matrix" in metrics:
         write_whole(
             run.path / "confusion_matrix.png",
-            lambda aside: draw_confusion_matrix(metrics["confusion_matrix"], run.class_names, aside),
+            lambda aside: draw_matrix(metrics).savefig(aside, dpi=120),
         )
     return metrics
 
@@ -107,15 +109,3 @@ def other_images(run: Run, source: str | Reader) -> Split:
             raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
     label_of = np.array([names.index(name) for name in data.class_names])
     return Split(chosen.images, kind.renumbered(chosen.labels, label_of, len(names)), chosen.files)
-
-
-def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], file: Path) -> None:
-    """Draws counts as a PNG: rows are true classes, columns are predictions, shade is the fraction of the row."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    size = max(4.0, 0.5 * len(class_names) + 1.5)
-    figure = Figure(figsize=(size, size), layout="constrained")  # no pyplot: no window system, no global state
-    display = ConfusionMatrixDisplay(np.asarray(matrix), display_labels=class_names)
-    display.plot(ax=figure.add_subplot(), colorbar=False, cmap="Blues", xticks_rotation="vertical")
-    figure.savefig(file, dpi=120)

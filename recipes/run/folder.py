@@ -20,6 +20,7 @@ from recipes.data.labels import task_name
 from recipes.data.names import check_count, from_lines, to_lines
 from recipes.run.keras_file import load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
+from recipes.support.tables import some_of, to_json
 from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.files import check_file
@@ -183,9 +184,14 @@ class Run:
         moved = {} if source is None else {"source": source}
         data = load(**self.recipe.data.model_dump() | moved, split_table=self.split_table, quiet=True)
         if source is not None and data.label_kind.has_classes and data.class_names != self.class_names:
+            here, there = set(data.class_names), set(self.class_names)
+            apart = [
+                f"{words} {some_of(sorted(names))}"
+                for words, names in (("without", there - here), ("with", here - there))
+                if names
+            ]
             raise RequestError(
-                f"{source} has the classes {', '.join(data.class_names)}; {self.path} was trained on "
-                f"{', '.join(self.class_names)}."
+                f"{source} has other classes than {self.path} was trained on: {', '.join(apart) or 'in another order'}."
             )
         self.check_data(data)
         return data
@@ -226,7 +232,7 @@ class Run:
         self.write_text("recipe.toml", tomli_w.dumps(settings))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        self.write_text(name, json.dumps(value, indent=1) + "\n")
+        self.write_text(name, to_json(value) + "\n")
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """A CSV table; the first row's keys are its columns."""
@@ -278,7 +284,7 @@ class Run:
         elif data.digests:
             self.write_json("data.json", {"digests": dict(data.digests)})
         if data.skipped:
-            self.write_text("skipped.json", json.dumps([asdict(finding) for finding in data.skipped], indent=1) + "\n")
+            self.write_text("skipped.json", to_json([asdict(finding) for finding in data.skipped]) + "\n")
 
 
 def _number(text: str) -> float:

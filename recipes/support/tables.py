@@ -1,7 +1,9 @@
-"""Tables and numbers as text."""
+"""Tables, numbers and JSON as text."""
 
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 SHOWN = 8  # mistakes; --json has more
 
@@ -20,6 +22,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[
     )
 
 
+def some_of(names: Sequence[str], count: int = 5) -> str:
+    """The first names, and whether there are more."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
 def size(shape: Sequence[int | None]) -> str:
     """(32, 32, 3) as `32x32x3`."""
     return "x".join("any" if n is None else str(n) for n in shape)
@@ -33,3 +40,28 @@ def short(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.3g}{unit}"
     return f"{number:g}"
+
+
+def to_json(value: Any) -> str:
+    """JSON with an entry a line, and lists without lists or entries in them on one: a matrix has a line a row.
+
+    >>> print(to_json({"accuracy": 0.5, "confusion_matrix": [[1, 2], [3, 4]]}))
+    {
+     "accuracy": 0.5,
+     "confusion_matrix": [
+      [1, 2],
+      [3, 4]
+     ]
+    }
+    """
+    return _to_json(value, "\n")
+
+
+def _to_json(value: Any, line: str) -> str:
+    inner = f"{line} "
+    if isinstance(value, Mapping) and value:
+        entries = (f"{json.dumps(str(key))}: {_to_json(entry, inner)}" for key, entry in value.items())
+        return f"{{{inner}{f',{inner}'.join(entries)}{line}}}"
+    if isinstance(value, list | tuple) and any(isinstance(entry, Mapping | list | tuple) for entry in value):
+        return f"[{inner}{f',{inner}'.join(_to_json(entry, inner) for entry in value)}{line}]"
+    return json.dumps(value)

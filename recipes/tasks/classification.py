@@ -7,10 +7,11 @@ import numpy as np
 
 from recipes.data import Data, Split, class_weights
 from recipes.data.labels import ONE_CLASS
-from recipes.support.tables import SHOWN, table
+from recipes.support.tables import SHOWN, some_of, table
+from recipes.tasks.confusion import LARGEST_WRITTEN, most_confused
 from recipes.tasks.metrics import classification_metrics
-from recipes.tasks.task import ParityWords, Task, some_of
-from recipes.tasks.words import equivariance, invariance
+from recipes.tasks.task import ParityWords, Task
+from recipes.tasks.words import equivariance, invariance, listed_classes
 from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
@@ -96,19 +97,18 @@ class Classification(Task):
         return f"accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}"
 
     def evaluation(self, metrics: Mapping[str, Any]) -> str:
-        k, names, (low, high) = metrics["top_k"], metrics["class_names"], metrics["accuracy_interval"]
+        k, (low, high) = metrics["top_k"], metrics["accuracy_interval"]
+        shown, note = listed_classes(metrics["per_class"], by="f1")
         rows = [
             (name, f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", str(c["support"]))
-            for name, c in metrics["per_class"].items()
+            for name, c in shown
         ]
-        matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
         parts = [
             f"accuracy {metrics['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), top-{k['k']} "
             f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
             f"{metrics['examples']:,} images",
-            table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
-            "Rows are true classes, columns are predictions:\n"
-            + table(["", *names], matrix, right=range(1, len(names) + 1)),
+            note + table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
+            _confusion(metrics),
         ]
         if mistakes := metrics["worst_mistakes"][:SHOWN]:
             worst = [(m["file"] or f"image {m['index']}", m["true"], m["guess"], f"{m['score']:.1%}") for m in mistakes]
@@ -117,7 +117,7 @@ class Classification(Task):
             parts.append(invariance(metrics["invariance"]))
         if metrics.get("equivariance"):
             parts.append(equivariance(metrics["equivariance"]))
-        return "\n\n".join(parts)
+        return "\n\n".join(filter(None, parts))
 
     def facts(self, metrics: Mapping[str, Any]) -> dict[str, str]:
         low, high = metrics["accuracy_interval"]
@@ -131,6 +131,17 @@ class Classification(Task):
 
     def answer(self, class_names: Sequence[str]) -> str:
         return f"which of {len(class_names)} classes ({some_of(class_names)}) an image shows"
+
+
+def _confusion(metrics: Mapping[str, Any]) -> str:
+    names = metrics["class_names"]
+    if len(names) <= LARGEST_WRITTEN:
+        matrix = [(name, *map(str, row)) for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
+        return "Rows are true classes, columns are predictions:\n" + table(
+            ["", *names], matrix, right=range(1, len(names) + 1)
+        )
+    pairs = [(pair["true"], pair["predicted"], f"{pair['images']:,}") for pair in most_confused(metrics)]
+    return "Most confused:\n" + table(["is", "taken for", "images"], pairs, right=[2]) if pairs else ""
 
 
 def _are_probabilities(targets: "tf.Tensor") -> bool:

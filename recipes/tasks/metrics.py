@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from recipes.tasks.confusion import confusion
+
 TOP_K = 5
 WORST = 24  # mistakes that are listed
+ROWS = 4096  # images at a time, where a number for each of their classes is needed
 BINS = 15  # of equal width, as in Guo et al. 2017
 
 Metric = Callable[[np.ndarray, np.ndarray], Any]
@@ -35,8 +38,9 @@ def classification_metrics(
     Returns:
         `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": fraction with the label among
         the k best}`), `loss` (natural log), `calibration_error`, `per_class` (precision, recall, f1, support),
-        `confusion_matrix` (rows are true classes), `worst_mistakes`, `wrong` (row numbers of all of them),
-        `examples_digest` (of labels and files, see `examples_digest`); and what is in `METRICS["classification"]`.
+        `most_confused` and, of at most 1,000 classes, `confusion_matrix` (see `recipes.tasks.confusion.confusion`),
+        `worst_mistakes`, `wrong` (row numbers of all of them), `examples_digest` (of labels and files, see
+        `examples_digest`); and what is in `METRICS["classification"]`.
     """
     from sklearn import metrics
 
@@ -46,13 +50,12 @@ def classification_metrics(
         labels, predicted, labels=classes, zero_division=0
     )
     k = min(TOP_K, len(class_names) - 1)
-    best_k = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "accuracy_interval": accuracy_interval(predicted == labels),
-        "loss": float(metrics.log_loss(labels, _proper(scores), labels=classes)),
+        "loss": log_loss(labels, scores),
         "calibration_error": calibration_error(labels, scores),
-        "top_k": {"k": k, "accuracy": float((best_k == labels[:, None]).any(1).mean())},
+        "top_k": {"k": k, "accuracy": float((_rank(labels, scores) < k).mean())},
         "examples": len(labels),
         "per_class": {
             name: {
@@ -63,7 +66,7 @@ def classification_metrics(
             }
             for i, name in enumerate(class_names)
         },
-        "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=classes).tolist(),
+        **confusion(labels, predicted, class_names),
         "class_names": list(class_names),
         "worst_mistakes": worst_mistakes(labels, scores, class_names, files),
         "wrong": np.flatnonzero(predicted != labels).tolist(),
@@ -237,8 +240,41 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, Any
     }
 
 
-def _proper(scores: np.ndarray) -> np.ndarray:
-    """Scores that sum to one in double precision; quantised and float32 scores miss it by more than is allowed."""
-    scores = np.clip(scores.astype(np.float64), 1e-7, None)
-    shares: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
-    return shares
+def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean natural log loss, that of scikit-learn to the last bit, without a table of images x classes of its own.
+
+    Scores are made to sum to one in double precision first; quantised and float32 scores miss it by more than is
+    allowed.
+
+    Args:
+        labels: integers (N,).
+        scores: probabilities (N, classes).
+
+    Raises:
+        ValueError: scores that are not numbers.
+
+    >>> round(log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])), 4)
+    1.0397
+    """
+    from scipy.special import xlogy
+
+    own = np.empty(len(labels))
+    for first in range(0, len(labels), ROWS):
+        rows = slice(first, first + ROWS)
+        clipped = np.clip(scores[rows].astype(np.float64), 1e-7, None)
+        own[rows] = clipped[np.arange(len(clipped)), labels[rows]] / clipped.sum(axis=1)
+    if not np.isfinite(own).all():
+        raise ValueError("the scores of some images are not numbers")
+    epsilon = np.finfo(np.float64).eps
+    return float(np.mean(-xlogy(1.0, np.clip(own, epsilon, 1 - epsilon))))
+
+
+def _rank(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """int64 (N,): how many classes come before the label by their score; of equal scores the first class is first."""
+    ranks = np.empty(len(labels), np.int64)
+    for first in range(0, len(labels), ROWS):
+        some, label = scores[first : first + ROWS], labels[first : first + ROWS, None]
+        own = np.take_along_axis(some, label, 1)
+        ties = (some == own) & (np.arange(scores.shape[1]) < label)
+        ranks[first : first + ROWS] = ((some > own) | ties).sum(1)
+    return ranks

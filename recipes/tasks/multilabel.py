@@ -7,9 +7,10 @@ import numpy as np
 
 from recipes.data import Data, Split
 from recipes.data.labels import SEVERAL_CLASSES
-from recipes.support.tables import table
+from recipes.support.tables import some_of, table
 from recipes.tasks.metrics import multilabel_metrics
-from recipes.tasks.task import ParityWords, Task, some_of
+from recipes.tasks.task import ParityWords, Task
+from recipes.tasks.words import listed_classes
 from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Multilabel(Task):
         return f"mAP {metrics['map']:.2%}, F1 {metrics['f1']:.2%}, all classes right {metrics['exact']:.2%}"
 
     def evaluation(self, metrics: Mapping[str, Any]) -> str:
+        shown, note = listed_classes(metrics["per_class"], by="average_precision")
         rows = [
             (
                 name,
@@ -73,9 +75,9 @@ class Multilabel(Task):
                 f"{c['f1']:.1%}",
                 str(c["support"]),
             )
-            for name, c in metrics["per_class"].items()
+            for name, c in shown
         ]
-        classes = table(["class", "average precision", "f1", "images"], rows, right=[1, 2, 3])
+        classes = note + table(["class", "average precision", "f1", "images"], rows, right=[1, 2, 3])
         return f"{super().evaluation(metrics)}\n\n{classes}"
 
     def facts(self, metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -188,8 +188,3 @@ class Task(ABC):
     @abstractmethod
     def answer(self, class_names: Sequence[str]) -> str:
         """What a model tells of an image, as an exported file describes itself."""
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first five names."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

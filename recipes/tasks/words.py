@@ -4,6 +4,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recipes.support.tables import table
+from recipes.tasks.confusion import LARGEST_WRITTEN, PAIRS
+
+
+def listed_classes(
+    per_class: Mapping[str, Mapping[str, Any]], by: str
+) -> tuple[list[tuple[str, Mapping[str, Any]]], str]:
+    """The classes that text lists, with their metrics, and a line above them where these are not all.
+
+    Args:
+        per_class: of a task's metrics.
+        by: the metric whose lowest values are listed where there are many classes; classes without one, or without
+            an image, are none of them.
+    """
+    if len(per_class) <= LARGEST_WRITTEN:
+        return list(per_class.items()), ""
+    judged = [(name, metrics) for name, metrics in per_class.items() if metrics["support"] and metrics[by] is not None]
+    lowest = sorted(judged, key=lambda one: float(one[1][by]))[:PAIRS]
+    return lowest, f"The {len(lowest)} of {len(per_class):,} classes of the lowest {by.replace('_', ' ')}:\n"
 
 
 def invariance(measured: Mapping[str, Any]) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recipes.support.tables import table
+from recipes.support.tables import some_of, table
 from recipes.tasks import TASKS
+from recipes.tasks.confusion import LARGEST_WRITTEN
 
 if TYPE_CHECKING:
     from recipes.export.parity import Exported
@@ -68,7 +69,7 @@ def inspected(result: "Inspected") -> str:
         *((key, str(value)) for key, value in named.items() if value),
         *(("input", tensor(facts)) for facts in result.inputs),
         *(("output", tensor(facts)) for facts in result.outputs),
-        ("labels", ", ".join(result.labels) or "none"),
+        ("labels", _labels(result.labels)),
         ("resize", str(result.facts.get("resize", "unknown"))),
         ("quantised", f"{weights['tensors']} constants, {weights['per_channel']} of them per channel"),
         ("MACs", f"{result.macs:,}"),
@@ -77,6 +78,11 @@ def inspected(result: "Inspected") -> str:
     ]
     layers = [(name, f"{size:,}") for name, size in result.layers.items()]
     return f"{table(['', ''], rows)}\n\n{table(['layer', 'bytes'], layers, right=[1])}"
+
+
+def _labels(names: Sequence[str]) -> str:
+    many = f"{len(names):,}: " if len(names) > LARGEST_WRITTEN else ""
+    return many + some_of(names, LARGEST_WRITTEN) or "none"
 
 
 def timings(results: Sequence["Timing"]) -> str:

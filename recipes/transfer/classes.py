@@ -6,6 +6,7 @@ from recipes.data import Data
 from recipes.data.joining import with_parts, without_leaks
 from recipes.data.split_table import parts_of_files
 from recipes.run.folder import Run
+from recipes.support.tables import some_of
 from zoo.backend import keras
 from zoo.errors import RequestError
 
@@ -17,7 +18,7 @@ def keep_head(model: "keras.Model", run: Run, class_names: tuple[str, ...]) -> N
         RequestError: another kind of head, or a class of the run that is not among `class_names`.
     """
     if lost := [name for name in run.class_names if name not in class_names]:
-        raise RequestError(f"classes of {run.path} would be lost: {', '.join(lost)}.")
+        raise RequestError(f"classes of {run.path} would be lost: {some_of(lost)}.")
     columns = [class_names.index(name) for name in run.class_names]
     before = {layer.name: layer for layer in run.load_model().layers if layer.weights and layer.name != "backbone"}
     after = {layer.name: layer for layer in model.layers if layer.weights and layer.name != "backbone"}

@@ -66,15 +66,16 @@ def list_folder(source: str, root: Path) -> Listing:
             )
     if not class_names:
         raise RequestError(f"{shown(root)} has no class folders: it needs one folder for each class.")
+    number = {name: label for label, name in enumerate(class_names)}
     names, labels, of_part, meant = [], [], [], []
     for part, name, folder in entries:
-        if name not in class_names:
+        if name not in number:
             detail = f"is a class that the training part does not have; it has {', '.join(class_names[:10])}."
             found.append(Finding(shown(folder), "unknown_class", detail))
             continue
         for file in _files(folder, root, found):
             names.append(file)
-            labels.append(class_names.index(name))
+            labels.append(number[name])
             of_part.append(part)
             meant.append(os.path.splitext(file)[1].lower() in IMAGE_ENDINGS)
     return Listing(

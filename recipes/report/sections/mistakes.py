@@ -6,25 +6,23 @@ import numpy as np
 
 from recipes.report import charts
 from recipes.report.sections.contents import Page
-
-LARGEST_MATRIX = 40  # classes
+from recipes.tasks.confusion import LARGEST_WRITTEN, fractions, most_confused
 
 
 def confusion_matrix(page: Page) -> str:
     """Which class was taken for which, and how often."""
     if not page.data.label_kind.single_label:
         return ""
-    names, counts = page.metrics["class_names"], np.array(page.metrics["confusion_matrix"])
-    wrong = counts - np.diag(np.diag(counts))
-    order = [divmod(int(i), len(names)) for i in np.argsort(-wrong, axis=None, kind="stable")[:20]]
-    pairs = [(names[t], names[g], f"{wrong[t, g]:,}") for t, g in order if wrong[t, g]]
+    names, matrix = page.metrics["class_names"], page.metrics.get("confusion_matrix")
+    pairs = [(pair["true"], pair["predicted"], f"{pair['images']:,}") for pair in most_confused(page.metrics)]
     listed = charts.table(["true class", "taken for", "images"], pairs, "Most frequent confusions") if pairs else ""
-    if len(names) <= LARGEST_MATRIX:
-        drawn = charts.matrix(counts.tolist(), names, "Rows are true classes, columns are predictions.")
+    if matrix is None:
+        return listed
+    if len(names) <= LARGEST_WRITTEN:
+        drawn = charts.matrix(matrix, names, "Rows are true classes, columns are predictions.")
         return drawn + (charts.folded("Most frequent confusions", listed) if pairs else "")
-    fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     alt = "Confusion matrix; its largest errors are in the table"
-    image = charts.image(np.round(255 * fraction).astype(np.uint8), alt)
+    image = charts.image(np.round(255 * fractions(matrix)).astype(np.uint8), alt)
     return f"{charts.gallery([image], kind='wide')}{listed}"
 
 
