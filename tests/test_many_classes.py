@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from recipes.data.checks.duplicates import near
+from recipes.data.decoding import THUMBNAIL
 from recipes.data.labels import ONE_CLASS, SEVERAL_CLASSES
 from recipes.report.sections.contents import Page
 from recipes.report.sections.mistakes import confusion_matrix
@@ -183,3 +185,17 @@ def test_several_labels_are_read_and_stratified_as_a_table_of_all_of_them(sets):
     _, kind, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
     kind = kind.reshape(-1)
     assert SEVERAL_CLASSES.strata(labels).tolist() == np.where(counts[kind] < 3, -1, kind).tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40))
+@settings(deadline=None, max_examples=30)
+def test_near_copies_with_classes_are_those_of_each_class_by_itself(drawn):
+    scenes = np.random.default_rng(0).integers(20, 230, (6, THUMBNAIL[1], THUMBNAIL[0]))
+    thumbnails = np.stack([scenes[scene] + shade for scene, _, shade in drawn]).astype(np.uint8)
+    classes = np.array([label for _, label, _ in drawn])
+    found = near(thumbnails, classes)
+    assert all(len(set(classes[found == number])) == 1 for number in found)
+    for label in set(classes.tolist()):
+        inside = classes == label
+        pairs = [numbers[:, None] == numbers for numbers in (found[inside], near(thumbnails[inside]))]
+        assert (pairs[0] == pairs[1]).all()

@@ -53,11 +53,11 @@ def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarra
     links = []
     bands = hashes.view(np.uint16).reshape(count, 4)
     for band in range(4):
-        order = textured[np.argsort(bands[textured, band], kind="stable")]
-        borders = np.flatnonzero(np.diff(bands[order, band])) + 1
+        order = textured[np.lexsort((bands[textured, band], classes[textured]))]
+        borders = np.flatnonzero((np.diff(bands[order, band]) != 0) | (np.diff(classes[order]) != 0)) + 1
         for bucket in np.split(order, borders):
             if len(bucket) > 1:
-                links += _pairs(bucket, hashes, pixels, classes)
+                links += _pairs(bucket, hashes, pixels)
     pairs = np.concatenate(links) if links else np.empty((0, 2), np.int64)
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     together = connected_components(graph, directed=False)[1].astype(np.int64)[kind]
@@ -66,7 +66,7 @@ def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarra
     return np.unique(together, return_inverse=True)[1].reshape(-1)
 
 
-def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
+def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
     """Row numbers (M, 2) of those of a bucket that look the same, a block of the bucket at a time."""
     found = []
     for start in range(0, len(bucket), _BLOCK):
@@ -76,7 +76,7 @@ def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray, classes: 
             differ = np.bitwise_count(hashes[block][:, None] ^ hashes[against][None])
             one, two = np.nonzero(differ <= MOST_BITS)
             one, two = block[one], against[two]
-            compared = (one != two) & (classes[one] == classes[two])
+            compared = one != two
             one, two = one[compared], two[compared]
             for some in range(0, len(one), 100 * _BLOCK):  # bounded, however many look alike
                 rows = slice(some, some + 100 * _BLOCK)
