@@ -51,11 +51,16 @@ def test_any_order_of_imports(names):
     in_order(names)
 
 
+def orders():
+    """Every order for `zoo` and for the module that is furthest from it; for the others, first and in the middle."""
+    every = [names for ours in ("zoo", "recipes.augment.warp") for names in itertools.permutations([ours, *THEIRS])]
+    return every + [names for ours in OURS for names in ((ours, *THEIRS[::-1]), (THEIRS[1], ours, THEIRS[0]))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("ours", OURS)
-def test_every_order_of_imports_of_ours_and_theirs(ours):
-    for names in itertools.permutations([ours, *THEIRS]):  # each in a process of its own
-        in_order(names)
+@pytest.mark.parametrize("names", dict.fromkeys(orders()), ids=" ".join)
+def test_every_order_of_imports_of_ours_and_theirs(names):
+    in_order(names)
 
 
 def test_what_stands_for_a_module_is_not_found_by_others():
@@ -127,36 +132,53 @@ def home(folder, settings):
 ALL = {"floatx": "float16", "epsilon": 1e-3, "image_data_format": "channels_first", "backend": "jax"}
 ONE_BY_ONE = [{name: value} for name, value in ALL.items()]
 FILES = [ALL, *ONE_BY_ONE, {"backend": "torch"}, {"backend": "nonsense"}, "{", "[1", "", {"floatx": "float64"}]
+NAMES = ("floatx", "epsilon", "image_data_format")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", FILES, ids=str)
-def test_a_run_and_an_export_are_the_same_whatever_keras_json_says(settings, tmp_path, trained_as_usual):
-    code, out, error = python(TRAIN, tmp_path, HOME=home(tmp_path / "home", settings))
+def test_what_keras_json_says_is_put_aside_for_our_own_work_and_is_there_afterwards(settings, tmp_path):
+    program = (
+        "import json, zoo\n"
+        "from zoo.backend import SETTINGS, keras, keras_as_shipped\n"
+        "def settings():\n"
+        "    values = {name: getattr(keras.config, name)() for name in SETTINGS}\n"
+        "    return values | {'dtype_policy': values['dtype_policy'].name}\n"
+        "zoo.create_model('lenet5')\n"
+        "with keras_as_shipped(): ours = settings()\n"
+        "print(json.dumps([ours, settings(), SETTINGS]))\n"
+    )
+    code, out, error = python(program, HOME=home(tmp_path / "home", settings))
     assert code == 0, error
-    told = json.loads(out)
-    assert told[:2] == trained_as_usual[:2]
+    ours, users, shipped = json.loads(out)
     given = {} if isinstance(settings, str) else settings
-    names = ("floatx", "epsilon", "image_data_format")
-    assert told[2][:3] == [given.get(name, usual) for name, usual in zip(names, SHIPPED, strict=False)]
+    assert ours == shipped
+    assert list(shipped.values()) == SHIPPED
+    assert [users[name] for name in NAMES] == [given.get(name, shipped[name]) for name in NAMES]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import keras; keras.config.set_image_data_format('channels_first'); keras.config.set_epsilon(0.1)",
-        "import tensorflow, keras; keras.config.set_floatx('float16')",
-        "import zoo, keras; keras.config.set_dtype_policy('mixed_bfloat16')",
-        "import keras; keras.config.set_max_epochs(1); keras.config.set_max_steps_per_epoch(1)",
-    ],
-)
-def test_settings_of_a_script_change_nothing_and_stay(statement, tmp_path, trained_as_usual):
-    code, out, error = python(TRAIN, tmp_path, statement, "users_own = keras.config.dtype_policy()")
+def test_a_run_and_an_export_are_the_same_whatever_keras_json_says(tmp_path, trained_as_usual):
+    code, out, error = python(TRAIN, tmp_path, HOME=home(tmp_path / "home", ALL))
     assert code == 0, error
     told = json.loads(out)
     assert told[:2] == trained_as_usual[:2]
-    assert told[2] != SHIPPED
+    assert told[2][:3] == [ALL[name] for name in NAMES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["keras", "tensorflow, keras", "zoo, keras"])
+def test_settings_of_a_script_change_nothing_and_stay(first, tmp_path, trained_as_usual):
+    statements = [
+        f"import {first}; keras.config.set_image_data_format('channels_first'); keras.config.set_epsilon(0.1)",
+        "keras.config.set_floatx('float16'); keras.config.set_dtype_policy('mixed_bfloat16')",
+        "keras.config.set_max_epochs(1); keras.config.set_max_steps_per_epoch(1)",
+    ]
+    code, out, error = python(TRAIN, tmp_path, *statements)
+    assert code == 0, error
+    told = json.loads(out)
+    assert told[:2] == trained_as_usual[:2]
+    assert told[2] == ["float16", 0.1, "channels_first", "mixed_bfloat16", 1, 1]
 
 
 def test_a_model_is_built_the_same_under_other_settings(tmp_path):
