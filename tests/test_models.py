@@ -199,7 +199,7 @@ def model(card, side):
 
 def test_every_weight_gets_a_gradient_and_the_loss_falls(card, model):
     skip_if_ready_made_and_large(card)
-    images, labels = real_images(model.input_shape[1:])
+    images, labels = real_images(model.input_shape[1:], 16)
     optimizer = keras.optimizers.Adam(5e-4)
     losses = []
     for _ in range(5):

@@ -2,12 +2,13 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from recipes.support.quiet import native_output_hidden
-from zoo.backend import keras
+from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
 from zoo.keras_internals import all_layers
 from zoo.layers import register_layers
@@ -81,10 +82,44 @@ def export_with_keras(model: keras.Model, path: Path, kind: str, **options: Any)
     Raises:
         FailureError: the converter failed.
     """
+    with _quietly(model, kind):
+        model.export(path, verbose=False, **options)
+
+
+def to_tflite(model: keras.Model, shape: tuple[int | None, ...], kind: str, settings: dict[str, Any]) -> bytes:
+    """The TFLite flatbuffer that `keras.Model.export` writes, but for its traces.
+
+    Keras traces a model eight times and loads what it saved once more; one trace gives the same file, see
+    `tests/test_conversion.py`, in a third of the time.
+
+    Args:
+        shape: of the input, float32 images (1, H, W, C), None where a size is open.
+        kind: what is written, for the message.
+        settings: attributes of `tf.lite.TFLiteConverter`; those of its `target_spec` as a dictionary.
+
+    Raises:
+        FailureError: the converter failed.
+    """
+    with _quietly(model, kind):
+        function = tf.function(lambda images: model(images, training=False), autograph=False)
+        traced = function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="args_0"))
+        owner = tf.Module()  # the converter finds variables in what holds them; Keras' own are wrapped
+        owner.held = [variable.value for variable in model.variables]
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], owner)
+        for name, value in settings["target_spec"].items():
+            setattr(converter.target_spec, name, value)
+        for name in settings.keys() - {"target_spec"}:
+            setattr(converter, name, settings[name])
+        return bytes(converter.convert())
+
+
+@contextmanager
+def _quietly(model: keras.Model, kind: str) -> Iterator[None]:
+    """Hides what the converters print, and names the model in what they raise."""
     try:
         with native_output_hidden(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converters' remarks on the libraries they use
-            model.export(path, verbose=False, **options)
+            yield
     except OSError:
         raise
     except Exception as error:  # the converters raise bare RuntimeError and worse

@@ -49,18 +49,12 @@ class TFLite(ExportKind):
         self, model: "keras.Model", train: "Split", *, output_type: str = "uint8", dynamic_size: bool = False
     ) -> bytes:
         """The TFLite flatbuffer of a model, see `convert`."""
-        from recipes.export.conversion import export_with_keras, image_signature
+        from recipes.export.conversion import to_tflite
         from recipes.tflite.graph import read_graph
 
         height, width, channels = train.images.shape[1:]
         shape = (1, None, None, channels) if dynamic_size else (1, height, width, channels)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "model.tflite")
-            settings = self._converter_settings(train, output_type)
-            export_with_keras(
-                model, file, self.name, format="litert", input_signature=image_signature(shape), **settings
-            )
-            content = file.read_bytes()
+        content = to_tflite(model, shape, self.name, self._converter_settings(train, output_type))
         graph = read_graph(content)
         if graph.custom:
             layers = sorted({operator.layer for operator in graph.operators if operator.custom})
