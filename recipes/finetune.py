@@ -49,8 +49,8 @@ def finetune(
     """Trains a model on from what it learnt elsewhere, and leaves a run folder.
 
     First a new head learns on features of the frozen backbone, which are computed once. Then, if the recipe says so,
-    the last stages or layers learn too, from what is cached below them. The weights with the best validation accuracy
-    are kept.
+    the last stages or layers learn too, from what is cached below them. The weights of the best epoch, see
+    `recipes.tasks.Task.merit`, are kept.
 
     Args:
         source: a model with published weights, a run folder, or a `.keras` file of a model of this zoo.
@@ -107,7 +107,7 @@ def finetune(
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
     images = load_images(run.recipe, run.split_table, quiet=quiet)
-    run.check_data(images)
+    run.keep_data(images)
     model = load_keras_file(run.path / "checkpoints" / "start.keras")
     return train_in_phases(FineTuning.of(run.recipe, images, model), run, quiet=quiet)
 

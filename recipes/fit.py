@@ -118,8 +118,7 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
 
             return go_on(run, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
-        training = _prepare(settings, run.split_table, team, quiet=quiet)
-        run.check_data(training.images)
+        training = _prepare(settings, run.split_table, team, run, quiet=quiet)
         return _train(training, run, quiet=quiet)
 
 
@@ -155,10 +154,14 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
     return _train(training, run, quiet=quiet)
 
 
-def _prepare(settings: ResolvedRecipe, split_table: Path | None, team: Team, *, quiet: bool) -> _Training:
+def _prepare(
+    settings: ResolvedRecipe, split_table: Path | None, team: Team, begun: Run | None = None, *, quiet: bool
+) -> _Training:
     with team.together():
         require_plugin(settings.plugin, "the chief's recipe")
         images = load_images(settings, split_table, quiet=quiet)
+        if begun:
+            begun.keep_data(images)
         settings = settings.in_epochs(len(images.train))
         model = _build(settings, images, team)
     team.check_same("set of images", _digest(images))

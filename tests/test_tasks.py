@@ -10,10 +10,12 @@ from sklearn.metrics import average_precision_score, f1_score, mean_absolute_err
 
 from cli import main
 from recipes.compare import compare
+from recipes.data.dataset import Data, Split
 from recipes.evaluate.scoring import evaluate
 from recipes.export.handover import export
 from recipes.predict import predict
 from recipes.report.run_page import report
+from recipes.tasks import TASKS
 from recipes.tflite.inspection import inspect
 from zoo.errors import RequestError
 
@@ -137,3 +139,20 @@ def test_tensorboard_holds_the_history(tmp_path):
         series = written.Tensors(f"epoch_{column.removeprefix('val_')}")
         values = [float(tfrecords.make_ndarray(point.tensor_proto)) for point in series]
         assert values == pytest.approx([float(row[column]) for row in rows])
+
+
+def test_few_validation_images_choose_the_epoch_by_their_loss_and_say_what_they_are_worth():
+    task = TASKS["classification"]
+    right, sure = {"val_accuracy": 0.9, "val_loss": 0.5}, {"val_accuracy": 0.8, "val_loss": 0.4}
+    assert task.merit(right) > task.merit(sure)
+    assert task.merit(right, 100) > task.merit(sure, 100)
+    assert task.merit(right, 18) < task.merit(sure, 18)
+
+    def warnings(images):
+        part = Split(np.zeros((images, 1, 1, 1), np.uint8), np.arange(images) % 2)
+        best = {"accuracy": 0.9, "val_accuracy": 16 / 18, "val_loss": 0.4}
+        return task.warnings(best, Data("", ("a", "b"), None, part, part, part))
+
+    assert warnings(100) == []
+    (few,) = warnings(18)
+    assert "one of them is 5.6% of accuracy, and the 95 % interval of its 88.9% is 67.2% to 96.9%" in few

@@ -65,7 +65,7 @@ def _first_import() -> ModuleType:
             importlib.import_module("tensorflow")
     except (ValueError, AttributeError, TypeError, OSError) as error:
         file = Path(os.environ.get("KERAS_HOME") or "~/.keras", "keras.json").expanduser()
-        if not file.exists():
+        if not file.is_file():
             raise
         raise RequestError(f"Keras cannot be imported with {file}: {error} Mend or remove it.") from error
     finally:

@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from recipes.support.numbers import to_number, to_whole
+
 
 class Amount(click.ParamType):
     """A number that may end in k, M or G."""
@@ -11,12 +13,12 @@ class Amount(click.ParamType):
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        factor = {"k": 1e3, "m": 1e6, "g": 1e9}.get(str(value)[-1:].lower())
+        text = str(value)
+        factor = {"k": 1e3, "m": 1e6, "g": 1e9}.get(text[-1:].lower())
         try:
-            amount = float(str(value)[:-1]) * factor if factor else float(value)
+            return to_number(text[:-1]) * factor if factor else to_number(text)
         except ValueError:
             self.fail(f"{value!r} is not a number such as 60000, 60k, 1.5M or 2G.", param, ctx)
-        return amount
 
 
 class Duration(click.ParamType):
@@ -25,9 +27,10 @@ class Duration(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        unit = {"s": 1, "m": 60, "h": 3600}.get(str(value)[-1:])
+        text = str(value)
+        unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
         try:
-            return float(str(value)[:-1]) * unit if unit else float(value)
+            return to_number(text[:-1]) * unit if unit else to_number(text)
         except ValueError:
             self.fail(f"{value!r} is not a time such as 90s, 10m or 2h.", param, ctx)
 
@@ -52,8 +55,10 @@ class Shape(click.ParamType):
     name = "HxWxC"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
-        sizes = str(value).split("x")
-        if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
-            self.fail(f"{value!r} is not an image size such as 64x64x3.", param, ctx)
-        height, width, channels = map(int, sizes)
-        return height, width, channels
+        try:
+            height, width, channels = map(to_whole, str(value).split("x"))
+            if height and width and channels:
+                return height, width, channels
+        except ValueError:
+            pass
+        self.fail(f"{value!r} is not an image size such as 64x64x3.", param, ctx)

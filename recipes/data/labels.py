@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from recipes.data.names import fault_of_name
+from recipes.support.numbers import NUMBER_TEXT
 from zoo.errors import RequestError
 
 BLANKS = " \t"  # around a cell of a table or a name in it: no part of the text. Any other space is.
-# What is a number: ASCII digits, with or without sign, decimal point and exponent. Not: nan, inf, 1_000, 0x10, 1,5.
-NUMBER_TEXT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _LARGEST = float(np.finfo(np.float32).max)
 _RARE = 3  # of a combination of labels seen less often, no image could be put into each part
@@ -246,16 +245,23 @@ class Number(LabelKind):
         return np.asarray([float(text) for text in texts], np.float32), ("value",)
 
     def loss(self, texts: Sequence[str]) -> str | None:
-        """Different numbers that are one number in float32."""
+        """Different numbers that are one number in float32, whole numbers that are others, and numbers that are 0."""
         numbers = np.unique(np.asarray([float(text) for text in texts], np.float64))
         small, count = numbers.astype(np.float32), len(numbers)
         left = len(np.unique(small))
-        if left == count:
+        if left < count:
+            first = int(np.flatnonzero(small[1:] == small[:-1])[0])
+            return (
+                f"has {count:,} different numbers, of which float32 tells {left:,} apart ({float(numbers[first])!r} "
+                f"and {float(numbers[first + 1])!r} become {float(small[first])!r}): subtract an offset, or scale them."
+            )
+        moved = (small != numbers) & ((numbers == np.rint(numbers)) | (small == 0))
+        if not moved.any():
             return None
-        first = int(np.flatnonzero(small[1:] == small[:-1])[0])
+        first = int(np.flatnonzero(moved)[0])
         return (
-            f"has {count:,} different numbers, of which float32 tells {left:,} apart ({float(numbers[first])!r} "
-            f"and {float(numbers[first + 1])!r} become {float(small[first])!r}): subtract an offset."
+            f"has {moved.sum():,} numbers that float32 does not hold ({float(numbers[first])!r} becomes "
+            f"{float(small[first])!r}): subtract an offset, or scale them."
         )
 
     def text(self, label: Any, class_names: Sequence[str]) -> str:
@@ -302,7 +308,8 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     (('0', '9', '10'), ('10', '9', 'cat'))
     """
     names = set(names)
-    return tuple(sorted(names, key=int) if all(_is_plain_number(name) for name in names) else sorted(names))
+    whole = all(_is_plain_number(name) for name in names)
+    return tuple(sorted(names, key=lambda name: (len(name), name)) if whole else sorted(names))
 
 
 def _numbered(rows: Sequence[Any], lines: Sequence[int] | None) -> Iterator[tuple[int, Any]]:

@@ -132,8 +132,8 @@ class Run:
     def exports(self) -> dict[str, dict[str, Any]]:
         """What each kind of export came to when it was last made, see `recipes.export.parity.Exported`."""
         try:
-            rows = json.loads((self.path / "export.json").read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            rows = json.loads(check_file(self.path / "export.json").read_text("utf-8"))
+        except (RequestError, json.JSONDecodeError):
             return {}
         return {kind: row for kind, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
 
@@ -183,7 +183,16 @@ class Run:
 
         moved = {} if source is None else {"source": source}
         data = load(**self.recipe.data.model_dump() | moved, split_table=self.split_table, quiet=True)
-        if source is not None and data.label_kind.has_classes and data.class_names != self.class_names:
+        self.check_data(data)
+        return data
+
+    def check_data(self, data: "Data") -> None:
+        """Raises a `RequestError` where images are not those that the run was trained with.
+
+        Their classes are compared, which would be shifted, and of a set that is not made of files the digests; files
+        are compared by `recipes.data.load`, against the split table. Runs of earlier versions keep no digests.
+        """
+        if data.class_names != self.class_names:
             here, there = set(data.class_names), set(self.class_names)
             apart = [
                 f"{words} {some_of(sorted(names))}"
@@ -191,16 +200,9 @@ class Run:
                 if names
             ]
             raise RequestError(
-                f"{source} has other classes than {self.path} was trained on: {', '.join(apart) or 'in another order'}."
+                f"{data.source} has other classes than {self.path} was trained on: "
+                f"{', '.join(apart) or 'in another order'}."
             )
-        self.check_data(data)
-        return data
-
-    def check_data(self, data: "Data") -> None:
-        """Raises a `RequestError` where a set that is not made of files is another than the run was trained with.
-
-        Files are compared by `recipes.data.load`, against the split table. Runs of earlier versions keep no digests.
-        """
         file = self.path / "data.json"
         kept = json.loads(file.read_text("utf-8")).get("digests", {}) if file.is_file() else {}
         if kept and sorted(kept.values()) != sorted(data.digests.values()):
@@ -208,6 +210,12 @@ class Run:
                 f"{data.source} does not hold the images that {self.path} was trained with: bring them back, or train "
                 "a new run."
             )
+
+    def keep_data(self, data: "Data") -> None:
+        """As `check_data`, of a run that is gone on with: class names that were lost are written again."""
+        if not (self.path / "labels.txt").is_file():
+            self.write_text("labels.txt", to_lines(data.class_names))
+        self.check_data(data)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

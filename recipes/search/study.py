@@ -181,7 +181,7 @@ class Study:
 
     def is_alive(self, worker: str) -> bool:
         file = self._locks / f"{worker}.lock"
-        if not file.exists():
+        if not file.is_file():
             return False
         try:
             FileLock(file, timeout=0).acquire().lock.release()

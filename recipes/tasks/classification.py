@@ -9,7 +9,7 @@ from recipes.data import Data, Split, class_weights
 from recipes.data.labels import ONE_CLASS
 from recipes.support.tables import SHOWN, some_of, table
 from recipes.tasks.confusion import LARGEST_WRITTEN, most_confused
-from recipes.tasks.metrics import classification_metrics
+from recipes.tasks.metrics import accuracy_interval, classification_metrics
 from recipes.tasks.task import ParityWords, Task
 from recipes.tasks.words import equivariance, invariance, listed_classes
 from zoo.backend import keras, tf
@@ -67,13 +67,23 @@ class Classification(Task):
     def warnings(self, best: Mapping[str, float], data: Data) -> list[str]:
         chance = np.bincount(data.validation.labels).max() / len(data.validation)
         learned, held = best["accuracy"], best["val_accuracy"]
+        few = super().warnings(best, data)
         if held <= chance + 0.1 * (1 - chance) and learned >= chance + 0.5 * (1 - chance):
             return [
                 f"validation accuracy {held:.1%} is near chance ({chance:.1%}) while training accuracy is "
                 f"{learned:.1%}: look at the order of the labels, at BatchNorm statistics (momentum too high for so "
-                "few steps), and at whether both parts were prepared alike."
+                "few steps), and at whether both parts were prepared alike.",
+                *few,
             ]
-        return []
+        return few
+
+    def certainty(self, best: Mapping[str, float], images: int) -> str:
+        accuracy = best["val_accuracy"]
+        low, high = accuracy_interval(np.arange(images) < round(accuracy * images))
+        return (
+            f"one of them is {1 / images:.1%} of accuracy, and the 95 % interval of its {accuracy:.1%} is {low:.1%} to "
+            f"{high:.1%}"
+        )
 
     def metrics(self, split: Split, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
         return {"task": self.name} | classification_metrics(split.labels, scores, class_names, split.files)

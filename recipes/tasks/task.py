@@ -12,6 +12,7 @@ from recipes.data.labels import LabelKind
 from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
 
+ENOUGH = 100  # validation images that tell epochs apart by what is right; of fewer, one is more than a point
 if TYPE_CHECKING:
     from recipes.config.settings import Recipe
 
@@ -115,14 +116,27 @@ class Task(ABC):
     def monitored(self, targets: "tf.Tensor", scores: "tf.Tensor") -> "tf.Tensor":
         """(B,): the monitored metric of each image; their mean is what Keras calls `monitor`."""
 
-    def merit(self, row: Mapping[str, float]) -> tuple[float, ...]:
-        """Of a row of the history; the largest is the best. Of equal metrics, the lowest loss decides."""
-        best = (row[f"val_{self.monitor}"],) if self.best_by_monitor else ()
+    def merit(self, row: Mapping[str, float], images: int = ENOUGH) -> tuple[float, ...]:
+        """Of a row of the history; the largest is the best. Of equal metrics, the lowest loss decides.
+
+        Args:
+            row: of an epoch.
+            images: how many there are to validate with. Of fewer than `ENOUGH` the loss alone decides: it tells epochs
+                apart that have the same few images right.
+        """
+        best = (row[f"val_{self.monitor}"],) if self.best_by_monitor and images >= ENOUGH else ()
         return *best, -row["val_loss"]
 
     def warnings(self, best: Mapping[str, float], data: Data) -> list[str]:
         """What to look at in a training whose best epoch has the row `best` in the history, a sentence each."""
-        return []
+        images = len(data.validation)
+        if images >= ENOUGH:
+            return []
+        return [f"{images} validation images chose the epoch, few as they are: {self.certainty(best, images)}."]
+
+    def certainty(self, best: Mapping[str, float], images: int) -> str:
+        """How well so many validation images measure the best epoch, as the end of a sentence."""
+        return "others might choose another"
 
     # Judging
 

@@ -70,7 +70,7 @@ def load(path: Path | None, relay: Callable[[bytes], bytes] = bytes) -> State | 
     Raises:
         FailureError: the file is damaged.
     """
-    content = relay(path.read_bytes() if path and path.exists() else b"")
+    content = relay(path.read_bytes() if path and path.is_file() else b"")
     if not content:
         return None
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,7 @@ class _Keeper(keras.callbacks.Callback):
         self._file = run.path / "checkpoints" / f"{phase}.npz" if run else None
         self._before = list(before)
         self._task = TASKS[data.task]
+        self._validated = len(data.validation)
         self._highest_loss = EXPLODED * self._task.loss_at_chance(data)
         self._written = time.monotonic()
 
@@ -188,7 +190,8 @@ class _Keeper(keras.callbacks.Callback):
         state.weights = self._learner.get_weights()
         state.optimizer = [np.array(variable) for variable in self._learner.optimizer.variables]
         best = state.history[state.best_epoch - 1] if state.best_epoch else None
-        if best is None or self._task.merit(state.history[-1]) > self._task.merit(best):
+        merit = partial(self._task.merit, images=self._validated)
+        if best is None or merit(state.history[-1]) > merit(best):
             state.best_epoch, state.best_weights = epoch + 1, _weights_to_hand_over(self._learner)
         if self.is_done or time.monotonic() - self._written >= CHECKPOINT_SECONDS:
             self.write()

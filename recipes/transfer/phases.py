@@ -1,6 +1,7 @@
 """The two phases of a fine-tuning: the head learns on cached features, then the top of the backbone learns too."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +74,7 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
     from recipes.transfer.features import Frozen
 
     images, model, parts, views = tuning.images, tuning.model, tuning.parts, tuning.settings.views
+    task = TASKS[images.task]
     # The boundary is what the second phase trains from, and on the way to the features of the first.
     below = chained(parts.scaling, tuning.cut.lower) if tuning.cut.lower else None
     boundary = _through(below, images, tuning, run, "boundary", views=views) if below else images
@@ -80,21 +82,22 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
     features = _through(chained(*above), boundary, tuning, run, "features", views=1 if below else views, test=False)
 
     head = _train_head(tuning, features, run, quiet=quiet)
-    best_epoch = head.best_epoch
+    best_epoch, best = head.best_epoch, head.history[head.best_epoch - 1]
     if tuning.cut.upper is not None:
         before = model.get_weights()
         statistics = batch_norm_statistics(parts.backbone)
         top = _train_top(tuning, boundary, head, run, quiet=quiet)
         if tuning.settings.batch_norm == "frozen" and not _same(statistics, batch_norm_statistics(parts.backbone)):
             raise FailureError("statistics of BatchNorm moved although they are frozen; the model is not kept.")
-        merit = TASKS[images.task].merit
-        if merit(top.history[top.best_epoch - 1]) >= merit(head.history[head.best_epoch - 1]):
-            best_epoch = head.epoch + top.best_epoch
+        merit = partial(task.merit, images=len(images.validation))
+        if merit(top.history[top.best_epoch - 1]) >= merit(best):
+            best_epoch, best = head.epoch + top.best_epoch, top.history[top.best_epoch - 1]
         else:
             model.set_weights(before)
     model.trainable = True  # as any other model; what was frozen is for this training to know
     scores = Frozen(chained(*above, parts.classifier), boundary.test.images.dtype)(boundary.test).images
-    return Fitted(run, hand_over(model, scores, images, run), best_epoch, (), tuning.notes)
+    warnings = task.warnings(best, images)
+    return Fitted(run, hand_over(model, scores, images, run), best_epoch, tuple(warnings), tuning.notes)
 
 
 def _through(

@@ -8,6 +8,7 @@ import numpy as np
 from recipes.data.checks.findings import Finding
 from recipes.data.dataset import TaskName
 from recipes.data.labels import LABEL_KINDS
+from recipes.data.names import alike
 
 FEW = 20  # images of a class; with fewer, neither training nor its score is worth much
 NEEDED = 3  # images of a class, where all parts are split from one: each part gets one
@@ -71,7 +72,7 @@ def about_names(class_names: tuple[str, ...], source: str) -> list[Finding]:
     seen: dict[str, str] = {}
     found = []
     for name in class_names:
-        twin = seen.setdefault(" ".join(_composed(name).casefold().split()), name)
+        twin = seen.setdefault(alike(name), name)
         if twin != name:
             only = "upper and lower case" if twin.casefold() == name.casefold() else "blanks or case"
             only = "how their accents are encoded (NFC, NFD)" if _composed(twin) == _composed(name) else only

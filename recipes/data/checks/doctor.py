@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -308,5 +309,9 @@ def _about_sizes_and_depths(listing: Listing, looks: Sequence[Look]) -> Iterator
 
 def _class_folder(listing: Listing, name: str) -> str:
     """Where a class lies, for people: its folder, if it has one."""
-    folders = [listing.root / name, listing.root / "train" / name]
+    folders = (
+        [listing.root / name, listing.root / "train" / name]
+        if listing.root == Path(listing.source).expanduser()
+        else []
+    )
     return shown(next((folder for folder in folders if folder.is_dir()), f"{listing.source}: {name}"))

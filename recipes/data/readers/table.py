@@ -1,5 +1,6 @@
 """A table of files and labels: CSV or TSV with a header."""
 
+import contextlib
 import csv
 import io
 import os
@@ -12,6 +13,7 @@ from recipes.data.checks.findings import Finding, shown
 from recipes.data.dataset import PARTS, TaskName
 from recipes.data.labels import BLANKS, LABEL_KINDS, SEVERAL_CLASSES, LabelKind, infer_kind
 from recipes.data.listing import Listing
+from recipes.data.names import alike
 from recipes.data.readers.folder import PART_NAMES
 from recipes.data.readers.reader import FileReader
 from zoo.errors import RequestError, unknown
@@ -88,9 +90,7 @@ def _rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
         raise RequestError(f"{shown(table)} is not a table in UTF-8.") from None
     except OSError as error:
         raise RequestError(f"{shown(table)} cannot be read: {error.strerror}.") from None
-    header = text.partition("\n")[0]
-    delimiter = "\t" if table.suffix.lower() == ".tsv" else ";" if header.count(";") > header.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(table, text), strict=True)
     rows: list[tuple[int, list[str]]] = []
     begins = 1
     try:
@@ -111,6 +111,19 @@ def _rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
     return columns, [dict(zip(columns, cells, strict=True)) for _, cells in rows], [line for line, _ in rows]
 
 
+def _delimiter(table: Path, text: str) -> str:
+    """What stands between cells: a tab in a .tsv, else the comma or semicolon by which the header has `file`."""
+    if table.suffix.lower() == ".tsv":
+        return "\t"
+    for delimiter in ",;":
+        with contextlib.suppress(csv.Error):
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            header = next((cells for cells in lines if any(cells)), [])
+            if "file" in (cell.strip(BLANKS) for cell in header):
+                return delimiter
+    return ","
+
+
 def _check_files(table: Path, files: Sequence[str], lines: Sequence[int]) -> None:
     seen: dict[str, int] = {}
     for line, file in zip(lines, files, strict=True):
@@ -126,7 +139,7 @@ def _check_files(table: Path, files: Sequence[str], lines: Sequence[int]) -> Non
 
 def _faults_of_files(table: Path, files: Sequence[str], lines: Sequence[int]) -> tuple[list[Finding], np.ndarray]:
     """Findings about what a table names that is no file, or lies elsewhere; bool (N,): which are files."""
-    findings, there, elsewhere = [], [], []
+    findings, there, elsewhere, near = [], [], [], _Alike()
     inside = os.path.abspath(table.parent)
     for line, file in zip(lines, files, strict=True):
         path = table.parent / file
@@ -135,7 +148,9 @@ def _faults_of_files(table: Path, files: Sequence[str], lines: Sequence[int]) ->
             what = (
                 "is a folder" if os.path.isdir(path) else "is not a file" if os.path.lexists(path) else "does not exist"
             )
-            findings.append(Finding(shown(path), "missing", f"{what}; line {line} of {shown(table)} names it."))
+            like = near.like(path)
+            meant = f" There is {shown(like)}, which differs in case or in how accents are encoded." if like else ""
+            findings.append(Finding(shown(path), "missing", f"{what}; line {line} of {shown(table)} names it.{meant}"))
         elif os.path.commonpath([inside, os.path.abspath(path)]) != inside:
             elsewhere.append((line, file))
     if elsewhere:
@@ -143,6 +158,22 @@ def _faults_of_files(table: Path, files: Sequence[str], lines: Sequence[int]) ->
         detail = f"names {len(elsewhere):,} file(s) outside of its folder (line {line}: {shown(file)})."
         findings.append(Finding(shown(table), "elsewhere", f"{detail} It cannot be moved together with its folder."))
     return findings, np.asarray(there, bool)
+
+
+class _Alike:
+    """Finds files whose names people would take for another; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, dict[str, str]] = {}
+
+    def like(self, path: Path) -> str | None:
+        folder = str(path.parent)
+        if folder not in self._names:
+            try:
+                self._names[folder] = {alike(name): name for name in os.listdir(folder)}
+            except OSError:
+                self._names[folder] = {}
+        return self._names[folder].get(alike(path.name))
 
 
 def _parts(table: Path, rows: Sequence[Mapping[str, str]], lines: Sequence[int]) -> list[str]:
