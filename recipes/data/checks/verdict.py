@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from recipes.data.checks.classes import about_classes, about_names
-from recipes.data.checks.findings import BAD_FILE, Finding, listed
+from recipes.data.checks.findings import BAD_FILE, Finding, errors_first, listed
 from recipes.data.dataset import PARTS, TaskName
 from recipes.data.labels import LABEL_KINDS
 from recipes.data.names import check_names
@@ -100,17 +100,17 @@ def refusal(findings: Sequence[Finding], source: str, *, skip_bad: bool = False)
     """Why a set with these findings is not trained on, in one line; None if it can be.
 
     Args:
-        findings: all of them, errors first.
+        findings: all of them.
         source: the set.
         skip_bad: bad files are left out.
     """
-    bad = [finding for finding in findings if finding.kind in BAD_FILE]
+    bad = [finding for finding in errors_first(findings) if finding.kind in BAD_FILE]
     if bad and not skip_bad:
         return (
             f"{source}: {len(bad):,} file{'s' * (len(bad) != 1)} cannot be used: {listed(bad)}. "
             f"`zoo data check {source}` lists them; fix or remove them, or leave them out with --skip-bad."
         )
-    errors = [finding for finding in findings if finding.is_error and finding not in bad]
+    errors = [finding for finding in errors_first(findings) if finding.is_error and finding not in bad]
     return " ".join(f"{finding.path} {finding.detail}" for finding in errors[:3]) or None
 
 
