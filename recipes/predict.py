@@ -61,8 +61,8 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         run = Run.open(source)
         model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, task_of(run.metrics)
         shape, resize, score = data.image_shape, data.resize, partial(model.predict, verbose=0)
-    scores = np.concatenate([score(batch) for batch in _batches(images, shape, resize)])
-    names = labels or [str(number) for number in range(scores.shape[1])]
+    scores = [row for batch in _batches(images, shape, resize) for row in score(batch)]
+    names = labels or [str(number) for number in range(len(scores[0]) if scores else 0)]
     return [
         Prediction(
             str(image),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from recipes.support.threads import in_threads
 from zoo.cache import cache_folder
 
 VERSION = 2  # of what is kept about a file; another version does not read the older one's
-_TABLE = f"files_{VERSION}"
+_TABLE = f"files_{VERSION}_{re.sub(r'[^0-9A-Za-z]', '_', PIL.__version__)}"  # another Pillow may decode otherwise
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,38 @@ def recall(paths: Sequence[str]) -> dict[str, Known]:
     file = cache_folder() / "files.sqlite"
     if not file.is_file():
         return {}
-    known, trusted = {}, trusted_devices()
+    known, trusted, damaged = {}, trusted_devices(), 0
+    for path, key, row in _rows(file, paths):
+        when, settled, digest, facts, seal = row
+        if seal != _seal(key, when, settled, digest, facts):
+            damaged += 1
+        elif (now := identity(path)) is not None:
+            is_same = bool(settled) and json.loads(when) == list(now.facts)
+            known[path] = Known(json.loads(facts), digest, is_same and now.facts[0] in trusted)
+    if damaged:
+        say(f"{file} is damaged in {damaged:,} row{'s' * (damaged != 1)}: the files are looked at again.")
+    return known
+
+
+def _rows(file: Path, paths: Sequence[str]) -> list[tuple[str, bytes, Sequence[Any]]]:
+    """Path, key and columns of those `paths` that are in the database; none where it is damaged, which heals it."""
+    found = []
     try:
         with closing(sqlite3.connect(file, timeout=10)) as database:
             for start in range(0, len(paths), 500):
-                some = [_key(path) for path in paths[start : start + 500]]
+                some = {_key(path): path for path in paths[start : start + 500]}
                 asked = ", ".join("?" * len(some))
-                rows = database.execute(f"SELECT path, {_COLUMNS} FROM {_TABLE} WHERE path IN ({asked})", some)
-                by_key = {key: row for key, *row in rows}
-                for path, key in zip(paths[start : start + 500], some, strict=True):
-                    if key not in by_key:
-                        continue
-                    *kept, seal = by_key[key]
-                    now = identity(path)
-                    if now is not None and seal == _seal(key, *kept):
-                        when, settled, digest, facts = kept
-                        is_same = bool(settled) and json.loads(when) == list(now.facts)
-                        known[path] = Known(json.loads(facts), digest, is_same and now.facts[0] in trusted)
-    except (sqlite3.Error, ValueError, TypeError):
-        return {}  # a damaged cache is no reason not to look afresh
-    return known
+                rows = database.execute(f"SELECT path, {_COLUMNS} FROM {_TABLE} WHERE path IN ({asked})", list(some))
+                found += [(some[key], key, row) for key, *row in rows]
+    except sqlite3.OperationalError:  # no such table yet, or it is locked for long: things take longer, that is all
+        return []
+    except (sqlite3.DatabaseError, KeyError):
+        say(f"{file} is damaged: every file is looked at again.")
+        for part in (file, file.with_name(f"{file.name}-journal")):
+            with suppress(OSError):
+                part.unlink()
+        return []
+    return found
 
 
 def remember(found: Iterable[tuple[str, Identity | None, bytes, Mapping[str, Any]]]) -> None:
@@ -111,9 +124,8 @@ def _key(path: str) -> bytes:
 
 
 def _seal(key: bytes, when: str, settled: int, digest: bytes, facts: str) -> bytes:
-    """Of a row: damaged ones are not believed, nor those of another Pillow, which may decode otherwise."""
-    row = repr((PIL.__version__, VERSION, key, when, settled, digest, facts))
-    return hashlib.blake2b(row.encode(), digest_size=16).digest()
+    """Of a row: damaged ones are not believed."""
+    return hashlib.blake2b(repr((key, when, settled, digest, facts)).encode(), digest_size=16).digest()
 
 
 def write(file: Path, text: str) -> None:
@@ -121,16 +133,19 @@ def write(file: Path, text: str) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as aside:
-            aside.write_text(f"{_text_digest(text)}\n{text}", "utf-8")
+            aside.write_bytes(f"{_text_digest(text)}\n{text}".encode())
 
 
 def read(file: Path) -> str | None:
-    """What `write` wrote; None if it is not there, or not as it was."""
+    """What `write` wrote; None if it is not there, or not as it was, which a line tells."""
     try:
-        digest, _, text = file.read_text("utf-8").partition("\n")
-    except (OSError, ValueError):
+        digest, _, text = file.read_bytes().decode("utf-8", "replace").partition("\n")
+    except OSError:
         return None
-    return text if digest == _text_digest(text) else None
+    if digest != _text_digest(text):
+        say(f"{file} is damaged: it is made again.")
+        return None
+    return text
 
 
 def _text_digest(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import IO, Literal, get_args
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from recipes.data.deep_colour import deep_eight_bits, raw_mode
 from recipes.data.eight_bits import EightBits, PixelError, eight_bits, is_wide
 from recipes.support.threads import Budget
 from zoo.errors import RequestError, first_line
@@ -27,7 +28,8 @@ MAX_SLOW_PIXELS = 2**24  # of a format that Pillow decodes in Python
 MAX_JPEG2000_PIXELS = 3 * 2**23  # that are decoded; of a larger image, at a half, a quarter, ... of its sides
 # Bytes a pixel that a decoder takes beyond the image it fills: measured at 89 million pixels, rounded up.
 _DECODER_BYTES = {"JPEG2000": 16, "WEBP": 12, "AVIF": 8, "JPEG": 6}
-_IN_MEMORY = 2**26  # bytes; a file of no more is read at once
+_REFUSED = {"EPS": "a PostScript program", "FITS": "a FITS file, whose scale of values Pillow does not read"}
+_IN_MEMORY = 2**24  # bytes; a file of no more is read at once
 _budget = Budget(MAX_BYTES)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -122,7 +124,7 @@ def decode(path: str | Path, content: bytes | None = None) -> Image.Image:
         ImageError: no image comes out.
     """
     with _explained(path, content), _opened(path, content) as file, _image(file) as image:
-        return _loaded(image).image
+        return _loaded(image, file).image
 
 
 def decode_to(
@@ -146,7 +148,7 @@ def decode_to(
     """
     check_shape(shape, resize)
     with _explained(path, content), _opened(path, content) as file, _image(file) as image:
-        array = to_array(_loaded(image).image, shape, resize)
+        array = to_array(_loaded(image, file).image, shape, resize)
         if digest is not None and _digest(file) != digest:  # after decoding: what was decoded is what was digested
             raise ImageError(path, "changed", "was changed after it had been looked at; begin again.")
         return array
@@ -167,7 +169,7 @@ def look(path: str | Path) -> Look:
         transparent = image.has_transparency_data
         grey = "L" if mode in ("RGB", "L") else None
         image.draft(grey, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # type: ignore[arg-type, unused-ignore]  # types-Pillow
-        upright, top, depth = _loaded(image)
+        upright, top, depth = _loaded(image, file)
         if _orientation(image) >= 5:  # 5 to 8 lie on their side
             width, height = height, width
         if not isinstance(file, io.BytesIO) and _digest(file) != digest:
@@ -255,16 +257,21 @@ def thumbnail(image: Image.Image) -> bytes:
     return eight_bits(image).image.convert("L").resize(THUMBNAIL, Image.Resampling.BOX).tobytes()
 
 
-def _loaded(image: Image.Image) -> EightBits:
+def _loaded(image: Image.Image, file: IO[bytes]) -> EightBits:
     """With 8 bits a band, upright by the EXIF orientation."""
     reduced = image.format == "JPEG2000" and image.width * image.height > MAX_JPEG2000_PIXELS
     if reduced:
         halvings = 1
         while image.width * image.height >> 2 * halvings > MAX_JPEG2000_PIXELS:
             halvings += 1
-        image.reduce = halvings  # type: ignore[method-assign, assignment]  (of this format, a number)
+        setattr(image, "reduce", halvings)  # noqa: B010  # of this format, a number in place of the method
+    raw = raw_mode(image)
     image.load()
-    plain = eight_bits(image)
+    if raw is None:
+        plain = eight_bits(image)
+    else:
+        deep = deep_eight_bits(image, file, raw)
+        plain = deep._replace(image=eight_bits(deep.image).image)
     rotation = _UPRIGHT.get(_orientation(image))
     return plain if rotation is None else plain._replace(image=plain.image.transpose(rotation))
 
@@ -278,14 +285,15 @@ def _image(file: IO[bytes]) -> Iterator[Image.Image]:
     """
     image = Image.open(file)
     pixels = image.width * image.height
-    if image.format == "EPS":
-        raise PixelError("is a PostScript program, not an image; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.")
+    if image.format in _REFUSED:
+        raise PixelError(f"is {_REFUSED[image.format]}; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.")
     if pixels > MAX_SLOW_PIXELS and any(tile[0] in Image.DECODERS for tile in image.tile):
         allowed = f"allowed for {image.format}: {MAX_SLOW_PIXELS / 1e6:.1f} million"
         raise _TooLargeError(f"has {pixels / 1e6:.1f} million pixels; {allowed}.")
     if image.format == "JPEG2000":
         pixels = min(pixels, MAX_JPEG2000_PIXELS)
     stored = {"1": 1, "L": 1, "P": 1}.get(image.mode, 2 if image.mode.startswith("I;16") else 4)
+    stored += 8 if raw_mode(image) else 0  # it may have to be decoded twice
     taken = pixels * (stored + max(4, _DECODER_BYTES.get(image.format or "", 4)))
     if taken > MAX_BYTES:
         size = f"{image.width}x{image.height} pixels take {taken / 2**30:.1f} GB to decode"

@@ -10,9 +10,13 @@ import numpy as np
 from PIL import Image
 
 _STRIP = 2**20  # pixels at a time: what is wide is never held as a whole
-_TOPS = (1, 255, 4095, 65535)  # what becomes 255: the first that no pixel is above; 1 of floats alone
+TOPS = (1, 255, 4095, 65535)  # what becomes 255: the first that no pixel is above; 1 of floats alone
 _WHOLE_RANGE = ("PPM", "JPEG2000")  # formats that declare the range of their pixels, which Pillow scales to 16 bits
-_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF; MaxSampleValue must not be used to show it, says its specification
+_BITS, _PHOTOMETRIC, _SAMPLES = (
+    258,
+    262,
+    339,
+)  # tags of TIFF; MaxSampleValue must not be used to show it, says its specification
 # CIE L*a*b* under D50 to linear sRGB, which is meant under D65 (adapted after Bradford).
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _XYZ_TO_SRGB = np.array(
@@ -54,6 +58,8 @@ def eight_bits(image: Image.Image) -> EightBits:
     """
     if is_wide(image.mode):
         return _scaled(image)
+    if image.mode == "L" and tag(image, _SAMPLES) == 2 and int(image.getextrema()[1]) > 127:  # type: ignore[arg-type]
+        raise PixelError("has pixels below 0, as signed bytes; allowed: from 0.")
     if image.mode == "LAB":
         return EightBits(_in_strips(image, "RGB", _lab_to_rgb))
     if image.has_transparency_data:
@@ -65,7 +71,7 @@ def _scaled(image: Image.Image) -> EightBits:
     """Integers of 16 bits or more, and floats, as "L"."""
     low, high = _range(image)
     top = _top(image, low, high)
-    inverted = _tag(image, _PHOTOMETRIC) == 0  # "white is zero", which Pillow minds for 8 bits only
+    inverted = tag(image, _PHOTOMETRIC) == 0  # "white is zero", which Pillow minds for 8 bits only
     clear = image.info.get("transparency") if image.format == "PNG" else None
 
     def scale(values: np.ndarray) -> np.ndarray:
@@ -79,7 +85,7 @@ def _scaled(image: Image.Image) -> EightBits:
     values = f"from {low:.6g} to {high:.6g}"
     if least == most and low != high:
         raise PixelError(f"would come out all alike, with pixels {values} read as 0 to {top:,}; scale them to 8 bits.")
-    bits = int(_tag(image, _BITS) or (16 if image.mode.startswith("I;16") else 32))
+    bits = int(tag(image, _BITS) or (16 if image.mode.startswith("I;16") else 32))
     kind = "floats" if image.mode == "F" else f"{bits} bits a pixel"
     return EightBits(result, top, f"has {kind}, {values}: read as 0 to {top:,} and scaled to 8 bits.")
 
@@ -88,18 +94,18 @@ def _top(image: Image.Image, low: float, high: float) -> int:
     """The value that becomes 255."""
     if image.format in _WHOLE_RANGE and image.mode != "F":
         return 65535
-    if bits := int(_tag(image, _BITS) or 0) % 16:  # what TIFF declares beside 16 and 32
+    if bits := int(tag(image, _BITS) or 0) % 16:  # what TIFF declares beside 16 and 32
         return 2**bits - 1
-    tops = [top for top in _TOPS if top >= high and (top > 1 or image.mode == "F")]
+    tops = [top for top in TOPS if top >= high and (top > 1 or image.mode == "F")]
     if low < 0 or not tops:
-        allowed = ", ".join(f"{top:,}" for top in _TOPS)
+        allowed = ", ".join(f"{top:,}" for top in TOPS)
         raise PixelError(f"has pixels from {low:.6g} to {high:.6g}; allowed: from 0 to {allowed}.")
     return tops[0]
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
     lows, highs = [], []
-    for _, values in _strips(image):
+    for _, values in strips(image):
         if image.mode == "F" and not np.isfinite(values).all():
             raise PixelError("has pixels that are infinite or not a number (NaN); allowed: finite floats.")
         lows.append(float(values.min()))
@@ -119,12 +125,13 @@ def _over_white(image: Image.Image) -> Image.Image:
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
         result.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
-    if _is_alike(result) and not _is_alike(image):
+    if is_alike(result) and not is_alike(image):
         raise PixelError("would come out all white: what it shows is see-through, or white on nothing.")
     return result
 
 
-def _is_alike(image: Image.Image) -> bool:
+def is_alike(image: Image.Image) -> bool:
+    """Whether all pixels are the same."""
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
     return all(band[0] == band[1] for band in bands)
@@ -143,19 +150,19 @@ def _lab_to_rgb(lab: np.ndarray) -> np.ndarray:
 
 def _in_strips(image: Image.Image, mode: str, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
     result = Image.new(mode, image.size)
-    for top, values in _strips(image):
+    for top, values in strips(image):
         result.paste(Image.fromarray(change(values)), (0, top))
     return result
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
+def strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of the image, a few at a time, each with the number of its first row."""
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
         yield top, np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
 
 
-def _tag(image: Image.Image, number: int) -> float | None:
+def tag(image: Image.Image, number: int) -> float | None:
     """The first value of a tag that a TIFF file declares."""
     value = image.tag_v2.get(number) if image.format == "TIFF" and hasattr(image, "tag_v2") else None
     if isinstance(value, tuple):

@@ -139,8 +139,7 @@ def _stored(file: Path, shape: tuple[int, ...]) -> np.memmap | None:
         if not file.is_file():
             return None
         if _is_whole(file):
-            # Copy on write: the file is never changed, and TensorFlow may read the pages where they are.
-            stored = np.load(file, mmap_mode="c", allow_pickle=False)
+            stored = _mapped(file)
             os.utime(file)
             if stored.shape == shape and stored.dtype == np.uint8:
                 return stored
@@ -201,7 +200,13 @@ def _write(file: Path, images: Iterator[np.ndarray], shape: tuple[int, ...]) -> 
         digesting.end()
     _prune(file)
     # Not `_stored`: what was written a moment ago need not be read again.
-    return np.load(file, mmap_mode="c", allow_pickle=False)
+    return _mapped(file)
+
+
+def _mapped(file: Path) -> np.memmap:
+    """Copy on write: the file is never changed, and TensorFlow may read the pages where they are."""
+    mapped: np.memmap = np.load(file, mmap_mode="c", allow_pickle=False)
+    return mapped
 
 
 def _prune(newest: Path) -> None:

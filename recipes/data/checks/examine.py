@@ -8,7 +8,7 @@ from typing import Any
 from recipes.data import cache
 from recipes.data.cache import Known
 from recipes.data.decoding import ImageError, Look, digest_of, look, pillow_warnings
-from recipes.data.identity import Identity, identity
+from recipes.data.identity import Identity, identity, trusted_devices
 from recipes.support.threads import in_threads, progress
 
 _KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than these
@@ -43,9 +43,10 @@ def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
     before = {path: one for path, one in cache.recall(paths).items() if _is_whole(one)}
     known = {path: _from_json(one.facts) for path, one in before.items() if one.is_certain}
     fresh = [path for path in paths if path not in known]
+    trusted = trusted_devices()
 
     def examined(path: str) -> tuple[str, Identity | None, bytes, Examined]:
-        return _examined(path, before.get(path))
+        return _examined(path, before.get(path), trusted)
 
     with pillow_warnings():
         done = progress(in_threads(examined, fresh), len(fresh), "looking at images", quiet=quiet)
@@ -55,12 +56,13 @@ def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
     return [known[path] for path in paths]
 
 
-def _examined(path: str, before: Known | None) -> tuple[str, Identity | None, bytes, Examined]:
+def _examined(path: str, before: Known | None, trusted: frozenset[int]) -> tuple[str, Identity | None, bytes, Examined]:
     """Path, identity and digest of a file, and what is found; no digest where it is not to be remembered."""
     when = identity(path)  # before it is opened: a file that changes meanwhile is looked at again
     try:
         if before is not None and digest_of(path) == before.digest:
-            return path, when, before.digest, _from_json(before.facts)
+            is_news = when is not None and when.settled and when.facts[0] in trusted  # it need not be read next time
+            return path, when, before.digest if is_news else b"", _from_json(before.facts)
         found = look(path)
         return path, when, found.digest, Examined(found)
     except ImageError as error:

@@ -146,7 +146,7 @@ class ArrayReader(Reader):
             images = self.images(part, self.image_shape or (64, 64, 3), "fill", quiet=True)
             digest.update(f"{part} {images.shape} ".encode() + labels.tobytes())
             for image in images:
-                digest.update(np.ascontiguousarray(image))
+                digest.update(image.tobytes())
         return digest.hexdigest()
 
 
