@@ -67,11 +67,21 @@ def _examined(path: str, before: Known | None, trusted: frozenset[int]) -> tuple
         return path, when, found.digest, Examined(found)
     except ImageError as error:
         wrong = Examined(None, error.kind, error.detail)
+    return path, when, _digest_of_bad(path), wrong
+
+
+def _digest_of_bad(path: str) -> bytes:
+    """The digest of a file that cannot be used; none where that need not be so next time."""
     try:
-        digest = b"" if wrong.kind in ("changed", "unreadable", "missing") else digest_of(path)
+        digest = digest_of(path)
+        try:
+            look(path)
+        except ImageError as error:
+            lasts = error.kind not in ("changed", "unreadable", "missing") and digest_of(path) == digest
+            return digest if lasts else b""
     except ImageError:
-        digest = b""
-    return path, when, digest, wrong
+        pass
+    return b""
 
 
 def _is_whole(known: Known) -> bool:
