@@ -287,7 +287,7 @@ def _image(file: IO[bytes]) -> Iterator[Image.Image]:
     pixels = image.width * image.height
     if image.format in _REFUSED:
         raise PixelError(f"is {_REFUSED[image.format]}; allowed: PNG, JPEG, WebP, GIF, BMP, TIFF.")
-    if pixels > MAX_SLOW_PIXELS and any(tile[0] in Image.DECODERS for tile in image.tile):
+    if pixels > MAX_SLOW_PIXELS and any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", [])):
         allowed = f"allowed for {image.format}: {MAX_SLOW_PIXELS / 1e6:.1f} million"
         raise _TooLargeError(f"has {pixels / 1e6:.1f} million pixels; {allowed}.")
     if image.format == "JPEG2000":
@@ -325,7 +325,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
+def _opened(path: str | Path, content: bytes | None) -> io.BytesIO | io.BufferedReader:
     """The bytes of a file: as they are at one moment, unless it is very large."""
     if content is not None:
         return io.BytesIO(content)
@@ -337,7 +337,7 @@ def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
         return io.BytesIO(file.read(2 * _IN_MEMORY))
 
 
-def _digest(file: IO[bytes]) -> bytes:
+def _digest(file: io.BytesIO | io.BufferedReader) -> bytes:
     """Of all bytes; the place in the file is where it was."""
     before = file.tell()
     file.seek(0)

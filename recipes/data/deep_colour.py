@@ -7,7 +7,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from recipes.data.eight_bits import TOPS, EightBits, PixelError, is_alike, strips, tag
+from recipes.data.eight_bits import TOPS, EightBits, PixelError, extrema, is_alike, strips, tag
 
 _PLANAR = 284  # tag of TIFF
 # What Pillow unpacks such pixels by, and what gives the lower bytes in place of the higher ones. Grey and alpha of PNG
@@ -26,9 +26,9 @@ def raw_mode(image: Image.Image) -> str | None:
     Raises:
         PixelError: of those that it unpacks wrongly.
     """
-    if not image.tile:
+    if not (tiles := getattr(image, "tile", [])):
         return None
-    codec, args = image.tile[0][0], image.tile[0][3]
+    codec, args = tiles[0][0], tiles[0][3]
     raw = args[0] if isinstance(args, tuple) and args else args
     if codec == "raw" and tag(image, _PLANAR) == 2 and (tag(image, 258) or 8) > 8:
         raise PixelError("is a TIFF of 16 bits a band in separate planes; allowed: bands of one pixel side by side.")
@@ -47,12 +47,12 @@ def deep_eight_bits(image: Image.Image, file: IO[bytes], raw: str) -> EightBits:
         PixelError: it would come out all alike though it is not, or its lower bytes are needed and cannot be had.
     """
     colours = min(len(image.getbands()), 4 if image.mode == "CMYK" else 3)
-    brightest = max(most for _, most in image.getextrema()[:colours])  # type: ignore[misc, str-unpack]  # of bands
+    brightest = max(most for _, most in extrema(image)[:colours])
     if brightest > TOPS[-2] >> 8 and not is_alike(image):
         return EightBits(image, TOPS[-1], "has 16 bits a band: the higher 8 are used.")
     if raw in _HIGHER_ALONE or tag(image, _PLANAR) == 2:
         raise PixelError("has 16 bits a band that would come out all alike or nearly black; scale them to 8 bits.")
-    lower = Image.open(file)
+    lower: Any = Image.open(file)
     for number, tile in enumerate(lower.tile):  # plain tuples in older versions of Pillow
         args = _other(tile[3])
         lower.tile[number] = tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)

@@ -4,7 +4,7 @@ What comes out is a mode of 8 bits a band that `Image.convert` brings to grey or
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -58,7 +58,7 @@ def eight_bits(image: Image.Image) -> EightBits:
     """
     if is_wide(image.mode):
         return _scaled(image)
-    if image.mode == "L" and tag(image, _SAMPLES) == 2 and int(image.getextrema()[1]) > 127:  # type: ignore[arg-type]
+    if image.mode == "L" and tag(image, _SAMPLES) == 2 and extrema(image)[0][1] > 127:
         raise PixelError("has pixels below 0, as signed bytes; allowed: from 0.")
     if image.mode == "LAB":
         return EightBits(_in_strips(image, "RGB", _lab_to_rgb))
@@ -81,7 +81,7 @@ def _scaled(image: Image.Image) -> EightBits:
 
     table = scale(np.arange(65536)) if image.mode.startswith("I;16") else None
     result = _in_strips(image, "L", scale if table is None else table.__getitem__)
-    least, most = (int(level) for level in result.getextrema())
+    least, most = extrema(result)[0]
     values = f"from {low:.6g} to {high:.6g}"
     if least == most and low != high:
         raise PixelError(f"would come out all alike, with pixels {values} read as 0 to {top:,}; scale them to 8 bits.")
@@ -95,7 +95,7 @@ def _top(image: Image.Image, low: float, high: float) -> int:
     if image.format in _WHOLE_RANGE and image.mode != "F":
         return 65535
     if bits := int(tag(image, _BITS) or 0) % 16:  # what TIFF declares beside 16 and 32
-        return 2**bits - 1
+        return (1 << bits) - 1
     tops = [top for top in TOPS if top >= high and (top > 1 or image.mode == "F")]
     if low < 0 or not tops:
         allowed = ", ".join(f"{top:,}" for top in TOPS)
@@ -132,9 +132,13 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 def is_alike(image: Image.Image) -> bool:
     """Whether all pixels are the same."""
-    extrema = image.getextrema()
-    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    return all(band[0] == band[1] for band in bands)
+    return all(least == most for least, most in extrema(image))
+
+
+def extrema(image: Any) -> list[tuple[int, int]]:
+    """The least and the most of each band of 8 bits."""
+    found = image.getextrema()
+    return list(found) if isinstance(found[0], tuple) else [found]
 
 
 def _lab_to_rgb(lab: np.ndarray) -> np.ndarray:
@@ -145,7 +149,8 @@ def _lab_to_rgb(lab: np.ndarray) -> np.ndarray:
     xyz = np.where(cubes > 6 / 29, cubes**3, (cubes - 4 / 29) * 3 * (6 / 29) ** 2) * _D50
     linear = (xyz @ _XYZ_TO_SRGB.T).clip(0, 1)
     levels = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return np.rint(levels * 255).astype(np.uint8)
+    rgb: np.ndarray = np.rint(levels * 255).astype(np.uint8)
+    return rgb
 
 
 def _in_strips(image: Image.Image, mode: str, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
