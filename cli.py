@@ -7,6 +7,8 @@ Heavy imports are inside the commands, so that `zoo list`, `zoo --help` and a mi
 import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +33,8 @@ from recipes.command_line.values import Amount, Duration, Objective, Shape
 from recipes.export.kinds import KINDS
 from zoo.anatomy import complete
 from zoo.catalogue import ORDERS, facts, select
-from zoo.errors import FailureError, RequestError, unknown
+from zoo.errors import FailureError, RequestError, first_line, of_machine, unknown
+from zoo.terminal import escaped, outlets, unescaped
 
 if TYPE_CHECKING:
     from recipes.fit import Fitted
@@ -208,7 +211,7 @@ def preview_(
     _answer(
         as_json,
         {"file": str(drawn.file), "captions": drawn.captions},
-        lambda: f"{drawn.file}: {len(images)} images, {columns} draws of each with {recipe}",
+        lambda: _line(f"{drawn.file}: {len(images)} images, {columns} draws of each with {recipe}"),
     )
 
 
@@ -431,9 +434,9 @@ def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
 
 def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
     for warning in fitted.warnings:
-        click.secho(f"Warning: {warning}", err=True, fg="yellow")
+        _warn(warning)
     for note in fitted.notes:
-        click.echo(note, err=True)
+        click.echo(_line(note), err=True)
     facts = {"run": str(fitted.run.path), "best_epoch": fitted.best_epoch, **fitted.metrics}
     _answer(as_json, facts, lambda: text.fitted(fitted))
 
@@ -452,8 +455,9 @@ def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> No
     from recipes.evaluate.scoring import evaluate
 
     metrics = evaluate(run, data=data, invariance=invariance)
-    drawn = f"\n\nDrawn in {run / 'confusion_matrix.png'}" if not data and "confusion_matrix" in metrics else ""
-    _answer(as_json, metrics, lambda: f"{data or run}: {text.evaluation(metrics)}{drawn}")
+    drawn = not data and "confusion_matrix" in metrics
+    below = f"\n\n{_line('Drawn in', run / 'confusion_matrix.png')}" if drawn else ""
+    _answer(as_json, metrics, lambda: f"{_line(data or run)}: {text.evaluation(metrics)}{below}")
 
 
 @commands.command()
@@ -469,7 +473,7 @@ def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
     from recipes.compare import compare
 
     rows = compare(runs, plot=plot)
-    _answer(as_json, rows, lambda: text.comparison(rows) + (f"\n\nDrawn in {plot}" if plot else ""))
+    _answer(as_json, rows, lambda: text.comparison(rows) + (f"\n\n{_line('Drawn in', plot)}" if plot else ""))
 
 
 @commands.command()
@@ -487,7 +491,7 @@ def report(run: Path, as_json: bool) -> None:
     _answer(
         as_json,
         {"file": str(written.file), "sections": written.sections},
-        lambda: f"{written.file}: {', '.join(written.sections).lower()}",
+        lambda: _line(f"{written.file}: {', '.join(written.sections).lower()}"),
     )
 
 
@@ -579,7 +583,7 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
 
     predictions = predict(source, images, top_k=top_k)
     if predictions and not predictions[0].named:
-        click.secho(f"Warning: {source} carries no labels: classes are numbers.", err=True, fg="yellow")
+        _warn(f"{source} carries no labels: classes are numbers.")
     facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
     _answer(as_json, facts, lambda: text.predictions(predictions))
 
@@ -626,34 +630,74 @@ def _limit(item: str) -> tuple[str, float]:
 
 
 def _answer(as_json: bool, value: Any, as_text: Callable[[], str]) -> None:
+    """Prints what a command came to; by then all that it writes to disk is there."""
     from recipes.support.tables import to_json
 
-    click.echo(to_json(value) if as_json else as_text())
+    # A DEL is all of ASCII's control characters that JSON leaves as it is.
+    click.echo(to_json(value).replace("\x7f", "\\u007f") if as_json else as_text())
+
+
+def _line(*parts: object) -> str:
+    return escaped(" ".join(map(str, parts)))
+
+
+def _warn(message: str) -> None:
+    click.secho(f"Warning: {escaped(message)}", file=unescaped(sys.stderr), fg="yellow")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code. Every error is one line on stderr."""
+    """Runs the command line; returns the exit code. Every error is one line on stderr.
+
+    `ZOO_TRACEBACK=1` in the environment shows where in the program an error comes from, too.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if any("error" in option for option in sys.warnoptions):
+        warnings.simplefilter("default")  # what a library deprecates is no error of a command
     for library in ("absl", "tensorflow"):  # their remarks on themselves
         logging.getLogger(library).setLevel(logging.ERROR)
+    with outlets() as (out, _):
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        out.flush()
+        if out.failure and not code:
+            why = getattr(out.failure, "strerror", None) or first_line(out.failure)
+            return _fail(f"what this command printed is lost: {why}.", 1)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        typed = list(sys.argv[1:] if arguments is None else arguments)
-        return commands.main(typed, prog_name="zoo", standalone_mode=False, obj=typed) or 0
-    except RequestError as error:
-        return _fail(str(error), 2)
-    except FailureError as error:
-        return _fail(str(error), 1)
+        code: int | None = commands.main(arguments, prog_name="zoo", standalone_mode=False, obj=arguments)
+        return code or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted.", 130)
+    except Exception as error:
+        if os.environ.get("ZOO_TRACEBACK"):
+            traceback.print_exc()
+        return _fail(*_told(error))
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error in one line, and its exit code."""
+    if isinstance(error, click.ClickException):
+        return " ".join(error.format_message().split()), error.exit_code
+    if isinstance(error, RequestError):
+        return str(error), 2
+    if isinstance(error, FailureError):
+        return str(error), 1
+    if fault := of_machine(error):
+        return str(fault), 1
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):  # a name that the system does not take
+        return f"{os.fsdecode(error.filename)}: {error.strerror or first_line(error)}.", 2
+    kind = type(error).__name__
+    said = f"{kind}: {first_line(error)}" if str(error).strip() else kind
+    return f"{said} (not foreseen; with ZOO_TRACEBACK=1 in the environment it says where).", 1
 
 
 def _fail(message: str, code: int) -> int:
-    click.secho(f"Error: {' '.join(message.split())}", err=True, fg="red")
+    click.secho(f"Error: {escaped(message)}", file=unescaped(sys.stderr), fg="red")
     return code
 
 

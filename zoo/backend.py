@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from zoo.cache import expanded
 from zoo.errors import RequestError
 from zoo.lazy import LazyModule
 from zoo.quiet import native_output_hidden
@@ -64,7 +64,7 @@ def _first_import() -> ModuleType:
             module = importlib.import_module("keras")
             importlib.import_module("tensorflow")
     except (ValueError, AttributeError, TypeError, OSError) as error:
-        file = Path(os.environ.get("KERAS_HOME") or "~/.keras", "keras.json").expanduser()
+        file = expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "keras.json"
         if not file.is_file():
             raise
         raise RequestError(f"Keras cannot be imported with {file}: {error} Mend or remove it.") from error

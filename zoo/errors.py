@@ -1,9 +1,17 @@
 """The two ways a call can go wrong, each told in one line."""
 
+import errno
+import os
+import re
+import tempfile
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = ["FailureError", "RequestError", "unknown"]
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_MACHINE = _FULL | {errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES, errno.EPERM}
+_HDF5 = re.compile(r"errno = (\d+)")  # as its library writes a number into a message
 
 
 class RequestError(ValueError):
@@ -21,6 +29,27 @@ def first_line(error: BaseException) -> str:
     ('no such device', 'EOFError')
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def of_machine(error: BaseException | None) -> FailureError | None:
+    """Returns (does not raise) what the system is to blame for: a full disk, a permission; None if it is not.
+
+    Whoever calls a file damaged because it could not be read asks this first.
+
+    Args:
+        error: what was caught; what it was raised from counts, too.
+    """
+    while error is not None:
+        found = _HDF5.search(str(error)) if isinstance(error, OSError) else None
+        number = int(found[1]) if found else getattr(error, "errno", None)
+        if isinstance(error, MemoryError):
+            return FailureError("there is not enough memory.")
+        if isinstance(error, OSError) and number in _MACHINE:
+            name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            room = f"; temporary files go to {tempfile.gettempdir()}, or where TMPDIR says" if number in _FULL else ""
+            return FailureError(f"{name}{os.strerror(number)}{room}.")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") -> RequestError:

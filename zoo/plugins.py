@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from zoo.backend import import_keras
+from zoo.cache import expanded
 from zoo.errors import RequestError
 from zoo.files import check_file
 from zoo.quiet import native_output_hidden
@@ -124,7 +125,7 @@ def read_plugin(file: str | Path) -> tuple[PluginFile, bytes]:
     Raises:
         RequestError: there is no such file, or it cannot be read.
     """
-    path = Path(file).expanduser().absolute()
+    path = expanded(file).absolute()
     try:
         content = check_file(path).read_bytes()
     except OSError as error:

@@ -19,6 +19,7 @@ from recipes.data.identity import Identity, identity, trusted_devices
 from recipes.support.files import replacing
 from recipes.support.threads import in_threads
 from zoo.cache import cache_folder
+from zoo.terminal import escaped
 
 VERSION = 2  # of what is kept about a file; another version does not read the older one's
 _TABLE = f"files_{VERSION}_{re.sub(r'[^0-9A-Za-z]', '_', PIL.__version__)}"  # another Pillow may decode otherwise
@@ -154,4 +155,4 @@ def _text_digest(text: str) -> str:
 
 def say(line: str) -> None:
     """One line on stderr, so that stdout holds results only."""
-    print(line, file=sys.stderr)
+    print(escaped(line), file=sys.stderr)

@@ -5,13 +5,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from zoo.terminal import escaped
+
 SHOWN = 8  # mistakes; --json has more
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Columns as wide as their widest entry; an empty header is left out. Nothing is ever cut off."""
+    """Columns as wide as their widest entry; an empty header is left out. Nothing is ever cut off.
+
+    A row is a line, whatever is in it: see `zoo.terminal.escaped`.
+    """
     rows, right = list(rows), set(right)
-    lines = [header, *rows] if any(header) else rows
+    lines = [[escaped(cell) for cell in line] for line in ([header, *rows] if any(header) else rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -25,6 +30,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[
 def some_of(names: Sequence[str], count: int = 5) -> str:
     """The first names, and whether there are more."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def lines(*parts: str) -> str:
+    """Parts that are a line each, whatever is in them."""
+    return "\n".join(map(escaped, parts))
 
 
 def size(shape: Sequence[int | None]) -> str:

@@ -1,6 +1,7 @@
 """Work on many files in threads, and a bar that shows how far it is."""
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
+
+from zoo.terminal import unescaped
 
 THREADS = max(2, min(8, os.cpu_count() or 2))
 _AT_ONCE = 8  # files that a thread is given at a time
@@ -63,7 +66,7 @@ def progress(results: Iterable[Result], total: int, what: str, *, quiet: bool) -
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(file=unescaped(sys.stderr))
     if quiet or not total or not console.is_terminal:
         yield from results
         return

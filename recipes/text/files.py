@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recipes.support.tables import some_of, table
+from recipes.support.tables import lines, some_of, table
 from recipes.tasks import TASKS
 from recipes.tasks.confusion import LARGEST_WRITTEN
 
@@ -54,7 +54,7 @@ def all_exported(passed: Sequence["Exported"], failed: Mapping[str, str]) -> str
         )
         for r in passed
     ]
-    return "\n".join([table(header, rows, range(1, 8)), *(f"{kind}: {why}" for kind, why in failed.items())])
+    return "\n".join([table(header, rows, range(1, 8)), *(lines(f"{kind}: {why}") for kind, why in failed.items())])
 
 
 def inspected(result: "Inspected") -> str:

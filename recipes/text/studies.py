@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.search.table import TRIAL_COLUMNS, trial_cells
-from recipes.support.tables import table
+from recipes.support.tables import lines, table
 from recipes.tasks import summary
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def trials(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def tuned(result: "Tuned") -> str:
     best, study = result.best, result.study
-    front = f"front: trials {', '.join(map(str, result.front))}\n" if len(result.front) > 1 else ""
+    front = [f"front: trials {', '.join(map(str, result.front))}"] if len(result.front) > 1 else []
     spread = "" if best["spread"] is None else f" +- {best['spread']:.4f}"
-    return (
-        f"{trials(result.trials)}\n\n{front}best: trial {best['number']}, {best['score']:.4f}{spread} by "
-        f"cross-validation; trained again on all of it: {summary(result.metrics)} on "
-        f"{result.metrics['examples']:,} test images.\n"
-        f"Next: zoo fit {study}/best.toml --data ...\n      zoo export {study}/best --to int8\n"
-        f"Drawn in {study}/report.html"
+    told = lines(
+        *front,
+        f"best: trial {best['number']}, {best['score']:.4f}{spread} by cross-validation; trained again on all of it: "
+        f"{summary(result.metrics)} on {result.metrics['examples']:,} test images.",
+        f"Next: zoo fit {study}/best.toml --data ...",
+        f"      zoo export {study}/best --to int8",
+        f"Drawn in {study}/report.html",
     )
+    return f"{trials(result.trials)}\n\n{told}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.data.labels import LABEL_KINDS
-from recipes.support.tables import short, table
+from recipes.support.tables import lines, short, table
 from recipes.tasks import summary, task_of
 
 if TYPE_CHECKING:
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
 def fitted(result: "Fitted") -> str:
     run, metrics = result.run.path, result.metrics
-    return (
-        f"{run}: {summary(metrics)} on {metrics['examples']:,} test images, weights of epoch {result.best_epoch}.\n"
-        f"Next: zoo evaluate {run}\n      zoo export {run} --to int8\n      zoo predict {run} IMAGE..."
+    return lines(
+        f"{run}: {summary(metrics)} on {metrics['examples']:,} test images, weights of epoch {result.best_epoch}.",
+        f"Next: zoo evaluate {run}",
+        f"      zoo export {run} --to int8",
+        f"      zoo predict {run} IMAGE...",
     )
 
 
 def embedded(result: "Embedded") -> str:
     count, width = result.features.shape
-    lines = [f"{result.file}: {width:,} features of {count:,} images, {', '.join(result.arrays)}"]
+    told = [f"{result.file}: {width:,} features of {count:,} images, {', '.join(result.arrays)}"]
     if result.same_class is not None:
-        lines.append(f"{result.same_class:.1%} of the nearest images are of the same class")
-    return "\n".join(lines)
+        told.append(f"{result.same_class:.1%} of the nearest images are of the same class")
+    return lines(*told)
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
@@ -46,7 +48,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         *families,
         *(f"{k} bytes" for k in kinds),
     ]
-    lines = [
+    cells = [
         (
             row["run"],
             row["model"],
@@ -65,20 +67,20 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
         if row["mcnemar"]
     ]
-    return "\n".join([table(header, lines, right=range(4, len(header))), *tests])
+    return "\n".join([table(header, cells, right=range(4, len(header))), *map(lines, tests)])
 
 
 def diagnosis(source: str, report: "CheckResult") -> str:
-    lines = []
+    told = []
     for kind in dict.fromkeys(finding.kind for finding in report.findings):
         found = [finding for finding in report.findings if finding.kind == kind]
-        lines += [f"{'error' if f.is_error else 'remark'}  {kind}  {f.path} {f.detail}" for f in found[:10]]
+        told += [f"{'error' if f.is_error else 'remark'}  {kind}  {f.path} {f.detail}" for f in found[:10]]
         if len(found) > 10:
-            lines.append(f"        {kind}  and {len(found) - 10:,} more; --json lists them all")
+            told.append(f"        {kind}  and {len(found) - 10:,} more; --json lists them all")
     classes = f" of {len(report.class_names):,} classes" if LABEL_KINDS[report.task].has_classes else ""
     remarks = len(report.findings) - report.errors
-    lines.append(
+    told.append(
         f"{source}: {report.images:,} images{classes} can be used; "
         f"{report.errors:,} error{'s' * (report.errors != 1)}, {remarks:,} remark{'s' * (remarks != 1)}."
     )
-    return "\n".join(lines)
+    return lines(*told)

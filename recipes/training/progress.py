@@ -1,5 +1,6 @@
 """What a training shows while it goes on: on stderr, live on a terminal, a line an epoch anywhere."""
 
+import sys
 import time
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recipes.tasks import Task
 from zoo.backend import keras
+from zoo.terminal import unescaped
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -23,7 +25,7 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self._task = task
         self._epochs, self._steps, self._batch_size = epochs, steps, batch_size
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(file=unescaped(sys.stderr), highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -11,6 +11,7 @@ from recipes.data.readers.idx import IdxReader
 from recipes.data.readers.reader import ArrayReader, Arrays, FileReader, MemoryReader, Reader
 from recipes.data.readers.table import TableReader
 from recipes.data.readers.tfds import TfdsReader
+from zoo.cache import expanded
 from zoo.errors import RequestError, unknown
 
 __all__ = [
@@ -53,7 +54,7 @@ def open_reader(source: str | Reader, task: TaskName | None = None) -> Reader:
     readers = (kind(source, task) for kind in READERS)
     try:
         reader = next((reader for reader in readers if reader.is_there()), None)
-        exists = reader is not None or Path(source).expanduser().exists()
+        exists = reader is not None or expanded(source).exists()
     except (OSError, RuntimeError, ValueError) as error:  # no permission; no such user; a name that no file can have
         raise RequestError(f"{shown(source)!r} cannot be read: {error}.") from None
     if reader is None:
@@ -75,7 +76,7 @@ def absolute_source(source: str) -> str:
     """A source with its path whole, so that later commands may be typed elsewhere; names stay. Looks at no disk."""
     if any(kind(source).is_name for kind in READERS):
         return source
-    return str(Path(source).expanduser().absolute())
+    return str(expanded(source).absolute())
 
 
 def _no_data(source: str, *, exists: bool) -> RequestError:

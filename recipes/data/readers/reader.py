@@ -14,6 +14,7 @@ from recipes.data.dataset import TaskName
 from recipes.data.decoding import Resize, from_array, to_array
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
+from zoo.cache import expanded
 from zoo.errors import RequestError
 
 Shape = tuple[int, int, int]
@@ -46,7 +47,7 @@ class Reader(ABC):
     @property
     def path(self) -> Path:
         """Where the source lies, if it is not a name."""
-        return Path(self.source).expanduser()
+        return expanded(self.source)
 
     @property
     def is_name(self) -> bool:
