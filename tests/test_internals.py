@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from recipes.support.internals import set_trial_attribute, tfds_retries
+from recipes.support.internals import own_features_only, set_trial_attribute, tfds_retries
 
 ROOT = Path(__file__).parents[1]
 # What is relied on is named there, one function each, and pinned by a test: of Keras in test_keras_internals.py.
@@ -111,6 +111,25 @@ def test_tensorflow_datasets_takes_the_retries_that_it_is_given(monkeypatch):
         pytest.fail(f"tensorflow_datasets.core.download.downloader.MAX_RETRIES is gone or other: {error}")
     assert tries == [3], "tensorflow_datasets.core.download.downloader.MAX_RETRIES is not what a download takes"
     assert usual == downloader.MAX_RETRIES
+
+
+def test_tensorflow_datasets_finds_classes_of_features_by_the_method_that_is_replaced(tmp_path, monkeypatch):
+    from zoo.backend import tfds
+
+    (tmp_path / "planted.py").write_text("raise SystemExit('was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    connector = tfds.features.FeatureConnector
+    own = tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)})
+    try:
+        with own_features_only():
+            assert connector.from_json(own.to_json()).keys() == own.keys()
+            for described in ({"type": "planted.X", "content": {}}, {"pythonClassName": "planted.X"}):
+                with pytest.raises(ValueError, match=r"planted\.X"):
+                    connector.from_json(described)
+        with pytest.raises(SystemExit):
+            connector.from_json({"pythonClassName": "planted.X"})
+    except AttributeError as error:
+        pytest.fail(f"FeatureConnector.cls_from_name of TensorFlow Datasets is gone or other: {error}")
 
 
 def test_optuna_writes_attributes_of_trials_that_others_drew():

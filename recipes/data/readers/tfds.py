@@ -16,10 +16,10 @@ from recipes.data import cache, pixels
 from recipes.data.dataset import PARTS
 from recipes.data.decoding import Resize, decode_to, pillow_warnings, size_of
 from recipes.data.readers.reader import ArrayReader, Shape
-from recipes.support.internals import tfds_retries
+from recipes.support.internals import own_features_only, tfds_retries
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tfds
-from zoo.cache import cache_folder
+from zoo.cache import cache_folder, expanded
 from zoo.errors import FailureError, RequestError, first_line
 
 _RETRIES = 3
@@ -47,7 +47,7 @@ class TfdsReader(ArrayReader):
 
     @property
     def path(self) -> Path:
-        return Path(self.source.removeprefix("tfds:")).expanduser()
+        return expanded(self.source.removeprefix("tfds:"))
 
     @property
     def is_name(self) -> bool:
@@ -72,7 +72,7 @@ class TfdsReader(ArrayReader):
         if self.is_folder:
             builder = _from_folder(self.path)
         else:
-            folder = Path(tfds.core.constants.DATA_DIR).expanduser()
+            folder = expanded(tfds.core.constants.DATA_DIR)
             builder = self.find(folder)
             self._prepare(builder, folder)
             if not builder.info.splits:  # another process prepared it meanwhile, which this builder has not seen
@@ -91,7 +91,8 @@ class TfdsReader(ArrayReader):
         """
         name = self.source.removeprefix("tfds:")
         try:
-            return tfds.builder(_native(name), data_dir=folder)
+            with own_features_only():
+                return tfds.builder(_native(name), data_dir=folder)
         except tfds.core.DatasetNotFoundError:
             raise RequestError(f"TensorFlow Datasets knows no {name!r}, and there is none in {folder}.") from None
         except (AssertionError, ValueError, RuntimeError) as error:  # a config or version that there is not
@@ -211,9 +212,9 @@ class TfdsReader(ArrayReader):
 
 
 def _from_folder(folder: Path) -> "tfds.core.DatasetBuilder":
-
     try:
-        return tfds.builder_from_directory(folder)
+        with own_features_only():
+            return tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged description: JSON, protobuf and file errors
         raise RequestError(f"{folder} cannot be read as a TensorFlow dataset: {first_line(error)}") from None
 
