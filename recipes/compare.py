@@ -8,7 +8,9 @@ from recipes.run.folder import Run
 from recipes.support.files import write_whole
 from recipes.tasks.metrics import mcnemar
 from zoo.anatomy import dissect
+from zoo.drawing import as_matplotlib_ships
 from zoo.errors import RequestError
+from zoo.terminal import escaped
 
 __all__ = ["compare"]
 
@@ -77,6 +79,7 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
+@as_matplotlib_ships()
 def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """A line for every measure, a mark for every run."""
     from matplotlib.figure import Figure
@@ -88,7 +91,7 @@ def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     axes = figure.add_subplot()
     for number, row in enumerate(rows):
         values = {"accuracy": row["accuracy"]} | (row["invariance"] or {})
-        label = f"{row['run']} ({row['model']}, {row['parameters']:,} parameters)"
+        label = f"{escaped(row['run'])} ({row['model']}, {row['parameters']:,} parameters)"
         places = [measures.index(name) for name in values]
         axes.plot(list(values.values()), places, "osD^vPX"[number % 7], label=label, alpha=0.8)
     axes.set_yticks(range(len(measures)), [name.replace("_", " ") for name in measures])

@@ -146,7 +146,7 @@ def _follow(team: Team, *, quiet: bool) -> Fitted:
         raise FailureError(f"the chief ({team.addresses[0]}) did not begin; its own output says why.")
     task = json.loads(message)
     run, settings = Run(Path(task["run"])), ResolvedRecipe.model_validate(task["recipe"])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:
             table.write_bytes(task["split_table"].encode())

@@ -1,5 +1,8 @@
 """An image of a model: its feature maps in proportion, and what one unit of each sees."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +11,7 @@ import numpy as np
 
 from zoo.anatomy import Anatomy, Layer
 from zoo.errors import RequestError
+from zoo.terminal import escaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +19,20 @@ if TYPE_CHECKING:
 SHOWN = 14  # feature maps at most; of more, those whose size or kind changes
 
 
+@contextlib.contextmanager
+def as_matplotlib_ships() -> Iterator[None]:
+    """In the block Matplotlib has the settings that it is shipped with, and takes no text for a formula.
+
+    Names may hold `$`; a character that the font lacks is drawn as a box.
+    """
+    from matplotlib import style
+
+    with style.context(["default", {"text.parse_math": False}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
+        yield
+
+
+@as_matplotlib_ships()
 def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = None) -> None:
     """Draws feature maps as stacked sheets, and the receptive fields of a middle unit on an image.
 
@@ -39,7 +57,7 @@ def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = No
     view, chain = figure.subplots(1, 2, width_ratios=[2.4, max(1.1 * len(maps), 1)])
     _draw_fields(view, anatomy, maps, image)
     _draw_maps(chain, anatomy, maps)
-    figure.suptitle(f"{title}: {anatomy.parameters:,} parameters, {anatomy.macs:,} multiply-adds", fontsize=9)
+    figure.suptitle(f"{escaped(title)}: {anatomy.parameters:,} parameters, {anatomy.macs:,} multiply-adds", fontsize=9)
     # Without a date and with fixed ids the same model gives the same file.
     with matplotlib.rc_context({"svg.hashsalt": "convzoo"}):
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -9,6 +9,7 @@ from recipes.augment.mixing import describe_mixing
 from recipes.augment.pipeline import Augment
 from recipes.support.files import write_whole
 from zoo.backend import as_keras_ships, tf
+from zoo.drawing import as_matplotlib_ships
 
 FILE_SHAPE = (128, 128, 3)  # of images that may each have a size of their own
 
@@ -92,6 +93,7 @@ def _caption(words: list[str]) -> str:
     return "\n".join(", ".join(words[k : k + 2]) for k in range(0, len(words), 2))
 
 
+@as_matplotlib_ships()
 def _draw(images: np.ndarray, cells: list[np.ndarray], captions: tuple[tuple[str, ...], ...], file: Path) -> None:
     from matplotlib.figure import Figure
 

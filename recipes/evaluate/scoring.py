@@ -13,6 +13,7 @@ from recipes.support.files import write_whole
 from recipes.tasks import TASKS, Task, task_of
 from recipes.tasks.confusion import draw_matrix
 from zoo.backend import as_keras_ships
+from zoo.drawing import as_matplotlib_ships
 from zoo.errors import RequestError, unknown
 
 MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
@@ -56,10 +57,11 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
     metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
     run.write_json("metrics.json", metrics)
     if "confusion_matrix" in metrics:
-        write_whole(
-            run.path / "confusion_matrix.png",
-            lambda aside: draw_matrix(metrics).savefig(aside, dpi=120),
-        )
+        with as_matplotlib_ships():
+            write_whole(
+                run.path / "confusion_matrix.png",
+                lambda aside: draw_matrix(metrics).savefig(aside, dpi=120),
+            )
     return metrics
 
 

@@ -1,12 +1,15 @@
 """From a run to a file in another format that is verified to behave like the model it came from."""
 
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from recipes.export.kinds import Budget, ExportKind, ExportOptions, check_options, find_kind
 from recipes.export.kinds.tflite import PRECISIONS
@@ -15,6 +18,8 @@ from recipes.export.source import ExportSource, open_export_source
 from recipes.run.folder import Run
 from zoo.backend import as_keras_ships
 from zoo.errors import FailureError
+
+_ASIDE = re.compile(r"\.export-[0-9a-f]{16}")  # the folder of an export that goes on, or was killed
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,8 @@ def _export_verified(plan: _Plan) -> Exported:
             result = _verify(plan, file)
         except FailureError:
             for name in {out.name, *(made.name for made in folder.iterdir())}:
-                _remove(out.with_name(name))  # an older file under this name must not pass for this one
+                with suppress(OSError):  # which would hide what went wrong
+                    _remove(out.with_name(name))  # an older file under this name must not pass for this one
             raise
         for made in sorted(folder.iterdir(), key=lambda made: made == file):  # the file that was asked for comes last
             _put(made, out.with_name(made.name))
@@ -153,11 +159,27 @@ def _verify(plan: _Plan, file: Path) -> Exported:
 @contextmanager
 def _aside(out: Path) -> Iterator[Path]:
     """An empty folder on the disk of `out`; what goes wrong with the disk inside is reported for `out`."""
+    _remove_abandoned(out.parent)
+    aside = out.with_name(f".export-{secrets.token_hex(8)}")  # as `_ASIDE`
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-            yield Path(folder)
+        aside.mkdir()
+        with FileLock(aside / ".lock"):  # the system lifts it, however this process ends
+            (aside / "files").mkdir()
+            yield aside / "files"
     except OSError as error:
-        raise FailureError(f"{out} cannot be written: {error.strerror or error}.") from error
+        elsewhere = error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(out.parent)
+        where = f"{os.fsdecode(error.filename)}: " if elsewhere else ""  # a temporary folder
+        raise FailureError(f"{out} cannot be written: {where}{error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What exports that were killed left in a folder: nobody has the lock of it any more."""
+    with suppress(OSError):
+        for aside in [entry for entry in folder.iterdir() if _ASIDE.fullmatch(entry.name)]:
+            with suppress(Timeout, OSError), FileLock(aside / ".lock", timeout=0):
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put(made: Path, place: Path) -> None:

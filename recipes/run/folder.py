@@ -212,9 +212,9 @@ class Run:
             )
 
     def keep_data(self, data: "Data") -> None:
-        """As `check_data`, of a run that is gone on with: class names that were lost are written again."""
+        """As `check_data`, of a run that is gone on with: what `write_data` had not written, or was lost, is written."""
         if not (self.path / "labels.txt").is_file():
-            self.write_text("labels.txt", to_lines(data.class_names))
+            self.write_data(data)
         self.check_data(data)
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from recipes.search.results import Tuned
 from recipes.search.study import Search, Study
 from recipes.search.table import TRIAL_COLUMNS, trial_cells
 from recipes.tasks import summary
+from zoo.drawing import as_matplotlib_ships
 
 ENOUGH = 4  # complete trials, for any estimate of what mattered
 
@@ -83,7 +84,7 @@ def _svg(draw: Callable[[Any, Any], Any], study: Study) -> str:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    with warnings.catch_warnings(action="ignore"):  # that these drawings are experimental
+    with as_matplotlib_ships(), warnings.catch_warnings(action="ignore"):  # that these drawings are experimental
         from optuna.visualization import matplotlib as plots
 
         axes = draw(study.trials(), plots)

@@ -301,7 +301,7 @@ def _latency(model: "keras.Model", images: "Data") -> float:
     from recipes.support.quiet import native_output_hidden
     from recipes.tflite.latency import benchmark
 
-    with tempfile.TemporaryDirectory() as folder, native_output_hidden():
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, native_output_hidden():
         file = Path(folder, "candidate.tflite")
         file.write_bytes(convert(model, "float32", images.train))
         return benchmark([file], threads=[1], repeats=50)[0].median_ms

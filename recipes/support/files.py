@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,15 @@ def is_half_written(file: Path) -> bool:
 def check_writable(path: Path, folder: Path) -> None:
     """Raises a `RequestError` for `path` where its folder, or the one that it would be made in, takes no new files."""
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise RequestError(f"{path} cannot be written: no permission in {folder}.")
+        why = f"{folder} is on a read-only file system" if _is_read_only(folder) else f"no permission in {folder}"
+        raise RequestError(f"{path} cannot be written: {why}.")
+
+
+def _is_read_only(folder: Path) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except (AttributeError, OSError):  # AttributeError: Windows
+        return False
 
 
 @contextmanager
@@ -44,7 +52,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide what went wrong
+            aside.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.drawing import as_matplotlib_ships
+from zoo.terminal import escaped
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -67,6 +70,7 @@ def fractions(matrix: Sequence[Sequence[int]]) -> np.ndarray:
     return shares
 
 
+@as_matplotlib_ships()
 def draw_matrix(metrics: Mapping[str, Any]) -> "Figure":
     """A drawing of a confusion matrix: rows are true classes, columns are predictions.
 
@@ -75,7 +79,7 @@ def draw_matrix(metrics: Mapping[str, Any]) -> "Figure":
     """
     from matplotlib.figure import Figure  # no pyplot: no window system, no global state
 
-    names, matrix = metrics["class_names"], metrics["confusion_matrix"]
+    names, matrix = [*map(escaped, metrics["class_names"])], metrics["confusion_matrix"]
     if len(names) <= LARGEST_WRITTEN:
         from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -96,9 +100,10 @@ def draw_matrix(metrics: Mapping[str, Any]) -> "Figure":
         f"{pair['images']:,}  {_short(pair['true'])} taken for {_short(pair['predicted'])}"
         for pair in most_confused(metrics)
     )
-    beside.text(0, 1, listed or "none", va="top", fontsize=8, parse_math=False, transform=beside.transAxes)
+    beside.text(0, 1, listed or "none", va="top", fontsize=8, transform=beside.transAxes)
     return figure
 
 
 def _short(name: str) -> str:
+    name = escaped(name)
     return name if len(name) <= NAME else f"{name[: NAME - 1]}…"

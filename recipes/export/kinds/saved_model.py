@@ -38,7 +38,7 @@ class SavedModel(ExportKind):
     def run(self, source: "ExportSource", file: Path, options: ExportOptions) -> RunResult:
         import numpy as np
 
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             images, scores = Path(folder, "images.npy"), Path(folder, "scores.npy")
             np.save(images, source.data.test.images)
             # A new process: nothing of the model that is in this one can help.

@@ -207,7 +207,7 @@ def quantised_advice(source: "ExportSource", file: Path, instead: str) -> str:
     """In which layers a quantised `.tflite` file went wrong, and what to try."""
     from recipes.export.parity import layer_errors
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         twin = Path(folder, "float32.tflite")
         twin.write_bytes(convert(source.float32_model, "float32", source.data.train))
         errors = layer_errors(file, twin, source.data.test.images[:_TRACED])
