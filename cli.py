@@ -32,7 +32,7 @@ from recipes.command_line.options import (
 from recipes.command_line.values import Amount, Duration, Objective, Shape
 from recipes.export.kinds import KINDS
 from zoo.anatomy import complete
-from zoo.catalogue import ORDERS, facts, select
+from zoo.catalogue import ORDERS, SYMMETRIES, facts, select
 from zoo.errors import FailureError, RequestError, first_line, of_machine, unknown
 from zoo.terminal import escaped, outlets, unescaped
 
@@ -79,6 +79,13 @@ def commands(plugins: tuple[Path, ...]) -> None:
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds an image: 10M, 1G.")
 @click.option("--weights", is_flag=True, help="Only models with published weights.")
+@click.option(
+    "--symmetry",
+    is_flag=False,
+    flag_value="any",
+    type=click.Choice(list(SYMMETRIES)),
+    help="Only models with exactly the same scores for rotated (c4), mirrored, or both (d4) images.",
+)
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
 @as_json
 def list_(
@@ -88,6 +95,7 @@ def list_(
     max_params: float | None,
     max_macs: float | None,
     weights: bool,
+    symmetry: str | None,
     sort: str,
     as_json: bool,
 ) -> None:
@@ -97,9 +105,16 @@ def list_(
     Example: zoo list 'l*' --max-params 1M --sort macs
     """
     cards = select(
-        pattern, family=family, size=size, max_params=max_params, max_macs=max_macs, weights=weights, sort=sort
+        pattern,
+        family=family,
+        size=size,
+        max_params=max_params,
+        max_macs=max_macs,
+        weights=weights,
+        symmetry=symmetry,
+        sort=sort,
     )
-    _answer(as_json, [facts(card) for card in cards], lambda: text.models(cards))
+    _answer(as_json, [facts(card) for card in cards], lambda: text.models(cards, symmetry=symmetry is not None))
 
 
 @commands.command()

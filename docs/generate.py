@@ -266,6 +266,7 @@ def _family_page(family: str, cards: list) -> str:
             f"- a unit of the last feature map sees "
             f"{in_words(counts.get('receptive_field'), counts.get('whole_image'))}",
             f"- head: {card.pooling}" + (f", hidden layers {hidden}" if hidden else ""),
+            *([_symmetry(card, counts)] if card.symmetry else []),
             *([f"- {card.notes}"] if card.notes else []),
             *(line for weights in card.weights for line in _licence(weights)),
             "",
@@ -280,6 +281,15 @@ def _family_page(family: str, cards: list) -> str:
     drawn = drawn_member(cards)
     lines += [f"![Feature maps and receptive fields of {drawn.name}]({family}.png)", ""]
     return "\n".join(lines)
+
+
+def _symmetry(card: object, counts: dict) -> str:
+    """What stands on a model's page about the group under which its scores are the same."""
+    group = {"c4": "quarter turns", "d4": "quarter turns and mirror images", "mirror": "mirror images"}[card.symmetry]
+    return (
+        f"- exact under {group} (`{card.symmetry}`): scores do not change; with the copies of its kernels it has "
+        f"{counts['parameters_expanded']:,} parameters"
+    )
 
 
 def _licence(weights: "Weights") -> list[str]:

@@ -38,7 +38,17 @@ CONVOLUTION = {
     "convolution": lambda **k: layers.Conv2D(3, (3, 2), activation="relu", operation="convolution", **k),
     "cross_correlation": lambda **k: layers.Conv2D(3, 3, padding="same", operation="cross_correlation", **k),
 }
-ALL = WINDOWED | ACROSS | WHOLE | CONVOLUTION
+FIELDS = {
+    "lifting": lambda **k: layers.LiftingConv2D(2, 3, padding="same", group="d4", activation="relu", **k),
+    "lifting_fine": lambda **k: layers.LiftingConv2D(1, 3, group="c8", use_bias=False, **k),
+    "group_convolution": lambda **k: layers.GroupConv2D(2, 3, group="c4", **k),
+    "mirrored_convolution": lambda **k: layers.GroupConv2D(2, (3, 1), group="mirror", **k),
+    "field_normalization": lambda **k: layers.FieldNormalization("c4", momentum=0.9, epsilon=1e-2, **k),
+    "field_pooling": lambda **k: layers.FieldPooling2D(3, 1, "same", "average", "c4", **k),
+    "group_max": lambda **k: layers.GroupPooling("max", "c4", **k),
+    "group_average": lambda **k: layers.GroupPooling("average", "mirror", **k),
+}
+ALL = WINDOWED | ACROSS | WHOLE | CONVOLUTION | FIELDS
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -259,6 +259,11 @@ def test_half_precision_gives_float32_scores(card, side, policy):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_other_sizes_and_channels(card, side, channels):
     shapes = [(side, side + 4, channels), (side + 16, side, channels)]
+    if card.symmetry in ("c4", "d4"):  # what a quarter turn leaves as it is, is square
+        for shape in shapes:
+            with pytest.raises(RequestError, match="quarter turns need square maps"), without_weights():
+                zoo.create_model(card.name, input_shape=shape, classes=3, **narrow(card))
+        shapes = [(side + 4, side + 4, channels), (side + 7, side + 7, channels)]
     for shape in shapes:
         with without_weights():
             model = zoo.create_model(card.name, input_shape=shape, classes=3, **narrow(card))

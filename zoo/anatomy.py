@@ -35,6 +35,8 @@ class Layer:
         parameters_dense: weights of a fully connected layer between the same input and output.
         whole_image: by what the whole image reaches a unit, beside its receptive field or in its place:
             `squeeze-and-excitation`, `global pooling`, or the kind of layer; None where it does not.
+        parameters_expanded: weights with the copies that a symmetric layer makes of its own, as an exported file has
+            them; None where there are none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Layer:
     parameters_unshared: int
     parameters_dense: int
     whole_image: str | None = None
+    parameters_expanded: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,14 @@ class Anatomy:
     @property
     def parameters(self) -> int:
         return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def parameters_expanded(self) -> int:
+        """With the copies that symmetric layers make of theirs."""
+        return sum(
+            layer.parameters if layer.parameters_expanded is None else layer.parameters_expanded
+            for layer in self.layers
+        )
 
     @property
     def macs(self) -> int:
@@ -98,7 +109,10 @@ class Anatomy:
 
     def totals(self) -> dict[str, Any]:
         """The counts of the whole model, as JSON types."""
-        names = ("parameters", "macs", "parameters_unshared", "peak_activation_bytes", "receptive_field", "whole_image")
+        names = (
+            *("parameters", "parameters_expanded", "macs", "parameters_unshared", "peak_activation_bytes"),
+            *("receptive_field", "whole_image"),
+        )
         return {"input_shape": self.input_shape, **{name: getattr(self, name) for name in names}}
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,8 +152,8 @@ def totals(name: str) -> dict[str, Any]:
     if not file.is_file():
         return _MEASURED[name].anatomy.totals() if name in _MEASURED else {}
     with file.open(encoding="utf-8") as lines:
-        found: dict[str, Any] = json.loads(lines.readline())
-    return found
+        stored: dict[str, Any] = json.loads(lines.readline())
+    return {"parameters_expanded": stored["parameters"], **stored}
 
 
 @dataclass(frozen=True)
@@ -185,7 +199,12 @@ def complete(card: Card) -> Card:
 
 def to_lines(anatomy: Anatomy) -> str:
     """The text of a file in `FACTS`: the totals, then the values of a layer a line."""
-    rows = [anatomy.totals(), *([getattr(layer, f.name) for f in fields(layer)] for layer in anatomy.layers)]
+    totals = anatomy.totals()
+    if totals["parameters_expanded"] == totals["parameters"]:
+        del totals["parameters_expanded"]  # said of what makes copies only, here and of each layer
+    names = [field.name for field in fields(Layer)]
+    rows = [totals, *([getattr(layer, name) for name in names] for layer in anatomy.layers)]
+    rows = [row[:-1] if isinstance(row, list) and row[-1] is None else row for row in rows]
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
 
@@ -226,6 +245,7 @@ def _walk(model: "keras.Model", views: dict[int, Seen]) -> Iterator[Layer]:
 def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
     shape = tuple(output.shape[1:])
     own = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
+    expanded = getattr(layer, "parameters_expanded", None)
     positions = math.prod(shape[:-1]) if len(shape) == 3 else 1
     macs = _macs(layer, shape)
     shared = macs > 0 and len(shape) == 3 and not getattr(layer, "unshared", False)
@@ -240,14 +260,17 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
         stride=seen.stride,
         offset=seen.offset,
         activation_bytes=4 * math.prod(shape),
-        parameters_unshared=own * positions if shared else own,
+        parameters_unshared=(expanded or own) * positions if shared else own,
         parameters_dense=(values_in + 1) * math.prod(shape) if macs else 0,
         whole_image=seen.whole,
+        parameters_expanded=expanded,
     )
 
 
 def _macs(layer: Any, shape: tuple[int, ...]) -> int:
     """Multiply-adds of one image: a shared weight is used at every position of the output, another once."""
+    if hasattr(layer, "kernel_shape"):  # of a kernel that is made from the weights
+        return math.prod(shape[:-1]) * math.prod(layer.kernel_shape)
     kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     positions = 1 if getattr(layer, "unshared", False) else math.prod(shape[:-1])
     return sum(positions * math.prod(kernel.shape) for kernel in kernels if kernel is not None)

@@ -6,6 +6,7 @@ from typing import Any
 
 from zoo.backend import keras, keras_as_shipped
 from zoo.errors import RequestError, first_line, unknown
+from zoo.groups import output_group, symmetry_of
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 from zoo.plugins import place_of, reason
 from zoo.registry import Card, Scaling, check_options, get_card
@@ -68,7 +69,14 @@ def create_model(
     try:
         scaled = rescale(card.scaling, image)
         backbone = _backbone(card, shape, options)
-        scores = apply_head(backbone(scaled), classes=classes, activation=activation, **head)
+        scores = apply_head(
+            backbone(scaled),
+            classes=classes,
+            activation=activation,
+            group=output_group(backbone),
+            symmetric=bool(symmetry_of(backbone)),
+            **head,
+        )
     except Exception as error:
         told = isinstance(error, (ValueError, TypeError)) or card.plugin  # a fault of the zoo's own keeps its traceback
         if isinstance(error, RequestError) or not told:

@@ -131,6 +131,8 @@ class Card:
         notes: where construction and paper differ, or papers differ among themselves.
         build: the architecture: a float tensor (B, H, W, C) to a feature map (B, h, w, c).
         weights: published weights that it can be made with.
+        symmetry: the group under which scores are exactly the same, by construction: `c4` (quarter turns), `d4` (and
+            mirror images), `mirror` (left and right exchanged); empty for none.
         measured: the names of those facts that were measured on the built model, not stated.
         plugin: where a model from elsewhere was registered; None for the zoo's own, and for those of a script.
     """
@@ -151,6 +153,7 @@ class Card:
     notes: str
     build: Callable[..., Tensor]
     weights: tuple[Weights, ...] = ()
+    symmetry: str = ""
     measured: tuple[str, ...] = ()
     plugin: Plugin | None = None
 

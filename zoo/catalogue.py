@@ -15,6 +15,14 @@ ORDERS: dict[str, Callable[[Card], Any]] = {
     "year": lambda card: card.paper.year if card.paper else math.inf,
 }
 
+# What may be asked for, and the groups that have it among their elements.
+SYMMETRIES = {
+    "any": ("mirror", "c4", "d4"),
+    "mirror": ("mirror", "d4"),
+    "c4": ("c4", "d4"),
+    "d4": ("d4",),
+}
+
 
 def select(
     pattern: str = "*",
@@ -24,6 +32,7 @@ def select(
     max_params: float | None = None,
     max_macs: float | None = None,
     weights: bool = False,
+    symmetry: str | None = None,
     sort: str = "name",
 ) -> list[Card]:
     """Cards of the models that match.
@@ -37,11 +46,15 @@ def select(
         max_params: at most so many parameters.
         max_macs: at most so many multiply-adds an image.
         weights: only models with published weights.
+        symmetry: only models whose scores are exactly the same under this group, `mirror`, `c4` or `d4`; under any if
+            `any`.
         sort: a name in `ORDERS`.
 
     Raises:
-        RequestError: no model is of that family.
+        RequestError: no model is of that family, or no such symmetry.
     """
+    if symmetry not in (None, *SYMMETRIES):
+        raise unknown("symmetry", str(symmetry), SYMMETRIES)
     families = {get_card(name).family for name in list_models()}
     if family is not None and family not in families:
         raise unknown("family", family, families)
@@ -51,6 +64,7 @@ def select(
         if (family is None or card.family == family)
         and (size is None or card.input_shape[0] == size)
         and (card.weights or not weights)
+        and (symmetry is None or card.symmetry in SYMMETRIES[symmetry])
     ]
     if max_params is not None or sort == "params":
         chosen = [complete(card) for card in chosen]
@@ -78,5 +92,6 @@ def macs(card: Card) -> float:
 
 def facts(card: Card) -> dict[str, Any]:
     """The card and its totals as JSON types; what nobody has counted yet is None."""
-    counted = totals(card.name) or {"macs": None, "receptive_field": None, "whole_image": None}
+    nothing = dict.fromkeys(("parameters_expanded", "macs", "receptive_field", "whole_image"))
+    counted = totals(card.name) or nothing
     return card.to_dict() | counted

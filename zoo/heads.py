@@ -100,6 +100,26 @@ def _regions(features: Tensor, grid: int, statistic: "Statistic") -> Tensor:
     return keras.layers.Flatten(name=f"flat_{grid}x{grid}")(regions)
 
 
+def pooled_over_group(features: Tensor, group: str, statistic: "Statistic" = "max") -> Tensor:
+    """Maps (B, h, w, C) of fields (B, h, w, order * C), which only rotate when the image does."""
+    return layers.GroupPooling(statistic, group, name="over_group")(features)
+
+
+def _flatten_fields(features: Tensor, units: int, group: str) -> Tensor:
+    """`flatten` and one fully connected layer, on fields: a convolution as large as the map, then the maximum over the
+    group, (B, h, w, order * C) to (B, units) (Cohen and Welling 2016, section 8.1)."""
+    whole = layers.GroupConv2D(units, features.shape[1:3], group=group, name="whole_map")(features)
+    return keras.layers.Flatten(name="flatten")(pooled_over_group(whole, group))
+
+
+def _convolutional_fields(features: Tensor, classes: int, group: str) -> Tensor:
+    """`convolutional`, on fields: a field a class, then the mean over group and places (section 8.2)."""
+    scores = layers.GroupConv2D(classes, 1, group=group, name="score_map")(features)
+    return keras.layers.GlobalAveragePooling2D(name="pooling")(pooled_over_group(scores, group, "average"))
+
+
+# Heads that tell one place from another: what they compute changes when a map is rotated.
+BY_PLACE = ("flatten", "adaptive_average", "adaptive_max", "pyramid")
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
 
@@ -112,6 +132,8 @@ def apply_head(
     dropout: float = 0.0,
     activation: str = "softmax",
     nonlinearity: str = "relu",
+    group: str = "",
+    symmetric: bool = False,
 ) -> Tensor:
     """Scores (B, classes) of a feature map (B, h, w, c).
 
@@ -121,9 +143,12 @@ def apply_head(
         dropout: rate before each fully connected layer.
         activation: `softmax` (one class an image), `sigmoid` (several), `linear` (logits, or regression).
         nonlinearity: of the hidden layers.
+        group: whose copies lie side by side in the channels, see `zoo.groups.output_group`. `flatten` and
+            `convolutional` are group convolutions then; before other heads is the maximum over the group.
+        symmetric: whether scores must not change when the map is rotated or mirrored.
 
     Raises:
-        RequestError: `flatten` of a feature map whose size is open.
+        RequestError: `flatten` of a feature map whose size is open, or a head that would change with a rotation.
     """
     if pooling == "flatten" and None in features.shape[1:]:
         open_to_all = ", ".join(name for name in HEADS if name != "flatten")
@@ -131,10 +156,23 @@ def apply_head(
             f"pooling 'flatten' needs images of one fixed size: give height and width in input_shape, or choose "
             f"one of {open_to_all}."
         )
-    x = HEADS[pooling](features, classes)
-    if pooling != "convolutional":
-        for number, units in enumerate(hidden, start=1):
-            x = keras.layers.Dense(units, nonlinearity, name=f"hidden_{number}")(_drop(x, dropout))
+    if symmetric and pooling in BY_PLACE and not (pooling == "flatten" and group):
+        allowed = ", ".join(name for name in HEADS if name not in BY_PLACE)
+        raise RequestError(
+            f"pooling {pooling!r} tells places apart, so that scores would change with a rotation; for a symmetric "
+            f"model choose one of {allowed}."
+        )
+    units = (*hidden, classes)
+    if group and pooling == "flatten":
+        x, units = _flatten_fields(_drop(features, dropout), units[0], group), units[1:]
+        x = keras.layers.Activation(nonlinearity, name="whole_map_activation")(x) if units else x
+    elif group and pooling == "convolutional":
+        x = _convolutional_fields(features, classes, group)
+    else:
+        x = HEADS[pooling](pooled_over_group(features, group) if group else features, classes)
+    if pooling != "convolutional" and units:
+        for number, width in enumerate(units[:-1], start=1):
+            x = keras.layers.Dense(width, nonlinearity, name=f"hidden_{number}")(_drop(x, dropout))
         x = keras.layers.Dense(classes, name="logits")(_drop(x, dropout))
     # float32 whatever the policy: half-precision probabilities lose the small classes.
     return keras.layers.Activation(activation, dtype="float32", name="scores")(x)

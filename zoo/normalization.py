@@ -13,6 +13,13 @@ def batch_norm(x: Tensor, name: str, epsilon: float = 1e-3) -> Tensor:
     return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
 
 
+def field_norm(x: Tensor, name: str, group: str = "c4", epsilon: float = 1e-3) -> Tensor:
+    """Normalises each map of fields (B, H, W, order * C) over the batch and its copies, see `zoo.layers.fields`."""
+    from zoo.layers import FieldNormalization
+
+    return FieldNormalization(group, momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
+
+
 def quicken_statistics(model: "keras.Model") -> None:
     """Gives every BatchNorm of a ready-made model our momentum, if its own is slower."""
     for layer in model.layers:

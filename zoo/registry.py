@@ -84,6 +84,7 @@ def register(
     dropout: float = 0.0,
     notes: str = "",
     weights: tuple[Weights, ...] = (),
+    symmetry: str = "",
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Registers an architecture under its function's name; the arguments are those of `Card`.
 
@@ -125,6 +126,7 @@ def register(
             notes=notes,
             build=build,
             weights=weights,
+            symmetry=symmetry,
             plugin=_LOADING.get(),
         )
         for option in card.options.values():

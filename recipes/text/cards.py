@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from recipes.support.tables import short, size, table
 from zoo import Anatomy, Card
-from zoo.anatomy import Layer
+from zoo.anatomy import Layer, totals
 from zoo.cards import Weights
 from zoo.catalogue import macs
 from zoo.receptive_field import in_words
@@ -15,19 +15,29 @@ if TYPE_CHECKING:
     from recipes.config.settings import Recipe
 
 
-def models(cards: Iterable[Card]) -> str:
+def models(cards: Iterable[Card], *, symmetry: bool = False) -> str:
+    """A line a card; with `symmetry` also the group that is exact, and the weights with their copies."""
     rows = [
         (
             card.name,
             size(card.input_shape),
+            *((card.symmetry,) if symmetry else ()),
             "?" if card.parameters is None else f"{card.parameters:,}",
+            *((_expanded(totals(card.name).get("parameters_expanded")),) if symmetry else ()),
             short(macs(card)),
             str(card.paper.year) if card.paper else "",
             card.summary,
         )
         for card in cards
     ]
+    if symmetry:
+        header = ["model", "image", "exact", "free parameters", "expanded", "MACs", "year", "what it is"]
+        return table(header, rows, right=[3, 4, 5])
     return table(["model", "image", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+
+
+def _expanded(parameters: int | None) -> str:
+    return "?" if parameters is None else f"{parameters:,}"
 
 
 def model(card: Card, anatomy: Anatomy) -> str:
@@ -45,12 +55,21 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
         ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}{measured}"),
+        *([("symmetry", _symmetry(card, anatomy))] if card.symmetry else []),
         ("a last unit sees", in_words(anatomy.receptive_field, anatomy.whole_image)),
         *(row for weights in card.weights for row in _weights(weights)),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
         *([("notes", card.notes)] if card.notes else []),
     ]
     return f"{table(['', ''], rows)}\n\n{layers(anatomy)}"
+
+
+def _symmetry(card: Card, anatomy: Anatomy) -> str:
+    words = {"c4": "quarter turns", "d4": "quarter turns and mirror images", "mirror": "left and right exchanged"}
+    return (
+        f"{card.symmetry}: scores are exactly the same under {words[card.symmetry]}; with the copies of its kernels "
+        f"{anatomy.parameters_expanded:,} parameters and {anatomy.macs:,} MACs"
+    )
 
 
 def _weights(weights: Weights) -> list[tuple[str, str]]:

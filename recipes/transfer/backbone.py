@@ -26,6 +26,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
     """
     from zoo import create_model
     from zoo.builder import head_of
+    from zoo.groups import output_group, symmetry_of
     from zoo.heads import apply_head
     from zoo.stages import take_apart
 
@@ -43,7 +44,14 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
             head = head_of(get_card(model.name), {}, **head)
         else:
             head = {"pooling": "average"} | {key: value for key, value in head.items() if value is not None}
-        scores = apply_head(parts.backbone(x), classes=classes, activation=activation, **head)
+        scores = apply_head(
+            parts.backbone(x),
+            classes=classes,
+            activation=activation,
+            group=output_group(parts.backbone),
+            symmetric=bool(symmetry_of(parts.backbone)),
+            **head,
+        )
         return keras.Model(image, scores, name=model.name)
     model = create_model(
         wanted.name,

@@ -1,0 +1,127 @@
+"""Groups of rotations and mirror images of the plane, by which layers share their kernels.
+
+An element is a number: `m * rotations + k` mirrors left and right first if m is 1, and then rotates counterclockwise by
+k steps. Arrays are rotated by `numpy.rot90`, so that what quarter turns and mirrors do to pixels is exact.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from zoo.errors import unknown
+from zoo.keras_internals import all_layers
+
+if TYPE_CHECKING:
+    from zoo.backend import keras
+
+GroupName: TypeAlias = Literal["mirror", "c4", "d4", "c8", "d8", "c16"]
+Exact: TypeAlias = Literal["mirror", "c4", "d4"]  # those of them that map the pixels of a square onto its pixels
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rotations by 360 / `rotations` degrees, and if `mirrored` the mirror image of each.
+
+    >>> d4 = find_group("d4")
+    >>> d4.order, d4.exact, find_group("c8").exact
+    (8, 'd4', 'c4')
+    >>> d4.product(d4.inverse(5), 5)
+    0
+    """
+
+    name: str
+    rotations: int
+    mirrored: bool = False
+
+    @property
+    def order(self) -> int:
+        """How many elements it has."""
+        return self.rotations * (1 + self.mirrored)
+
+    @property
+    def quarter_turns(self) -> bool:
+        """Whether rotations by 90 degrees are among its elements."""
+        return self.rotations % 4 == 0
+
+    @property
+    def exact(self) -> str:
+        """The largest of its subgroups that maps pixels onto pixels."""
+        if not self.quarter_turns:
+            return "mirror"
+        return "d4" if self.mirrored else "c4"
+
+    @property
+    def fine_steps(self) -> int:
+        """How many of its rotations are below 90 degrees: the others are quarter turns and mirror images of them."""
+        return max(self.rotations // 4, 1)
+
+    def product(self, one: int, other: int) -> int:
+        """The element that does `other` first and then `one`."""
+        (mirror_1, turn_1), (mirror_2, turn_2) = divmod(one, self.rotations), divmod(other, self.rotations)
+        turn = (turn_1 - turn_2 if mirror_1 else turn_1 + turn_2) % self.rotations
+        return (mirror_1 ^ mirror_2) * self.rotations + turn
+
+    def inverse(self, element: int) -> int:
+        """The element that undoes `element`; a mirror image undoes itself."""
+        mirror, turn = divmod(element, self.rotations)
+        return element if mirror else -turn % self.rotations
+
+    def motion(self, element: int) -> tuple[int, int, bool]:
+        """An element as three things done in turn: fine steps, then quarter turns, then left and right exchanged."""
+        mirror, turn = divmod(element, self.rotations)
+        quarters, fine = divmod(-turn % self.rotations if mirror else turn, self.fine_steps)
+        return fine, quarters, bool(mirror)
+
+    def applied(self, element: int, arrays: np.ndarray, axes: tuple[int, int] = (1, 2)) -> np.ndarray:
+        """Arrays under an element of an exact group: images (B, H, W, C), or others with rows and columns at `axes`."""
+        fine, quarters, mirror = self.motion(element)
+        assert not fine, f"{self.name} is not exact"
+        rotated = np.rot90(arrays, quarters, axes)
+        return np.flip(rotated, axes[1]) if mirror else rotated
+
+    def label(self, element: int) -> str:
+        """An element in words.
+
+        >>> [find_group("d4").label(element) for element in (0, 1, 4, 6)]
+        ['0 degrees', '90 degrees', 'mirrored', 'mirrored, 180 degrees']
+        """
+        mirror, turn = divmod(element, self.rotations)
+        angle = f"{turn * 360 / self.rotations:g} degrees"
+        return (f"mirrored, {angle}" if turn else "mirrored") if mirror else angle
+
+
+GROUPS = {
+    group.name: group
+    for group in (
+        Group("mirror", 1, mirrored=True),
+        Group("c4", 4),
+        Group("d4", 4, mirrored=True),
+        Group("c8", 8),
+        Group("d8", 8, mirrored=True),
+        Group("c16", 16),
+    )
+}
+EXACT: tuple[str, ...] = get_args(Exact)
+
+
+def find_group(name: str) -> Group:
+    """A group by its name; raises a `RequestError` with the nearest one where there is none."""
+    if name not in GROUPS:
+        raise unknown("group", name, GROUPS)
+    return GROUPS[name]
+
+
+def output_group(model: "keras.Model") -> str:
+    """The group whose copies lie side by side in the channels of a model's output; empty where there are none.
+
+    Layers say so of their output by an attribute `output_group`; those without one leave it as it is.
+    """
+    groups = [layer.output_group for layer in model.layers if hasattr(layer, "output_group")]
+    return groups[-1] if groups else ""
+
+
+def symmetry_of(model: Any) -> str:
+    """The group under which a model's scores are meant to be exactly the same; empty where it has none built in."""
+    groups = [layer.group.exact for layer in all_layers(model) if hasattr(layer, "output_group")]
+    return min(groups, key=lambda name: GROUPS[name].order) if groups else ""
