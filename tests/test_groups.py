@@ -200,6 +200,16 @@ def test_heads_on_fields_keep_the_symmetry(pooling):
     assert max(differences(lambda x: np.asarray(model(x)), find_group("c4"), images(28))) < 2e-6
 
 
+@pytest.mark.parametrize(("name", "pooling"), [("p4_cnn", "convolutional"), ("rosette_c4", "average")])
+def test_a_score_map_has_the_scores_as_its_mean_and_rotates_with_the_image(name, pooling):
+    model = settle(zoo.create_model(name, pooling=pooling, classes=3, activation="linear"))
+    score_map = zoo.score_map_model(model, input_shape=model.input_shape[1:])
+    given, rotated = images(28, 2), np.rot90(images(28, 2), 1, (1, 2))
+    scores = np.asarray(score_map(given))
+    np.testing.assert_allclose(scores.mean((1, 2)), model(given), atol=1e-5)
+    np.testing.assert_allclose(score_map(rotated), np.rot90(scores, 1, (1, 2)), atol=1e-5)
+
+
 # ---- files -------------------------------------------------------------------------------------------------------
 
 

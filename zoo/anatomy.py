@@ -270,7 +270,7 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
 def _macs(layer: Any, shape: tuple[int, ...]) -> int:
     """Multiply-adds of one image: a shared weight is used at every position of the output, another once."""
     if hasattr(layer, "kernel_shape"):  # of a kernel that is made from the weights
-        return math.prod(shape[:-1]) * math.prod(layer.kernel_shape)
+        return int(math.prod(shape[:-1]) * math.prod(layer.kernel_shape))
     kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     positions = 1 if getattr(layer, "unshared", False) else math.prod(shape[:-1])
     return sum(positions * math.prod(kernel.shape) for kernel in kernels if kernel is not None)

@@ -38,6 +38,9 @@ def score_map_model(
     shape = (None, None, model.input_shape[-1]) if input_shape is None else tuple(input_shape)
 
     scorer = "score_map" if "score_map" in names else "logits"
+    behind = [
+        layer for layer in model.layers if layer.name in (scorer, "over_group")
+    ]  # of fields, the group's mean too
     image = keras.Input(shape, name="image")
     try:
         features = _copy(model.get_layer("rescaling"))(image)
@@ -48,7 +51,9 @@ def score_map_model(
     last = _copy(model.get_layer("scores"))
     if activation is not None:
         last.activation = keras.activations.get(activation)
-    map_model = keras.Model(image, last(_copy(model.get_layer(scorer))(features)), name=f"{model.name}_score_map")
+    for layer in behind:
+        features = _copy(layer)(features)
+    map_model = keras.Model(image, last(features), name=f"{model.name}_score_map")
     for name in ("backbone", scorer):
         map_model.get_layer(name).set_weights(model.get_layer(name).get_weights())
     return map_model

@@ -16,7 +16,7 @@ from zoo.backend import as_keras_ships
 from zoo.drawing import as_matplotlib_ships
 from zoo.errors import RequestError, unknown
 
-MEASURED_APART = ("invariance", "equivariance")  # they cost more, and stay true of the same model
+MEASURED_APART = ("invariance", "equivariance", "symmetry")  # they cost more, and stay true of the same model
 
 
 @as_keras_ships
@@ -34,10 +34,12 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
     Returns:
         The metrics of `recipes.tasks.Task.metrics`; `data`, if it was given; if asked for, `invariance`,
         those of `recipes.evaluate.invariance.measure_invariance`, and `equivariance`, those of
-        `recipes.evaluate.equivariance.equivariance_errors`.
+        `recipes.evaluate.equivariance.equivariance_errors`; of a model with a symmetry built in also `symmetry`, that
+        of `recipes.evaluate.symmetry.Symmetry`.
 
     Raises:
         RequestError: no run there, one without a model, or other data with classes that the run does not know.
+        FailureError: invariance is asked for, and a symmetry that is built in does not hold.
     """
     run, reader = Run.open(run), None if data is None else open_reader(data)
     model = run.load_model()
@@ -49,7 +51,10 @@ def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invaria
     if invariance:
         from recipes.evaluate.equivariance import equivariance_errors
         from recipes.evaluate.invariance import measure_invariance
+        from recipes.evaluate.symmetry import symmetry_of_model
 
+        if symmetry := symmetry_of_model(model, test.images):
+            metrics["symmetry"] = symmetry.to_dict()
         metrics["invariance"] = measure_invariance(model, test, fill=run.recipe.augment.fill)
         metrics["equivariance"] = equivariance_errors(model, test.images)
     if reader is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
+from zoo.groups import symmetry_of
 from zoo.keras_internals import all_layers
 from zoo.layers import register_layers
 
@@ -34,8 +35,14 @@ def of_any_size(model: keras.Model) -> keras.Model:
     """The model with height and width left open, with the same weights.
 
     Raises:
-        RequestError: its head depends on the size of the image.
+        RequestError: its head depends on the size of the image, or it has a symmetry built in.
     """
+
+    if group := symmetry_of(model):
+        raise RequestError(
+            f"{model.name} gives the same scores under {group}, for which its images must be square and of one size: "
+            "--dynamic-size is not possible."
+        )
 
     def open_size(node: dict[str, Any]) -> dict[str, Any]:
         node = {key: value for key, value in node.items() if key != "build_config"}  # holds the sizes of before

@@ -6,11 +6,12 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from recipes.evaluate.symmetry import measure_symmetry, refuse_broken, symmetry_of_model
 from recipes.export.kinds import Budget, ExportKind, ExportOptions, check_options, find_kind
 from recipes.export.kinds.tflite import PRECISIONS
 from recipes.export.parity import Exported, compare, is_within, refusal, refuse_chance
@@ -18,6 +19,9 @@ from recipes.export.source import ExportSource, open_export_source
 from recipes.run.folder import Run
 from zoo.backend import as_keras_ships
 from zoo.errors import FailureError
+from zoo.groups import symmetry_of
+
+_MODEL_IMAGES = 20  # that the model itself is looked at with
 
 _ASIDE = re.compile(r"\.export-[0-9a-f]{16}")  # the folder of an export that goes on, or was killed
 
@@ -123,6 +127,7 @@ def _check_source(source: ExportSource, force: bool) -> None:
     """Loads the model; refuses one that knows nothing, and a run that cannot keep what the export comes to."""
     source.check_keeps()
     source.check_model()
+    symmetry_of_model(source.model, source.data.test.images, most=_MODEL_IMAGES)  # of the model, before it is converted
     if not force:
         refuse_chance(source.expected, source.data.test.labels, source.task)
 
@@ -153,6 +158,14 @@ def _verify(plan: _Plan, file: Path) -> Exported:
     result = Exported(kind=kind.name, file=str(plan.out), bytes=_size(file), operators=ran.operators, **metrics)
     if not is_within(plan.budget, result):
         raise refusal(plan.budget, result, kind.advice(source, file))
+    if group := symmetry_of(source.model):
+        symmetry = measure_symmetry(
+            lambda images: kind.run(source.with_test_images(images), file, plan.options).scores,
+            source.data.test.images,
+            group,
+        )
+        refuse_broken(symmetry, str(plan.out), kind.symmetric_to)
+        result = replace(result, symmetry=symmetry.to_dict())
     return result
 
 

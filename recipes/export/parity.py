@@ -32,6 +32,7 @@ class Exported:
         images: how many test images there were.
         operators: operations and how often each is used; empty for a SavedModel.
         task: what the labels are, see `recipes.data.Data`.
+        symmetry: of a model with one built in, what `recipes.evaluate.symmetry.Symmetry` has of the file.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Exported:
     images: int
     operators: dict[str, int]
     task: str = ONE_CLASS.task
+    symmetry: dict[str, Any] | None = None
 
     @property
     def drop(self) -> float:

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data import Data, load
+from recipes.data import Data, Split, load
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file, refuse_hdf5
@@ -99,6 +101,13 @@ class ExportSource(ABC):
     def expected(self) -> np.ndarray:
         """The model's scores (N, classes) float32 of the test images."""
         return np.asarray(self.model.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0), np.float32)
+
+    def with_test_images(self, images: np.ndarray) -> "ExportSource":
+        """The same model with other test images uint8 (N, H, W, C), whose labels nobody asks for."""
+        other = copy(self)
+        labels = np.resize(self.data.test.labels, (len(images), *self.data.test.labels.shape[1:]))
+        other.__dict__["data"] = replace(self.data, test=Split(images, labels))
+        return other
 
     @property
     def task(self) -> str:

@@ -285,10 +285,14 @@ def _costs(recipe: ResolvedRecipe, images: "Data", search: Search) -> dict[str, 
     with contextlib.nullcontext() if timed else keras.StatelessScope(initialize_variables=False):  # drawing takes time
         model = new_model(recipe, images)
     single = sum(weight.shape[0] for weight in model.weights if len(weight.shape) == 1)
+    anatomy = dissect(model)
+    copies = (
+        anatomy.parameters_expanded - anatomy.parameters
+    )  # that symmetric layers have in a file: nearly all kernels
     costs = {
         "parameters": model.count_params(),
-        "macs": dissect(model).macs,
-        "int8_bytes": model.count_params() - single + 8 * single,
+        "macs": anatomy.macs,
+        "int8_bytes": model.count_params() + copies - single + 8 * single,
     }
     return costs | ({"latency_ms": _latency(model, images)} if timed else {})
 

@@ -11,7 +11,7 @@ from recipes.support.tables import SHOWN, some_of, table
 from recipes.tasks.confusion import LARGEST_WRITTEN, most_confused
 from recipes.tasks.metrics import accuracy_interval, classification_metrics
 from recipes.tasks.task import ParityWords, Task
-from recipes.tasks.words import equivariance, invariance, listed_classes
+from recipes.tasks.words import equivariance, invariance, listed_classes, symmetry
 from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ class Classification(Task):
             parts.append("Worst mistakes:\n" + table(["image", "is", "taken for", "sure"], worst, right=[3]))
         if "invariance" in metrics:
             parts.append(invariance(metrics["invariance"]))
+        if "symmetry" in metrics:
+            parts.append(symmetry(metrics["symmetry"]))
         if metrics.get("equivariance"):
             parts.append(equivariance(metrics["equivariance"]))
         return "\n\n".join(filter(None, parts))

@@ -40,6 +40,17 @@ def invariance(measured: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def symmetry(measured: Mapping[str, Any]) -> str:
+    """What `recipes.evaluate.symmetry.Symmetry` has of a model with a symmetry built in."""
+    return f"Symmetry built in: {measured['group']}. {unchanged(measured)}."
+
+
+def unchanged(measured: Mapping[str, Any]) -> str:
+    """How little scores change under the elements of a group."""
+    largest, count = measured["largest"], f"{measured['images']:,} images under {len(measured['differences'])} elements"
+    return f"Scores of {count}: " + (f"changed by at most {largest:.1e}" if largest else "the same to the last bit")
+
+
 def equivariance(measured: Sequence[Mapping[str, Any]]) -> str:
     """What `recipes.evaluate.equivariance.equivariance_errors` returns."""
     rows = [(e["layer"], "x".join(map(str, e["stride"])), f"{e['error']:.3f}") for e in measured]

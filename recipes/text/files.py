@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.support.tables import lines, some_of, table
 from recipes.tasks import TASKS
 from recipes.tasks.confusion import LARGEST_WRITTEN
+from recipes.tasks.words import unchanged
 
 if TYPE_CHECKING:
     from recipes.export.parity import Exported
@@ -27,6 +28,7 @@ def exported(result: "Exported") -> str:
         (words.same, f"{result.agreement:.2%} {words.of.format(result.images)}"),
         ("difference", f"at most {result.max_difference:.2g} of a score, {result.mean_difference:.2g} in the mean"),
         *([("by class", f"{', '.join(changes[:8])} points" if changes else "no change")] if result.per_class else []),
+        *([("symmetry", f"{result.symmetry['group']}. {unchanged(result.symmetry)}")] if result.symmetry else []),
         *([("operators", operators)] if operators else []),
     ]
     return table(["", ""], rows)

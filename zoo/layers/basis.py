@@ -6,7 +6,7 @@ import numpy as np
 
 from zoo.groups import Group
 
-RING_WIDTH = 0.6  # standard deviation of a ring, in pixels
+RING_WIDTH = 0.5  # standard deviation of a ring, in pixels
 
 
 def steerable_basis(size: int, group: Group) -> np.ndarray:

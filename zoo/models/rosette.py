@@ -10,7 +10,7 @@ from zoo.registry import Nonlinearity, Paper, Tensor, register
 
 NOTES = (
     "Ours: few fields early, most weights late, and no layer that a board lacks: exported, it is convolutions, "
-    "poolings and one fully connected layer. Square images, whose size must be known."
+    "poolings and one fully connected layer. Square images; the image size must be known."
 )
 
 _rosette: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(

@@ -94,6 +94,7 @@ class ExportKind(ABC):
         runner: what runs the file to verify it, in words.
         extra, modules: the extra of this package that is needed, and the modules that it brings.
         dynamic_size: whether height and width can be left open.
+        symmetric_to: how far apart scores may be that a symmetry of the model makes the same.
     """
 
     name: str
@@ -104,6 +105,7 @@ class ExportKind(ABC):
     extra: str = ""
     modules: tuple[str, ...] = ()
     dynamic_size: bool = False
+    symmetric_to: float = 1e-4
 
     @abstractmethod
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:

@@ -49,6 +49,7 @@ class CArray(ExportKind):
     ending = ".cc"
     budget = QUANTISED_BUDGET
     runner = "LiteRT"
+    symmetric_to = 0.0  # integers are added to the same sum in any order
 
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:
         content = convert(source.float32_model, "int8", source.data.train, output_type=options.output_type)

@@ -1,0 +1,93 @@
+"""Whether a model or a file keeps the symmetry that is built into it: scores that do not change at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recipes.data.dataset import EVALUATION_BATCH
+from zoo.backend import keras
+from zoo.errors import FailureError
+from zoo.groups import find_group, symmetry_of
+from zoo.keras_internals import all_layers
+
+IMAGES = 1000  # so many are rotated and mirrored, evenly chosen
+# How far scores may be apart, as a fraction of the largest score or of 1: a sum comes to another rounding in another
+# order, and of that each precision has its own.
+TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """What became of the scores when the images were rotated and mirrored.
+
+    Attributes:
+        group: under which they are meant to be the same, a name in `zoo.groups.EXACT`.
+        differences: by element of the group, the largest change of any score.
+        images: how many images there were.
+    """
+
+    group: str
+    differences: dict[str, float]
+    images: int
+
+    @property
+    def largest(self) -> float:
+        """The largest change under any element."""
+        return max(self.differences.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"group": self.group, "differences": self.differences, "largest": self.largest, "images": self.images}
+
+
+def measure_symmetry(
+    scores: Callable[[np.ndarray], np.ndarray], images: np.ndarray, group: str, *, most: int = IMAGES
+) -> Symmetry:
+    """Scores images under every element of a group.
+
+    Args:
+        scores: from uint8 (N, H, W, C) to (N, classes).
+        images: uint8 (N, H, W, C).
+        group: a name in `zoo.groups.EXACT`.
+        most: how many images are used, evenly chosen.
+    """
+    chosen = images[np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)]
+    found, elements = scores(chosen), find_group(group)
+    differences = {}
+    for element in range(1, elements.order):
+        moved = scores(np.ascontiguousarray(elements.applied(element, chosen)))
+        differences[elements.label(element)] = float(np.abs(moved - found).max())
+    return Symmetry(group, differences, len(chosen))
+
+
+def symmetry_of_model(model: "keras.Model", images: np.ndarray, *, most: int = IMAGES) -> Symmetry | None:
+    """That of a Keras model, None where none is built in; raises a `FailureError` where it does not hold."""
+    group = symmetry_of(model)
+    if not group:
+        return None
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        found: np.ndarray = model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+        return found
+
+    symmetry = measure_symmetry(scores, images, group, most=most)
+    kinds = {layer.compute_dtype for layer in all_layers(model)}
+    refuse_broken(symmetry, model.name, max(TOLERANCES.get(kind, 0.0) for kind in kinds))
+    return symmetry
+
+
+def refuse_broken(symmetry: Symmetry, what: str, most: float) -> None:
+    """Raises a `FailureError` where scores that are meant to be the same are further apart than `most`."""
+    element, change = max(symmetry.differences.items(), key=lambda item: item[1])
+    if not change <= most:  # not-a-number is no symmetry
+        raise FailureError(
+            f"{what} is built to give the same scores under {symmetry.group}, and a score changes by {change:.3g} "
+            f"where images are {_done(element)} (at most {most:g} allowed): some layer between its group layers "
+            "does not treat all places and copies alike."
+        )
+
+
+def _done(element: str) -> str:
+    return element if element.startswith("mirrored") else f"rotated by {element}"
