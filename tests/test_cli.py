@@ -100,7 +100,7 @@ def every_command(group, prefix=""):
         (["compare", "nowhere"], 2, "nowhere does not exist"),
         (["report", str(Path(__file__).parent)], 2, "is not a run"),
         (["predict", "nowhere.tflite", "nothing.png"], 2, "nothing.png does not exist"),
-        (["predict", "nowhere.tflite", __file__], 2, "is not an image"),
+        (["predict", "nowhere.tflite", __file__], 2, "nowhere.tflite does not exist"),
         (["export", str(Path(__file__).parent)], 2, "is not a run"),
     ],
 )

@@ -212,7 +212,7 @@ class Run:
             )
 
     def keep_data(self, data: "Data") -> None:
-        """As `check_data`, of a run that is gone on with: what `write_data` had not written, or was lost, is written."""
+        """As `check_data`, of a run that is gone on with: what `write_data` writes and is lost is written again."""
         if not (self.path / "labels.txt").is_file():
             self.write_data(data)
         self.check_data(data)

@@ -20,7 +20,8 @@ PAPER = Paper(
 CODE = "github.com/tscohen/gconv_experiments at ca88c584"
 EXACT = (
     "Square images; the image size must be known. Where a map has an even size, the mean of each 2x2 window stands "
-    "before what has a stride, so that windows lie symmetrically: the authors' code strides without, which is not exact. "
+    "before what has a stride, so that windows lie symmetrically: the authors' code strides without, which is not "
+    "exact. "
 )
 
 _register: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
@@ -60,8 +61,8 @@ def z2_cnn(x: Tensor, *, nonlinearity: Nonlinearity = "relu", layer_dropout: Rat
     pooling="flatten",
     symmetry="c4",
     notes="Square images; the image size must be known. Ten fields of four maps take the place of 20 maps: about as "
-    f"many weights. BatchNorm and the maximum over rotations are from {CODE}, which standardises pixels; here they become 0 "
-    "to 1. The last layer, 4x4 in the paper, is the head `flatten`, which on fields is a group convolution as large as "
+    f"many weights. BatchNorm and the maximum over rotations are from {CODE}, which standardises pixels; here they become "
+    "0 to 1. The last layer, 4x4 in the paper, is the head `flatten`, which on fields is a group convolution as large as "
     "the map. Where the map before the pooling has an odd size, its windows are 3x3.",
 )
 def p4_cnn(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
