@@ -61,9 +61,9 @@ def z2_cnn(x: Tensor, *, nonlinearity: Nonlinearity = "relu", layer_dropout: Rat
     pooling="flatten",
     symmetry="c4",
     notes="Square images; the image size must be known. Ten fields of four maps take the place of 20 maps: about as "
-    f"many weights. BatchNorm and the maximum over rotations are from {CODE}, which standardises pixels; here they become "
-    "0 to 1. The last layer, 4x4 in the paper, is the head `flatten`, which on fields is a group convolution as large as "
-    "the map. Where the map before the pooling has an odd size, its windows are 3x3.",
+    f"many weights. BatchNorm and the maximum over rotations are from {CODE}, which standardises pixels; here they "
+    "become 0 to 1. The last layer, 4x4 in the paper, is the head `flatten`, which on fields is a group convolution as "
+    "large as the map. Where the map before the pooling has an odd size, its windows are 3x3.",
 )
 def p4_cnn(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
     """Six 3x3 group convolutions of 10 fields under quarter turns, 2x2 pooling after the second (section 8.1)."""
