@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
+from recipes.augment.affine import affine_matrices
+from recipes.augment.warp import warp
 from recipes.data import Split
 from recipes.export import convert
 from recipes.tflite.file import TFLiteFile
@@ -149,7 +151,7 @@ def small(name, size, kernel=3, fields=3, statistic="max"):
     return settle(keras.Model(image, keras.layers.Softmax(dtype="float32")(x)))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.sampled_from(sorted(GROUPS)), st.integers(9, 16), st.sampled_from(["max", "average"]), st.integers(0, 99))
 def test_scores_are_the_same_under_every_exact_element_at_any_size(name, size, statistic, seed):
     keras.utils.set_random_seed(seed)
@@ -178,7 +180,7 @@ def test_scores_are_the_same_to_half_precision(policy, most):
 
 
 @pytest.mark.parametrize("card", [pytest.param(card, id=card.name) for card in QUICK])
-@pytest.mark.parametrize("side", [28, 31])
+@pytest.mark.parametrize("side", [pytest.param(28, marks=pytest.mark.slow), 31])
 def test_a_card_states_the_group_that_its_model_is_exact_under(card, side):
     keras.utils.set_random_seed(1)
     model = settle(zoo.create_model(card.name, input_shape=(side, side, card.input_shape[2])))
@@ -195,9 +197,9 @@ def test_no_other_model_has_a_symmetry_built_in():
 @pytest.mark.parametrize("pooling", ["average", "max", "gem", "attention", "convolutional", "flatten"])
 def test_heads_on_fields_keep_the_symmetry(pooling):
     hidden = () if pooling == "convolutional" else (6,)
-    model = settle(zoo.create_model("p4_cnn", pooling=pooling, hidden=hidden, classes=3))
+    model = settle(zoo.create_model("p4_cnn", input_shape=(24, 24, 1), pooling=pooling, hidden=hidden, classes=3))
     assert model.get_layer("backbone").output_shape[-1] == 40
-    assert max(differences(lambda x: np.asarray(model(x)), find_group("c4"), images(28))) < 2e-6
+    assert max(differences(lambda x: np.asarray(model(x)), find_group("c4"), images(24, 2))) < 2e-6
 
 
 @pytest.mark.parametrize(("name", "pooling"), [("p4_cnn", "convolutional"), ("rosette_c4", "average")])
@@ -256,6 +258,35 @@ def test_the_int8_file_of_every_symmetric_model_is_the_same_to_the_bit(card, tmp
     file = TFLiteFile(path)
     assert differences(file.predict, find_group(card.symmetry), given) == find_group(card.symmetry).order * [0.0]
     assert not {"GATHER", "TRANSPOSE", "CONCATENATION", "TILE"} & set(file.operators)
+
+
+# ---- finer rotations ---------------------------------------------------------------------------------------------
+
+
+def turned(x, degrees):
+    matrix = affine_matrices(angle=[float(degrees)], height=x.shape[1], width=x.shape[2])
+    return np.asarray(warp(np.asarray(x, "float32"), matrix, interpolation="bicubic"))
+
+
+def error_under(group, degrees):
+    """How far two group convolutions are from following a rotation, of smooth images that fade to their edges."""
+    rows, columns = np.mgrid[:33, :33] - 16
+    waves = np.fft.fftfreq(33) ** 2
+    noise = np.fft.fft2(np.random.default_rng(0).normal(size=(4, 33, 33)))
+    smooth = np.fft.ifft2(noise * np.exp(-(waves[:, None] + waves) / 0.0162)).real
+    smooth = (smooth / smooth.std() * np.exp(-((np.hypot(rows, columns) / 9) ** 6)))[..., None].astype("float32")
+    keras.utils.set_random_seed(0)
+    x = image = keras.Input((33, 33, 1))
+    for layer in (layers.LiftingConv2D, layers.GroupConv2D):
+        x = layer(4, 3, padding="same", group=group, activation="relu")(x)
+    model = keras.Model(image, layers.GroupPooling("average", group)(x))
+    after, before = turned(model(smooth), degrees), np.asarray(model(turned(smooth, degrees)))
+    return np.sqrt(((after - before) ** 2).sum() / (after**2).sum())
+
+
+def test_eighth_turns_are_followed_about_and_quarter_turns_exactly():
+    assert error_under("c8", 90) < 1e-5
+    assert error_under("c8", 45) < 0.5 * error_under("c4", 45)
 
 
 # ---- facts -------------------------------------------------------------------------------------------------------
