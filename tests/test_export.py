@@ -1,5 +1,6 @@
 """Export: the file that is handed over behaves like the model, or there is no file."""
 
+import csv
 import json
 
 import numpy as np
@@ -161,3 +162,24 @@ def test_damaged_and_missing_keras_files_are_told_apart(digits_run, tmp_path):
     (run.path / "model.keras").write_bytes(flipped)
     with pytest.raises(RequestError, match="damaged"):
         run.load_model()
+
+
+@pytest.mark.slow
+def test_a_run_whose_images_were_moved_is_exported_with_those_that_are_told(trained, tmp_path):
+    from images import digit_folders
+    from PIL import Image
+
+    first, moved = digit_folders(tmp_path / "first", "06"), tmp_path / "moved"
+    run = trained("lenet5", "epochs=4", data=first)
+    first.rename(moved)
+    with pytest.raises(RequestError, match=r"first does not exist\. Give --data with where the images of .* are now"):
+        export(run, to="float32", out=tmp_path / "digits.tflite")
+    kept = export(run, to="float32", out=tmp_path / "digits.tflite", data=str(moved), force=True)
+    assert (tmp_path / "digits.tflite").is_file()
+    assert kept.agreement == 1
+    with open(run.split_table) as table:
+        tested = next(row["file"] for row in csv.DictReader(table) if row["split"] == "test")
+    Image.fromarray(255 - np.asarray(Image.open(moved / tested))).save(moved / tested)
+    with pytest.raises(RequestError, match="moved"):
+        export(run, to="float32", out=tmp_path / "again.tflite", data=str(moved), force=True)
+    assert not (tmp_path / "again.tflite").exists()

@@ -217,6 +217,23 @@ def test_a_crash_of_the_child_is_one_line(tmp_path, monkeypatch):
             TFLiteFile(path, isolated=True).predict(image)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return np.ones(2**34, np.uint8).tobytes()", "it takes more memory than it may"),
+        ("while True: pass", r"it takes more than \d seconds for an image"),
+    ],
+)
+def test_a_child_has_no_more_memory_and_time_than_it_may(tmp_path, monkeypatch, body, message):
+    path, child = written(small_model(), tmp_path / "greedy.tflite"), tmp_path / "child.py"
+    step = f"def _run(interpreter, values, shape, seconds):\n    _limit(None, seconds)\n    {body}\n"
+    child.write_text(f"exec(open({isolated.child.__file__!r}).read())\n{step}")
+    monkeypatch.setattr(isolated.child, "__file__", str(child))
+    monkeypatch.setattr(isolated, "SECONDS", 0.5)
+    with pytest.raises(RequestError, match=rf"greedy\.tflite cannot be run: {message}"):
+        TFLiteFile(path, isolated=True).predict(np.zeros((1, 8, 8, 3), np.uint8))
+
+
 def test_mutated_files_are_refused_or_run(tmp_path, fuzz):
     seed = written(small_model(), tmp_path / "seed.tflite").read_bytes()
     fuzz.read_tflite(tmp_path / "seed.tflite")
