@@ -9,6 +9,7 @@ import zoo
 from zoo.anatomy import dissect, totals
 from zoo.errors import RequestError
 from zoo.keras_internals import with_constants
+from zoo.layers import FieldPooling2D
 from zoo.receptive_field import in_words
 
 
@@ -122,7 +123,8 @@ def local_paths(monkeypatch):
 
     whole_mean = keras.layers.GlobalAveragePooling2D.call
     monkeypatch.setattr(keras.layers.GlobalAveragePooling2D, "call", frozen)
-    monkeypatch.setattr(keras.layers.MaxPooling2D, "call", maximum)
+    for pooling in (keras.layers.MaxPooling2D, FieldPooling2D):
+        monkeypatch.setattr(pooling, "call", maximum)
 
 
 def smallest_of_each_paper():
