@@ -1,214 +1,165 @@
 """Readers under mutated files: what is refused, what is accepted, and what goes wrong.
 
-    python benchmarks/fuzz.py FILE... --reader tflite --minutes 60
+    python benchmarks/fuzz.py --minutes 60                              # every reader in turn
+    python benchmarks/fuzz.py FILE... --reader tflite --minutes 60      # beginning with good files of your own
 
-Mutates files at the level of fields (a scale, an index, a length, a shape) and of bytes, and reads each in a process of
-its own with limits: 10 seconds and 2 GB. A `RequestError` is a refusal; any other exception is a traceback, and with it
-the file is kept in `--keep`. A reader is a row of `READERS`. Seeded: the same files and seed give the same inputs.
+Mutates files at the level of what they are made of (a field, a key, a cell, a header, a link) and of bytes, and reads
+each in a process of its own with limits: 10 seconds and 2 GB. A `RequestError` or a `FailureError` of one line is a
+refusal; any other exception is a traceback, and with it the input is kept in `--keep`. What is attacked is in
+`fuzz_readers.py`, what is done to files in `fuzz_mutations.py`. Seeded: the same seed gives the same inputs.
 """
 
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parent))
 
-SECONDS, MEMORY = 10, 2 * 10**9  # beyond them: a timeout; an input that takes too much memory
-OUTCOMES = ("accepted", "refused", "traceback", "crash", "timeout")
-_NUMBERS = (0, 1, -1, 2, 7, 127, 128, 255, 256, 9999, 2**15, 2**16, 2**24, 2**31 - 1, -(2**31))
-_REALS = (0.0, -0.0, -1.0, 1e-45, 1e-38, 1e38, float("inf"), float("nan"), -3e9, 0.5)
+from fuzz_mutations import mutate_bytes, mutate_folder, mutation_of
+from fuzz_readers import READERS, Reader
+
+SECONDS, MEMORY = 10, 2 * 10**9  # beyond them: a hang; an input that takes too much memory
+GOOD = ("accepted", "refused")
+BAD = ("traceback", "crash", "hang", "memory")
 
 
-@dataclass(frozen=True)
-class Reader:
-    """What is attacked.
+@dataclass
+class Counts:
+    """What came of the inputs of one reader.
 
     Attributes:
-        ending: of the files.
-        read: opens and uses a file; raises a `RequestError` for what it refuses.
-        mutate: a file's content, changed at the level of its fields.
+        outcomes: how often each of `GOOD` and `BAD` came.
+        slowest: seconds of the slowest input.
+        peak: bytes that the largest input took, beyond what was taken before.
     """
 
-    ending: str
-    read: Callable[[Path], object]
-    mutate: Callable[[bytes, random.Random], bytes]
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*GOOD, *BAD), 0))
+    slowest: float = 0.0
+    peak: int = 0
 
+    @property
+    def inputs(self) -> int:
+        return sum(self.outcomes.values())
 
-def mutate_bytes(content: bytes, draw: random.Random) -> bytes:
-    """Flips, overwrites, cuts, inserts or repeats bytes."""
-    changed = bytearray(content)
-    for _ in range(draw.choice((1, 1, 1, 2, 4, 16))):
-        place, length = draw.randrange(max(1, len(changed))), draw.choice((1, 2, 4, 4, 8))
-        kind = draw.randrange(6)
-        if kind == 0 and changed:
-            changed[place] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            changed[place : place + length] = draw.randbytes(length)
-        elif kind == 2:
-            changed[place : place + 4] = (draw.choice(_NUMBERS) % 2**32).to_bytes(4, "little")
-        elif kind == 3:
-            del changed[place : place + draw.choice((1, 4, 100, len(changed)))]
-        elif kind == 4:
-            changed[place:place] = draw.randbytes(length)
-        else:
-            other = draw.randrange(max(1, len(changed)))
-            changed[place : place + length] = changed[other : other + length]
-    return bytes(changed)
+    @property
+    def bad(self) -> int:
+        return sum(self.outcomes[outcome] for outcome in BAD)
 
-
-def mutate_tflite(content: bytes, draw: random.Random) -> bytes:
-    """Changes fields of the flatbuffer by its schema; labels and facts behind it stay, without their digest."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    from recipes.tflite import metadata
-
-    texts: dict[str, str] = {}
-    if b"PK\x03\x04" in content:
-        texts, end = metadata.attached_files(content, "seed")
-        content = content[:end]
-        texts = {name: text for name, text in texts.items() if name == "labels.txt" or draw.random() < 0.1}
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        _mutate_field(model, draw)
-    builder = flatbuffers.Builder(len(content) + 1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    packed = bytes(builder.Output())
-    return metadata.append_files(packed, texts) if texts else packed
-
-
-def _mutate_field(model: Any, draw: random.Random) -> None:
-    graph = model.subgraphs[0]
-    owners = [
-        graph.tensors,
-        graph.operators,
-        model.buffers,
-        model.operatorCodes,
-        model.metadata or [],
-        [graph],
-        [model],
-    ]
-    owner = draw.choice(draw.choice([kind for kind in owners[:4] * 3 + owners if kind]))
-    for name in ("quantization", "builtinOptions"):
-        if getattr(owner, name, None) is not None and draw.random() < 0.6:
-            owner = getattr(owner, name)
-    names = [name for name, value in vars(owner).items() if _is_plain(value)]
-    if not names:
-        return
-    name = draw.choice(names)
-    setattr(owner, name, _changed(getattr(owner, name), draw))
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, bool | int | float | bytes | np.ndarray) or (
-        isinstance(value, list) and all(isinstance(entry, int | float) for entry in value)
-    )
-
-
-def _changed(value: Any, draw: random.Random) -> Any:
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return draw.choice((value + 1, value - 1, draw.randrange(32), draw.choice(_NUMBERS))) % 128
-    if isinstance(value, float):
-        return draw.choice(_REALS)
-    if isinstance(value, bytes):
-        return draw.choice((b"", value * 2, draw.randbytes(5)))
-    values = np.array(value)
-    kind = draw.randrange(5)
-    if kind == 0 or not values.size:
-        return values[: draw.randrange(values.size + 1)]
-    if kind == 1:
-        return np.concatenate([values, values[: draw.choice((1, values.size))]])
-    place = draw.randrange(values.size)
-    if values.dtype.kind == "f":
-        values[place] = draw.choice(_REALS)
-    else:
-        limits = np.iinfo(values.dtype)
-        near = int(values[place]) + draw.choice((-1, 1))
-        values[place] = min(max(draw.choice((near, draw.randrange(32), *_NUMBERS)), limits.min), limits.max)
-    return values
-
-
-def read_tflite(path: Path) -> None:
-    """Inspects a file and runs it in this very process: what commands leave to a child of theirs."""
-    from recipes.tflite import TFLiteFile, inspect
-
-    inspect(path)
-    file = TFLiteFile(path)
-    file.predict(np.random.default_rng(0).integers(0, 256, (1, *file.input_shape), np.uint8))
-
-
-READERS = {"tflite": Reader(".tflite", read_tflite, mutate_tflite)}
+    def __str__(self) -> str:
+        told = ", ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.items())
+        return f"{self.inputs:,} inputs: {told}; slowest {self.slowest:.1f} s, peak {self.peak / 1e6:,.0f} MB"
 
 
 def attack(
     reader: Reader,
-    seeds: Sequence[bytes],
+    seeds: Sequence[Path],
     *,
     inputs: int = 2**62,
     minutes: float = 1e9,
     seed: int = 0,
     keep: Path | None = None,
-) -> Counter[str]:
-    """Mutates and reads until there were enough inputs, or the time is over; returns how often each outcome came.
+) -> Counts:
+    """Mutates and reads until there were enough inputs, or the time is over.
 
     Args:
-        keep: a folder for the files of tracebacks, crashes and timeouts.
+        seeds: good files or folders.
+        keep: a folder for the inputs that something went wrong with.
     """
-    counts: Counter[str] = Counter()
+    counts = Counts()
     until = time.monotonic() + 60 * minutes
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"mutated{reader.ending}")
-        for number in range(inputs):
-            if time.monotonic() > until:
-                break
-            draw = random.Random(f"{seed} {number}")
-            content = draw.choice(seeds)
+    number = 0
+    while counts.inputs < inputs and time.monotonic() < until:
+        number += 1
+        draw = random.Random(f"{seed} {number}")
+        good = draw.choice(seeds)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, good.name)
             try:
-                changed = (reader.mutate if draw.random() < 0.75 else mutate_bytes)(content, draw)
+                _mutate(reader, good, path, draw)
             except Exception:  # a value that cannot be written
-                counts["not written"] += 1
                 continue
-            path.write_bytes(changed)
-            outcome, why = _outcome(reader, path)
-            counts[outcome] += 1
-            if outcome not in OUTCOMES[:2]:
-                print(f"input {number}: {outcome} {why}", flush=True)
+            outcome, why, seconds, taken = read_apart(reader, path)
+            counts.outcomes[outcome] += 1
+            counts.slowest, counts.peak = max(counts.slowest, seconds), max(counts.peak, taken)
+            if outcome in BAD:
+                print(f"input {number} of {good.name}: {outcome} {why}", flush=True)
                 if keep:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{outcome}-{seed}-{number}{reader.ending}").write_bytes(changed)
+                    _keep(path, keep / f"{outcome}-{seed}-{number}-{good.name}")
     return counts
 
 
-def _outcome(reader: Reader, path: Path) -> tuple[str, str]:
-    """What comes of one file, read in a forked process, and a word on it."""
+def _mutate(reader: Reader, good: Path, path: Path, draw: random.Random) -> None:
+    if good.is_dir():
+        shutil.copytree(good, path)
+        mutate_folder(path, draw)
+        return
+    mutate = mutation_of(good.name) if draw.random() < 0.75 else mutate_bytes
+    path.write_bytes(mutate(good.read_bytes(), draw))
+
+
+def _keep(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(to, ignore_errors=True)
+        fifos = [entry for entry in path.rglob("*") if entry.is_fifo()]
+        shutil.copytree(path, to, symlinks=True, ignore=lambda *_: [fifo.name for fifo in fifos])
+    else:
+        shutil.copyfile(path, to)
+
+
+def read_apart(reader: Reader, path: Path) -> tuple[str, str, float, int]:
+    """What comes of one input, read in a forked process: the outcome, a word on it, seconds, and bytes of memory."""
     receive, send = os.pipe()
+    began = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(receive)
+        os.setpgid(0, 0)
         code = 70
         try:
+            os.write(send, _resident().to_bytes(8, "little"))
             code = _read_limited(reader, path, send)
         finally:
             os._exit(code)
     os.close(send)
+    status, usage = _waited(child)
     with os.fdopen(receive, "rb") as told:
+        before = int.from_bytes(told.read(8), "little")
         why = told.read().decode("utf-8", "replace")
-    _, status = os.waitpid(child, 0)
+    seconds, taken = time.monotonic() - began, max(0, 1024 * usage.ru_maxrss - before)
+    if status is None:
+        return "hang", why, seconds, taken
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return ("timeout" if name == "SIGXCPU" else "crash"), name
-    return {0: "accepted", 2: "refused"}.get(os.WEXITSTATUS(status), "traceback"), why
+        return ("hang" if name == "SIGXCPU" else "crash"), name, seconds, taken
+    outcome = {0: "accepted", 2: "refused", 3: "memory"}.get(os.WEXITSTATUS(status), "traceback")
+    return ("memory" if taken > MEMORY else outcome), why, seconds, taken
+
+
+def _waited(child: int) -> "tuple[int | None, os.struct_rusage]":
+    """How a process ended, None if it had to be ended; it has as much time again, as others may be computing."""
+    until, pause = time.monotonic() + 3 * SECONDS, 0.0005
+    while time.monotonic() < until:
+        pid, status, usage = os.wait4(child, os.WNOHANG)
+        if pid:
+            return status, usage
+        time.sleep(pause)
+        pause = min(0.02, 1.5 * pause)
+    os.killpg(child, signal.SIGKILL)
+    return None, os.wait4(child, 0)[2]
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def _read_limited(reader: Reader, path: Path, send: int) -> int:
@@ -218,7 +169,8 @@ def _read_limited(reader: Reader, path: Path, send: int) -> int:
 
     with open("/proc/self/statm") as pages:
         before = int(pages.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (before + MEMORY, before + MEMORY))
+    room = MEMORY + 4 * MEMORY * reader.starts_threads  # each thread is given addresses that it does not use
+    resource.setrlimit(resource.RLIMIT_AS, (before + room, before + room))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
@@ -227,31 +179,80 @@ def _read_limited(reader: Reader, path: Path, send: int) -> int:
         if "\n" in str(error):
             os.write(send, b"a message of several lines")
             return 1
+        if len(str(error)) > 2000:
+            os.write(send, f"a message of {len(str(error)):,} characters".encode())
+            return 1
         return 2
+    except MemoryError as error:
+        os.write(send, f"MemoryError: {error}".encode("utf-8", "replace"))
+        return 3
     except BaseException as error:
         os.write(send, f"{type(error).__name__}: {error}"[:300].encode("utf-8", "replace"))
         return 1
     return 0
 
 
+def prepared(reader: Reader, folder: Path) -> list[Path]:
+    """Good inputs, made in a process of its own: TensorFlow's threads do not survive a fork."""
+    folder.mkdir(parents=True)
+    if reader.starts_threads:
+        import keras  # noqa: F401  # loaded before the first fork, and not used: every process begins its own threads
+        import tensorflow_datasets  # noqa: F401
+
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                reader.seeds(folder)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0, "no good inputs could be made"
+    else:
+        reader.seeds(folder)
+    made = sorted(folder.iterdir())
+    for path in made:
+        if reader.starts_threads:
+            outcome, why, *_ = read_apart(reader, path)
+            assert outcome == "accepted", (path, outcome, why)
+        else:
+            reader.read(path)  # in here: what it imports is loaded before the first fork
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("files", nargs="+", type=Path, help="good files, to be mutated")
-    parser.add_argument("--reader", choices=READERS, required=True)
-    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("files", nargs="*", type=Path, help="good files, to be mutated, of the one reader")
+    parser.add_argument("--reader", choices=READERS, nargs="+", help="those to attack; all but tflite if not named")
+    parser.add_argument("--minutes", type=float, default=1e9, help="for each reader")
+    parser.add_argument("--inputs", type=int, default=2**62, help="for each reader")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="a folder for files that something went wrong with")
+    parser.add_argument("--keep", type=Path, help="a folder for inputs that something went wrong with")
     arguments = parser.parse_args()
-    reader = READERS[arguments.reader]
-    seeds = [file.read_bytes() for file in arguments.files]
-    for file in arguments.files:  # what is good must be accepted; and modules are loaded before the first fork
-        reader.read(file)
-    counts = attack(reader, seeds, minutes=arguments.minutes, seed=arguments.seed, keep=arguments.keep)
-    total = sum(counts[outcome] for outcome in OUTCOMES)
-    print(
-        f"{arguments.reader}: {total:,} inputs; " + ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in OUTCOMES)
-    )
-    sys.exit(bool(counts["traceback"] + counts["crash"] + counts["timeout"]))
+    names = arguments.reader or [name for name, reader in READERS.items() if reader.seeds]
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CONVZOO_CACHE"] = f"{folder}/cache"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        for name in names:
+            reader = READERS[name]
+            if arguments.files:
+                seeds = arguments.files
+                for file in seeds:
+                    reader.read(file)
+            else:
+                seeds = prepared(reader, Path(folder, name))
+            counts = attack(
+                reader,
+                seeds,
+                inputs=arguments.inputs,
+                minutes=arguments.minutes,
+                seed=arguments.seed,
+                keep=arguments.keep and arguments.keep / name,
+            )
+            print(f"{name}: {counts}", flush=True)
+            bad += counts.bad
+    sys.exit(bool(bad))
 
 
 if __name__ == "__main__":

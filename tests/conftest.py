@@ -142,3 +142,14 @@ def zoo_command():
         return done.returncode, done.stdout, done.stderr
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fuzz():
+    """`benchmarks/fuzz.py` as a module."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[1] / "benchmarks" / "fuzz.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,12 +1,9 @@
 """TFLite files of unknown origin: what no converter writes is refused; what crashes takes down a child only."""
 
 import contextlib
-import importlib.util
 import json
-import random
 import struct
 import time
-from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -78,14 +75,6 @@ def written(model, path):
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     path.write_bytes(bytes(builder.Output()))
     return path
-
-
-@pytest.fixture
-def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[1] / "benchmarks" / "fuzz.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def change(path, value):
@@ -235,14 +224,8 @@ def test_a_child_has_no_more_memory_and_time_than_it_may(tmp_path, monkeypatch, 
 
 
 def test_mutated_files_are_refused_or_run(tmp_path, fuzz):
-    seed = written(small_model(), tmp_path / "seed.tflite").read_bytes()
-    fuzz.read_tflite(tmp_path / "seed.tflite")
+    seed = written(small_model(), tmp_path / "seed.tflite")
+    fuzz.READERS["tflite"].read(seed)
     counts = fuzz.attack(fuzz.READERS["tflite"], [seed], inputs=60, seed=1)
-    assert counts["refused"] > 10
-    assert counts["traceback"] == counts["crash"] == counts["timeout"] == 0, counts
-
-
-def test_mutations_are_drawn_from_the_seed(fuzz, tmp_path):
-    seed = written(small_model(), tmp_path / "seed.tflite").read_bytes()
-    made = [[fuzz.mutate_bytes(seed, random.Random(number)) for number in range(20)] for _ in range(2)]
-    assert made[0] == made[1]
+    assert counts.outcomes["refused"] > 10
+    assert counts.bad == 0, counts

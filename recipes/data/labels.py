@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recipes.data.names import fault_of_name
+from recipes.data.names import fault_of_name, quoted
 from recipes.support.numbers import NUMBER_TEXT
 from zoo.errors import RequestError
 
@@ -185,11 +185,13 @@ class SeveralClasses(LabelKind):
         for name in columns:
             _check_name(name, table, 1)
             if "|" in name:
-                raise RequestError(f"{table} line 1: the class {name!r} holds a |, which parts the names of classes.")
+                raise RequestError(
+                    f"{table} line 1: the class {quoted(name)} holds a |, which parts the names of classes."
+                )
             for line, row in _numbered(rows, lines):
                 if row[name] not in ("0", "1"):
                     raise RequestError(
-                        f"{table} line {line}: {name}={row[name]!r} is not possible; allowed: 0, 1. "
+                        f"{table} line {line}: {name}={quoted(row[name])} is not possible; allowed: 0, 1. "
                         "A table without a column `label` has one column of 0 and 1 for each class."
                     )
         return np.asarray([[row[name] == "1" for name in columns] for row in rows], np.float32), tuple(columns)
@@ -235,12 +237,13 @@ class Number(LabelKind):
         for line, text in _numbered(texts, lines):
             if not NUMBER_TEXT.fullmatch(text):
                 raise RequestError(
-                    f"{table} line {line}: label {text!a} is not a finite number; allowed: decimal digits, as in -3, "
-                    "0.25 or 1.5e-3."
+                    f"{table} line {line}: label {quoted(text)} is not a finite number; allowed: decimal digits, as in "
+                    "-3, 0.25 or 1.5e-3."
                 )
             if abs(float(text)) > _LARGEST:
                 raise RequestError(
-                    f"{table} line {line}: label {text!a} is too large for float32; allowed: up to {_LARGEST:.6g}."
+                    f"{table} line {line}: label {quoted(text)} is too large for float32; allowed: up to "
+                    f"{_LARGEST:.6g}."
                 )
         return np.asarray([float(text) for text in texts], np.float32), ("value",)
 
@@ -318,7 +321,7 @@ def _numbered(rows: Sequence[Any], lines: Sequence[int] | None) -> Iterator[tupl
 
 def _check_name(name: str, table: str, line: int) -> None:
     if fault := fault_of_name(name):
-        raise RequestError(f"{table} line {line}: the label {name!a} {fault}; allowed: plain text in one line.")
+        raise RequestError(f"{table} line {line}: the label {quoted(name)} {fault}; allowed: plain text in one line.")
 
 
 def _is_plain_number(name: str) -> bool:

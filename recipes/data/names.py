@@ -33,16 +33,26 @@ def alike(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
 
 
+def quoted(text: str) -> str:
+    """A text of a file in a message: one line of at most 100 characters, in quotes.
+
+    >>> quoted("a\\tb"), len(quoted("x" * 5_000))
+    ("'a\\\\tb'", 102)
+    """
+    return ascii(text if len(text) <= 100 else f"{text[:97]}...")
+
+
 def check_names(names: Iterable[str], source: str) -> None:
     """Raises a `RequestError` for the first of `names` that cannot be the name of a class, or that is there twice."""
     seen = set()
     for name in names:
         if fault := fault_of_name(name):
             raise RequestError(
-                f"{source}: the class {name!a} {fault}; the name of a class must be plain text in UTF-8, in one line."
+                f"{source}: the class {quoted(name)} {fault}; the name of a class must be plain text in UTF-8, "
+                "in one line."
             )
         if name in seen:
-            raise RequestError(f"{source} names the class {name!r} twice.")
+            raise RequestError(f"{source} names the class {quoted(name)} twice.")
         seen.add(name)
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from zoo.errors import RequestError
 
 _NAME = re.compile(r"(?:.*-)?(train|t10k|test)-(images|labels)[-.]idx[134]-ubyte(?:\.gz)?", re.IGNORECASE)
 MAX_BYTES = 8 * 2**30  # of one file's content; a header that says more is taken for damage
+_SMALL, _RATIO = 2**29, 1_000  # bytes that any file may hold, and times its own size that a packed one may
 
 
 class IdxReader(MemoryReader):
@@ -103,9 +105,9 @@ def read(path: Path) -> np.ndarray:
                 raise RequestError(f"{shown(path)} is not an IDX file of unsigned bytes.")
             shape = tuple(int(n) for n in np.frombuffer(file.read(4 * magic[3]), ">u4"))
             count = math.prod(shape)
-            if len(shape) < magic[3] or count > MAX_BYTES:
+            if len(shape) < magic[3] or count > min(MAX_BYTES, max(_SMALL, _RATIO * path.stat().st_size)):
                 raise RequestError(f"{shown(path)} is damaged: its header says {shape}.")
-            content = file.read(count + 1)
+            content = _read_as_far(file, count + 1)
     except RequestError:
         raise
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -114,3 +116,11 @@ def read(path: Path) -> np.ndarray:
         than = "fewer" if len(content) < count else "more"
         raise RequestError(f"{shown(path)} is damaged: it has {than} bytes than its header says ({shape}).")
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_as_far(file: IO[bytes], count: int) -> bytearray:
+    """At most so many bytes; the memory that they take goes by what is there, not by what is asked for."""
+    content = bytearray()
+    while piece := file.read(min(2**24, count - len(content))):
+        content += piece
+    return content

@@ -13,7 +13,7 @@ from recipes.data.checks.findings import Finding, shown
 from recipes.data.dataset import PARTS, TaskName
 from recipes.data.labels import BLANKS, LABEL_KINDS, SEVERAL_CLASSES, LabelKind, infer_kind
 from recipes.data.listing import Listing
-from recipes.data.names import alike
+from recipes.data.names import alike, quoted
 from recipes.data.readers.folder import PART_NAMES
 from recipes.data.readers.reader import FileReader
 from zoo.errors import RequestError, unknown
@@ -58,7 +58,7 @@ def list_table(source: str, table: Path, task: TaskName | None = None) -> Listin
     """
     columns, rows, lines = _rows(table)
     if "file" not in columns:
-        raise RequestError(f"{shown(table)} has no column `file`; it has {', '.join(columns)}.")
+        raise RequestError(f"{shown(table)} has no column `file`; it has {_listed(columns)}.")
     if not rows:
         raise RequestError(f"{shown(table)} has no lines below its header.")
     files = [row["file"] for row in rows]
@@ -104,7 +104,7 @@ def _rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
         raise RequestError(f"{shown(table)} is empty.")
     (_, columns), *rows = rows
     if len(set(columns)) < len(columns):
-        raise RequestError(f"{shown(table)} names a column twice: {', '.join(columns)}.")
+        raise RequestError(f"{shown(table)} names a column twice: {_listed(columns)}.")
     for line, cells in rows:
         if len(cells) != len(columns):
             raise RequestError(f"{shown(table)} line {line} has {len(cells)} columns, its header {len(columns)}.")
@@ -130,7 +130,7 @@ def _check_files(table: Path, files: Sequence[str], lines: Sequence[int]) -> Non
         if not file:
             raise RequestError(f"{shown(table)} line {line} names no file.")
         if "\0" in file:
-            raise RequestError(f"{shown(table)} line {line}: {file!a} cannot be the name of a file.")
+            raise RequestError(f"{shown(table)} line {line}: {quoted(file)} cannot be the name of a file.")
         path = os.path.normpath(table.parent / file)  # `a.png` and `./a.png` are one
         if path in seen:
             raise RequestError(f"{shown(table)} line {line}: {file} is already in line {seen[path]}.")
@@ -192,11 +192,16 @@ def _labels(
     if "label" in others:
         if len(others) > 1:
             raise RequestError(
-                f"{shown(table)} has a column `label` and also {next(n for n in others if n != 'label')!r}."
+                f"{shown(table)} has a column `label` and also {quoted(next(n for n in others if n != 'label'))}."
             )
         texts = [row["label"] for row in rows]
         kind = LABEL_KINDS[task] if task else infer_kind(texts)
         return kind, *kind.parse(texts, shown(table), lines)
     if len(others) > 1 and SEVERAL_CLASSES.is_meant(task):
         return SEVERAL_CLASSES, *SEVERAL_CLASSES.parse_columns(rows, others, shown(table), lines)
-    raise RequestError(f"{shown(table)} has no column `label`; it has {', '.join(columns)}.")
+    raise RequestError(f"{shown(table)} has no column `label`; it has {_listed(columns)}.")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """The columns of a table in a message, each as it is unless it is long."""
+    return ", ".join(name if len(name) <= 100 and name.isprintable() else quoted(name) for name in columns[:50])
