@@ -106,9 +106,12 @@ def finetune(
 @as_keras_ships
 def go_on(run: Run, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
+    start = run.path / "checkpoints" / "start.keras"
+    if not start.is_file():
+        raise RequestError(f"{start} does not exist: the fine-tuning cannot go on, and has to begin again.")
     images = load_images(run.recipe, run.split_table, quiet=quiet)
     run.keep_data(images)
-    model = load_keras_file(run.path / "checkpoints" / "start.keras")
+    model = load_keras_file(start)
     return train_in_phases(FineTuning.of(run.recipe, images, model), run, quiet=quiet)
 
 

@@ -20,6 +20,7 @@ from recipes.distributed import team as workers
 from recipes.distributed.team import LostWorkerError, Team
 from recipes.run.folder import Run, check_free
 from recipes.tasks import TASKS
+from recipes.training import checkpoint
 from recipes.training.session import Fitted, hand_over, load_images, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
@@ -107,9 +108,13 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
         with team.told():
             run = Run.open(run)
             locked.enter_context(run.lock())
-            if run.metrics:
-                raise RequestError(f"{run.path} is finished; nothing is left to resume.")
-            run.remove_half_written()
+            if run.is_finished:
+                without = "" if run.metrics else f" but for its metrics, which `zoo evaluate {run.path}` writes"
+                raise RequestError(f"{run.path} is finished{without}; nothing is left to resume.")
+            run.tidy()
+            for file in run.checkpoints:
+                if file.suffix == ".npz":
+                    checkpoint.load(file)  # a damaged one is told before the images are read
             settings = run.recipe
             if settings.finetune:
                 workers.check_alone("fine-tuning")

@@ -18,7 +18,7 @@ def two_runs(digits_run, tmp_path):
         shutil.copytree(digits_run.path, tmp_path / name, ignore=shutil.ignore_patterns("export*"))
     first, second = Run.open(tmp_path / "first"), Run.open(tmp_path / "second")
     metrics = json.loads((second.path / "metrics.json").read_text())
-    family = {"values": [0, 1], "accuracy": [1, 1], "consistency": [1, 1], "score": 0.75}
+    family = {"values": [0, 1], "accuracy": [1, 1], "consistency": [1, 1], "score_drop": [0, 0], "score": 0.75}
     second.write_json("metrics.json", metrics | {"invariance": {"rotation": family, "overall": 0.5}})
     second.write_json("export.json", {"int8": {"file": "x.tflite", "bytes": 66_160}})
     return first, second

@@ -65,7 +65,7 @@ def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") ->
     Traceback (most recent call last):
     zoo.errors.RequestError: unknown model 'lenet': did you mean 'lenet5'? Allowed: lenet5, mlp.
     """
-    names = sorted(allowed)
+    names, received = sorted(allowed), received[:100]  # a file may have names without end
     near = get_close_matches(received.lower(), names, n=1, cutoff=0.5)
     meant = f" did you mean {near[0]!r}?" if near else ""
     shown = f" Allowed: {', '.join(names)}." if len(names) <= 12 or not hint else f" {hint}"

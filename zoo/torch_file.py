@@ -5,7 +5,9 @@ Both layouts are read: the zip archive of PyTorch 1.6 and later, and the run of 
 
 import io
 import math
+import os
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
@@ -16,7 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from zoo.errors import RequestError
+from zoo.archives import RATIO, SMALL, opened_archive
+from zoo.errors import RequestError, first_line
 from zoo.files import check_file
 
 KINDS = {
@@ -26,6 +29,7 @@ KINDS = {
     "LongStorage": np.int64,
     "IntStorage": np.int32,
 }
+LARGEST = 2**36  # bytes of one tensor
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older layout
 
 
@@ -54,6 +58,8 @@ class _Tensor:
             raise ValueError("a tensor with negative sizes")
         if math.prod(self.shape) and self.offset + reach >= len(numbers):
             raise ValueError("a tensor that reaches past its numbers")
+        if math.prod(self.shape) > len(numbers):
+            raise ValueError("a tensor that has each of its numbers several times")
         steps = [size * stride for stride in self.strides]
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, steps, writeable=False).copy()
 
@@ -98,17 +104,31 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
             found = _read_archive(file) if zipfile.is_zipfile(file) else _read_pickles(file)
         if not isinstance(found, dict) or not all(isinstance(tensor, _Tensor) for tensor in found.values()):
             raise ValueError("it is not a dictionary of tensors")
+        size = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in found.values())
+        if size > max(SMALL, RATIO * Path(path).stat().st_size):
+            raise ValueError(f"its tensors have {size:,} bytes, far more than the file")
         return {str(name): tensor.array() for name, tensor in found.items()}
     except Exception as error:  # a damaged pickle raises whatever it happens to run into
-        raise RequestError(f"{path} cannot be read as PyTorch weights: {error}.") from None
+        why = first_line(error).rstrip(".")[:300]
+        raise RequestError(f"{path} cannot be read as PyTorch weights: {why}.") from None
+
+
+def _load(file: BinaryIO, storages: dict[str, _Storage]) -> Any:
+    """The next pickle of a file; one that numbers its parts further than there can be is not let take their memory."""
+    begin = file.tell()
+    for opcode, argument, place in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= place + 1:
+            raise pickle.UnpicklingError(f"it numbers its part at byte {place:,} as {argument:,}")
+    file.seek(begin)
+    return _Reader(file, storages).load()
 
 
 def _read_archive(file: BinaryIO) -> Any:
-    with zipfile.ZipFile(file) as archive:
+    with opened_archive(file, "the archive in it") as archive:
         (index,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
         root = index.removesuffix("data.pkl")
         storages: dict[str, _Storage] = {}
-        found = _Reader(io.BytesIO(archive.read(index)), storages).load()
+        found = _load(io.BytesIO(archive.read(index)), storages)
         for key, storage in storages.items():
             with archive.open(f"{root}data/{key}") as packed:
                 _fill(storage, packed.read)
@@ -120,7 +140,7 @@ def _read_pickles(file: BinaryIO) -> Any:
     storages: dict[str, _Storage] = {}
 
     def next_pickle() -> Any:
-        return _Reader(file, storages).load()
+        return _load(file, storages)
 
     if (next_pickle(), next_pickle()) != (MAGIC, PROTOCOL):
         raise ValueError("it does not begin as a file of PyTorch")
@@ -129,6 +149,8 @@ def _read_pickles(file: BinaryIO) -> Any:
     found = next_pickle()
     for key in next_pickle():
         (count,) = struct.unpack("<q", file.read(8))
+        if count * storages[key].dtype.itemsize > os.fstat(file.fileno()).st_size:
+            raise ValueError("it ends before its last number")
         if count != storages[key].count:
             raise ValueError("a storage has another length than its tensors say")
         _fill(storages[key], file.read)
@@ -137,6 +159,8 @@ def _read_pickles(file: BinaryIO) -> Any:
 
 def _fill(storage: _Storage, read: Callable[[int], bytes]) -> None:
     wanted = storage.count * storage.dtype.itemsize
+    if not 0 <= wanted < LARGEST:
+        raise ValueError(f"a storage of {storage.count:,} numbers")
     numbers = read(wanted)
     if len(numbers) != wanted:
         raise ValueError("it ends before its last number")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.archives import opened_archive
 from zoo.backend import h5py, keras
 from zoo.cache import expanded
 from zoo.errors import FailureError, RequestError, first_line, of_machine, unknown
@@ -183,19 +184,23 @@ def _opened(file: Path, model: "keras.Model", folder: Path) -> Iterator["h5py.Fi
     except OSError as error:
         raise of_machine(error) or RequestError(f"{file} is damaged, or not a file of weights.") from None
     with opened:
-        yield opened
+        try:
+            yield opened
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:  # of h5py and HDF5
+            if isinstance(error, RequestError | FailureError):
+                raise
+            raise of_machine(error) or RequestError(f"{file} is damaged: {first_line(error)}.") from error
 
 
 def _member(file: Path, out: Path, largest: int) -> Path:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            size = archive.getinfo("model.weights.h5").file_size
-            if size > largest:
-                raise RequestError(f"{file} is refused: it unpacks to {size:,} bytes, far more than the model has.")
-            with archive.open("model.weights.h5") as packed, open(out, "wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
-        raise of_machine(error) or RequestError(f"{file} is damaged, or not a file that Keras wrote.") from None
+    if not zipfile.is_zipfile(file):
+        raise RequestError(f"{file} is damaged, or not a file that Keras wrote.")
+    with opened_archive(file, file, any_size=True) as archive:
+        size = archive.getinfo("model.weights.h5").file_size
+        if size > largest:
+            raise RequestError(f"{file} is refused: it unpacks to {size:,} bytes, far more than the model has.")
+        with archive.open("model.weights.h5") as packed, open(out, "wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
     return out
 
 

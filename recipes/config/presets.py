@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 from recipes.augment.pipeline import Augment
 from recipes.config.problems import validated
 from recipes.config.settings import Recipe, ResolvedRecipe
+from recipes.support.reading import Document, parse_toml
 from zoo.errors import RequestError, unknown
-from zoo.files import check_file
 
 PRESETS = files("recipes") / "presets"
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
@@ -43,7 +43,7 @@ def read_preset(kind: str, name_or_file: str) -> dict[str, Any]:
     Raises:
         RequestError: no such preset or file, or one that is not TOML.
     """
-    return _parse(_text(kind, name_or_file), name_or_file)
+    return _settings(kind, name_or_file)
 
 
 def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augment:
@@ -52,7 +52,7 @@ def load_augmentation(name_or_file: str, overrides: Sequence[str] = ()) -> Augme
     Raises:
         RequestError: no such augmentation, or settings that are not possible; the message names the key.
     """
-    settings = _parse(_text("augment", name_or_file), name_or_file)
+    settings = _settings("augment", name_or_file)
     for override in overrides:
         _override(settings, override)
     return validated(Augment, settings, f"augmentation {name_or_file}")
@@ -69,26 +69,25 @@ def load_recipe(
     Raises:
         RequestError: no such recipe, or settings that are not possible; the message names the key.
     """
-    text = _text(kind, str(name_or_file))
-    settings = _parse(text, str(name_or_file))
+    settings = _settings(kind, str(name_or_file))
     for override in overrides:
         _override(settings, override)
     return _recipe_of(Recipe, settings, str(name_or_file))
 
 
-def load_resolved(file: Path) -> ResolvedRecipe:
+def load_resolved(file: Document) -> ResolvedRecipe:
     """The recipe of a run, from its `recipe.toml`.
 
     Raises:
         RequestError: as `load_recipe`, or it names no model or no data.
     """
-    return _recipe_of(ResolvedRecipe, _parse(_text("fit", str(file)), str(file)), str(file))
+    return _recipe_of(ResolvedRecipe, file.toml(), str(file.path))
 
 
 def _recipe_of(kind: type[AnyRecipe], settings: dict[str, Any], name: str) -> AnyRecipe:
     _upgrade(settings, name)
     if isinstance(settings.get("augment"), str):
-        settings["augment"] = _parse(_text("augment", settings["augment"]), settings["augment"])
+        settings["augment"] = _settings("augment", settings["augment"])
     return validated(kind, settings, f"recipe {name}")
 
 
@@ -126,23 +125,14 @@ def _names(kind: str) -> list[str]:
     )
 
 
-def _text(kind: str, name: str) -> str:
+def _settings(kind: str, name: str) -> dict[str, Any]:
+    """What is in the TOML file that `name` names, or in the preset."""
     if name.endswith(".toml"):
-        try:
-            return check_file(name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"{name} cannot be read: {error}") from None
+        return Document(Path(name)).toml()
     if name not in _names(kind):
         called = {"augment": "augmentation", "space": "space"}.get(kind, "recipe")
         raise unknown(called, name, [*_names(kind), "FILE.toml"])
-    return (PRESETS / kind / f"{name}.toml").read_text("utf-8")
-
-
-def _parse(text: str, name: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{name} is not valid TOML: {error}") from None
+    return tomllib.loads((PRESETS / kind / f"{name}.toml").read_text("utf-8"))
 
 
 def _override(settings: dict[str, Any], override: str) -> None:
@@ -153,12 +143,12 @@ def _override(settings: dict[str, Any], override: str) -> None:
         )
     *tables, last = key.strip().split(".")
     for table in tables:
-        if isinstance(settings.get(table), str):  # a named preset becomes the table that it names
-            settings[table] = _parse(_text(table, settings[table]), settings[table])
+        if table == "augment" and isinstance(settings.get(table), str):  # the preset becomes the table that it names
+            settings[table] = _settings(table, settings[table])
         settings = settings.setdefault(table, {})
         if not isinstance(settings, dict):
             raise RequestError(f"{key.strip()} is not possible: {table} is a value, it has no settings of its own.")
     try:
-        settings[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        settings[last] = parse_toml(f"value = {value}")["value"]
+    except ValueError:
         settings[last] = value.strip()  # a bare word is a string

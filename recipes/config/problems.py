@@ -5,6 +5,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from recipes.support.reading import brief
 from zoo.errors import RequestError, unknown
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -33,7 +34,7 @@ def validated(
 
 def _first_problem(error: ValidationError, kind: type[BaseModel], noun: str, allowed: str) -> str:
     problem = error.errors()[0]
-    *tables, key = (str(part) for part in problem["loc"]) if problem["loc"] else ("",)
+    *tables, key = map(_printable, problem["loc"]) if problem["loc"] else ("",)
     where = ".".join([*tables, key]).strip(".")
     if problem["type"] == "extra_forbidden" and not (allowed and tables):
         return str(unknown(noun, where, [".".join([*tables, name]) for name in _keys(kind, tables)]))
@@ -48,7 +49,13 @@ def _first_problem(error: ValidationError, kind: type[BaseModel], noun: str, all
         return f"{'.'.join([*tables, key][:2])}: {words[0].lower()}{words[1:]}; allowed: {allowed}."
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         return f"{where}: {words}."  # about several of its settings, which the message names
-    return f"{where}={problem['input']!r} is not possible: {words[0].lower()}{words[1:]}."
+    return f"{where}={brief(problem['input'])} is not possible: {words[0].lower()}{words[1:]}."
+
+
+def _printable(part: str | int) -> str:
+    """A key as a file has it, in its first line's worth."""
+    key = str(part)
+    return key if key.isprintable() and len(key) < 100 else brief(key)
 
 
 def _keys(kind: Any, tables: Iterable[str]) -> Iterable[str]:

@@ -13,6 +13,8 @@ from zoo.errors import unknown
 from zoo.heads import HEADS
 from zoo.plugins import PluginFile, PluginPackage
 
+Side = Annotated[int, Field(ge=1, le=16_384)]  # pixels; a larger image would fill the memory
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +43,7 @@ class Model(_Settings):
     """
 
     name: str
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[Side, Side, Side] | None = None
     pooling: str | None = None
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -70,7 +72,7 @@ class DataSettings(_Settings):
 
     source: str
     also: tuple[str, ...] | None = None
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Side, Side, Side]
     resize: Resize = "fill"
     split_seed: int = 0
     skip_bad: bool = False

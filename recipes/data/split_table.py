@@ -1,6 +1,5 @@
 """Split tables: which file was in which part, kept so that the same images can be had again."""
 
-import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,11 @@ from recipes.data.checks.findings import shown
 from recipes.data.dataset import PARTS, relative
 from recipes.data.listing import Listing
 from recipes.data.readers import FileReader, Reader, open_reader
+from recipes.support.reading import Document
 from zoo.errors import RequestError
-from zoo.files import check_file
+
+LARGEST = 10_000_000  # rows
+_COLUMNS = ("file", "split", "label")
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,10 @@ def read_split_table(path: str | Path) -> list[dict[str, str]]:
     Raises:
         RequestError: no such file, or not such a table.
     """
-    try:
-        with check_file(path).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{shown(path)} cannot be read: {error}.") from None
-    columns = {"file", "split", "label"}
-    good = rows and all(set(row) - {"digest"} == columns and row["split"] in PARTS for row in rows)
-    if not good or any(value is None for row in rows for value in row.values()):
-        raise RequestError(f"{shown(path)} is not a table of file, split and label.")
+    table = Document(Path(path), "put a copy of it back; it says which images the model was tested on")
+    rows = table.rows(LARGEST, *_COLUMNS)
+    if not rows or any(row.keys() - {"digest"} != set(_COLUMNS) or row["split"] not in PARTS for row in rows):
+        raise table.refused("is not a table of file, split and label")
     return rows
 
 

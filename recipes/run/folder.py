@@ -3,7 +3,8 @@
 import contextlib
 import csv
 import io
-import json
+import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,25 +18,29 @@ from filelock import FileLock, Timeout
 from recipes.config.presets import SCHEMA, load_resolved
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data.labels import task_name
-from recipes.data.names import check_count, from_lines, to_lines
-from recipes.run.keras_file import load_keras_file
+from recipes.data.names import from_lines, to_lines
+from recipes.run.contents import EXPORTS, KEPT_OF_DATA, METRICS, WAYS_ON
+from recipes.run.keras_file import check_model, load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
+from recipes.support.reading import Document
 from recipes.support.tables import some_of, to_json
 from zoo.backend import keras
 from zoo.errors import RequestError
-from zoo.files import check_file
 from zoo.registry import require_plugin
 
 if TYPE_CHECKING:
     from recipes.data import Data
 
 _BEGINNING = {".lock", "checkpoints", "tensorboard", "labels.txt", "split.csv", "data.json", "skipped.json"}
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # no name has them
+LONGEST_HISTORY = 200_000  # rows: two phases of as many epochs as a recipe may have
 _READ_ONCE = {
     "recipe.toml": "recipe",
     "labels.txt": "class_names",
     "history.csv": "history",
     "metrics.json": "metrics",
     "export.json": "exports",
+    "data.json": "data_digests",
 }
 
 
@@ -74,10 +79,11 @@ class Run:
     def open(cls, path: "str | Path | Run") -> "Run":
         """An existing run, by its folder; one that is open already is given back.
 
-        The plugin that its model is registered in is loaded, if there is one.
+        The plugin that its model is registered in is loaded, if there is one. All of its small files are read: a run
+        that is damaged is refused here, before the long work, by a line that names the file.
 
         Raises:
-            RequestError: there is no run at `path`, or its plugin is not what it was, see
+            RequestError: there is no run at `path`, a file in it is damaged, or its plugin is not what it was, see
                 `zoo.registry.require_plugin`.
         """
         if isinstance(path, Run):
@@ -87,8 +93,22 @@ class Run:
             raise RequestError(f"{run.path} does not exist.")
         if not run.is_run:
             raise RequestError(f"{run.path} is not a run: it has no recipe.toml.")
+        run._check_files()
         require_plugin(run.recipe.plugin, str(run.path))
         return run
+
+    def _check_files(self) -> None:
+        """Reads all small files; `RequestError` as `open`. Names that were lost are written again by a resume."""
+        lost = not self.document("labels.txt").is_there and not self.is_finished
+        for name, attribute in _READ_ONCE.items():
+            if not (lost and name == "labels.txt"):
+                getattr(self, attribute)
+        if not lost and tuple(self.metrics.get("class_names", self.class_names)) != self.class_names:
+            raise self.document("labels.txt").refused("has other names than metrics.json")
+
+    def document(self, name: str) -> Document:
+        """A small file of the run, with what to do where it cannot be read."""
+        return Document(self.path / name, WAYS_ON[name].format(run=self.path))
 
     @property
     def is_run(self) -> bool:
@@ -97,45 +117,54 @@ class Run:
     @cached_property
     def recipe(self) -> ResolvedRecipe:
         """The settings that the run was trained with."""
-        return load_resolved(self.path / "recipe.toml")
+        return load_resolved(self.document("recipe.toml"))
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Position is the label; of several labels and numbers, what each score is called.
 
         Raises:
-            RequestError: the file is missing, or not text.
+            RequestError: the file is missing, damaged, or not text.
         """
-        file = self.path / "labels.txt"
-        try:
-            return from_lines(check_file(file).read_bytes().decode("utf-8"))
-        except UnicodeDecodeError:
-            raise RequestError(f"{file} is damaged: it is not UTF-8.") from None
+        labels = self.document("labels.txt")
+        names = from_lines(labels.text())
+        if not names or any(not name.strip() or CONTROL.search(name) for name in names):
+            raise labels.refused("is not a list of names, one a line")
+        return names
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
         """The rows of `history.csv`, one an epoch; empty before the first. What is not a number is not-a-number."""
-        file = self.path / "history.csv"
-        if not file.is_file():
-            return []
-        with file.open(encoding="utf-8", newline="") as lines:
-            return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+        file = self.document("history.csv")
+        rows = file.rows(LONGEST_HISTORY, "epoch") if file.is_there else []
+        return [{key: _number(value) for key, value in row.items()} for row in rows]
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The metrics that were written last, empty while the training is not finished."""
-        file = self.path / "metrics.json"
-        metrics: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        file = self.document("metrics.json")
+        metrics: dict[str, Any] = file.json(METRICS) if file.is_there else {}
         return metrics
 
     @cached_property
     def exports(self) -> dict[str, dict[str, Any]]:
         """What each kind of export came to when it was last made, see `recipes.export.parity.Exported`."""
-        try:
-            rows = json.loads(check_file(self.path / "export.json").read_text("utf-8"))
-        except (RequestError, json.JSONDecodeError):
-            return {}
-        return {kind: row for kind, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+        file = self.document("export.json")
+        rows: dict[str, dict[str, Any]] = file.json(EXPORTS) if file.is_there else {}
+        return rows
+
+    @cached_property
+    def data_digests(self) -> dict[str, str]:
+        """Of each part of a set that is not made of files; empty for one that is, and in runs of earlier versions."""
+        file = self.document("data.json")
+        digests: dict[str, str] = file.json(KEPT_OF_DATA).get("digests", {}) if file.is_there else {}
+        return digests
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training came to its end, be its metrics still there or not."""
+        has_model = os.path.lexists(self.path / "model.keras")
+        return self.document("metrics.json").is_there or (has_model and not self.checkpoints)
 
     @property
     def task(self) -> str:
@@ -163,11 +192,10 @@ class Run:
         """The trained model.
 
         Raises:
-            RequestError: the training did not get as far as a model, the file is damaged, or it has not a score for
-                each of the run's labels.
+            RequestError: the training did not get as far as a model, the file is damaged, or it is of another run.
         """
         model = load_keras_file(self.model_file)
-        check_count(self.class_names, model.output_shape[-1], self.path)
+        check_model(model, self.model_file, self.recipe.data.image_shape, self.class_names)
         return model
 
     def load_data(self, source: str | None = None) -> "Data":
@@ -203,8 +231,7 @@ class Run:
                 f"{data.source} has other classes than {self.path} was trained on: "
                 f"{', '.join(apart) or 'in another order'}."
             )
-        file = self.path / "data.json"
-        kept = json.loads(file.read_text("utf-8")).get("digests", {}) if file.is_file() else {}
+        kept = self.data_digests
         if kept and sorted(kept.values()) != sorted(data.digests.values()):
             raise RequestError(
                 f"{data.source} does not hold the images that {self.path} was trained with: bring them back, or train "
@@ -229,6 +256,8 @@ class Run:
             lock.acquire()
         except Timeout:
             raise RequestError(f"{self.path} is being written by another process.") from None
+        except OSError as error:
+            raise RequestError(f"{self.path} cannot be written: {error.strerror or error}.") from None
         self._read_again(*_READ_ONCE)
         try:
             yield
@@ -272,16 +301,28 @@ class Run:
         bare = type(model)(model.input, model.output, name=model.name)
         write_whole(self.path / "model.keras", lambda aside: bare.save(aside))
 
-    def remove_half_written(self) -> None:
-        """What a killed process left aside; for the holder of the lock."""
-        for folder in (self.path, self.path / "checkpoints"):
-            for file in folder.iterdir():
-                if is_half_written(file):
-                    file.unlink()
+    def tidy(self) -> None:
+        """Removes what a killed process left aside, so that the training can go on; for the holder of the lock.
+
+        Raises:
+            RequestError: there is no place for checkpoints.
+        """
+        try:
+            (self.path / "checkpoints").mkdir(exist_ok=True)  # copies of a folder may lack what is empty
+        except OSError as error:
+            raise RequestError(f"{self.path / 'checkpoints'} cannot be written: {error.strerror}.") from None
+        for file in [*self.path.iterdir(), *self.checkpoints]:
+            if is_half_written(file):
+                file.unlink()
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """What only an unfinished training needs."""
+        folder = self.path / "checkpoints"
+        return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
 
     def remove_checkpoints(self) -> None:
-        """What only an unfinished training needs."""
-        for file in (self.path / "checkpoints").iterdir():
+        for file in self.checkpoints:
             file.unlink()
 
     def write_data(self, data: "Data") -> None:

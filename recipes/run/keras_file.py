@@ -2,15 +2,14 @@
 
 import io
 import json
-import lzma
 import math
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from zoo.archives import opened_archive
 from zoo.backend import as_keras_ships, h5py, keras, tf
 from zoo.errors import RequestError, first_line, of_machine
 from zoo.files import check_file
@@ -18,12 +17,10 @@ from zoo.keras_internals import graph_that_is_not_run
 from zoo.layers import register_layers
 from zoo.registry import load_plugins
 
-SMALL = 64 * 2**20  # bytes that any archive may unfold to
-RATIO = 20  # times its own size that a larger one may; weights hardly compress
+LARGEST_CONFIG = 32 * 2**20  # bytes of `config.json`
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = {"config.json", _WEIGHTS}
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 
 
 @as_keras_ships
@@ -48,6 +45,23 @@ def load_keras_file(path: Path) -> "keras.Model":
         raise of_machine(error) or RequestError(f"{path} cannot be loaded: {why}") from error
 
 
+def check_model(
+    model: "keras.Model", file: Path, image_shape: tuple[int, int, int], class_names: Sequence[str]
+) -> None:
+    """Raises a `RequestError` unless a run's model goes from its images (H, W, C) to a score for each of its names."""
+    takes, gives = ([tuple(tensor.shape) for tensor in ends or []] for ends in (model.inputs, model.outputs))
+    fits = len(takes) == 1 and len(takes[0]) == 4
+    if not fits or any(size not in (None, own) for size, own in zip(takes[0][1:], image_shape, strict=True)):
+        raise RequestError(
+            f"{file} takes {' and '.join(map(str, takes))}; the run's images are {image_shape}: "
+            "one of them is of another run."
+        )
+    if len(gives) != 1 or len(gives[0]) != 2:
+        raise RequestError(f"{file} gives {' and '.join(map(str, gives))}; allowed: a score for each class.")
+    if gives[0][1] != len(class_names):
+        raise RequestError(f"{file} gives {gives[0][1]} scores; there are {len(class_names)} labels.")
+
+
 def refuse_hdf5(path: Path) -> None:
     """Raises a `RequestError` for a file in HDF5, by its content; it says how a `.keras` file is made of it."""
     if not path.is_file():
@@ -69,8 +83,11 @@ def _why(error: BaseException) -> str:
     return first_line(error)
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path) -> dict[str, Any]:
     """Looks through a `.keras` file without unfolding more than a part at a time.
+
+    Returns:
+        The model's configuration.
 
     Raises:
         RequestError: it is missing, empty, truncated, damaged, not a Keras file, or would fill the memory; or its
@@ -78,30 +95,29 @@ def check_archive(path: Path) -> None:
     """
     check_file(path)
     refuse_hdf5(path)
+    if not zipfile.is_zipfile(path):
+        raise RequestError(f"{path} {'is truncated or not a Keras file' if path.stat().st_size else 'is empty'}.")
+    with opened_archive(path, path) as archive:
+        damaged = archive.testzip()
+        if damaged or not set(archive.namelist()) >= _MEMBERS:
+            raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
+        if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
+            raise RequestError(f"{path} is refused: its config.json has more than {LARGEST_CONFIG:,} bytes.")
+        config = _config(path, archive.read("config.json"))
+        _check_weights(path, archive)
+    return config
+
+
+def _config(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [entry.filename for entry in archive.infolist()]
-            _check_sizes(path, sum(entry.file_size for entry in archive.infolist()))
-            if len(set(names)) < len(names):
-                raise RequestError(f"{path} is damaged: it holds two files of one name.")
-            damaged = archive.testzip()
-            if damaged or not set(names) >= _MEMBERS:
-                raise RequestError(f"{path} is damaged: {damaged or 'it has no config.json or model.weights.h5'}.")
-            config = json.loads(archive.read("config.json"))
-            _check_weights(path, archive)
-    except _UNREADABLE as error:
-        if fault := of_machine(error):
-            raise fault from None
-        why = "is empty" if path.stat().st_size == 0 else "is truncated or not a Keras file"
-        raise RequestError(f"{path} {why}.") from None
-    except RuntimeError as error:  # encrypted, packed in a way that Python does not know, or nested without end
-        raise RequestError(f"{path} cannot be read: {error}.") from None
-    except ValueError as error:
-        if isinstance(error, RequestError):
-            raise
+        config = json.loads(text)
+    except RecursionError:
+        raise RequestError(f"{path} cannot be read: its config.json is nested without end.") from None
+    except ValueError:
         raise RequestError(f"{path} is damaged: its config.json is not JSON.") from None
     if not isinstance(config, dict):
         raise RequestError(f"{path} is damaged: its config.json does not describe a model.")
+    return config
 
 
 def _check_weights(path: Path, archive: zipfile.ZipFile) -> None:
@@ -164,11 +180,3 @@ def weights_within_file(path: Path) -> AbstractContextManager[None]:
 
     scope: AbstractContextManager[None] = tf.variable_creator_scope(make)
     return scope
-
-
-def _check_sizes(path: Path, unfolded: int) -> None:
-    packed = path.stat().st_size
-    if unfolded > max(SMALL, RATIO * packed):
-        raise RequestError(
-            f"{path} unfolds from {packed:,} to {unfolded:,} bytes; allowed: {RATIO} times its size, or {SMALL:,}."
-        )

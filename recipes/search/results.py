@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 if TYPE_CHECKING:
     import optuna
 
 ENDED = ("complete", "pruned", "failed")  # states of trials that count; those that are skipped or stopped do not
-COSTS = ("parameters", "macs", "int8_bytes", "latency_ms")
+Cost = Literal["parameters", "macs", "int8_bytes", "latency_ms"]
+COSTS: tuple[Cost, ...] = get_args(Cost)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,38 @@ def rows_of(trials: "Sequence[optuna.trial.FrozenTrial]") -> list[dict[str, Any]
         }
         for trial in trials
     ]
+
+
+class _Row(BaseModel):
+    """A trial as `rows_of` has it."""
+
+    model_config = ConfigDict(strict=True)
+
+    state: str
+    score: float | None
+    measure: str | None
+    spread: float | None
+    folds: list[float]
+    parameters: Annotated[float, Field(ge=0)] | None
+    macs: Annotated[float, Field(ge=0)] | None
+    int8_bytes: Annotated[float, Field(ge=0)] | None
+    latency_ms: float | None
+    seconds_training: float | None
+    seed: int | None
+    why: str | None
+    settings: list[str]
+
+
+_ROWS = TypeAdapter(list[_Row])
+
+
+def check_rows(trials: "Sequence[optuna.trial.FrozenTrial]") -> None:
+    """Raises a `ValueError` for a trial with what no trial of this package has."""
+    _ROWS.validate_python(rows_of(trials))
+    for trial in trials:
+        again = trial.user_attrs.get("again")
+        if again is not None and not (isinstance(again, int) and 0 <= again < trial.number):
+            raise ValueError(f"trial {trial.number} is said to be done again as {again!r}")
 
 
 def state_of(trial: "optuna.trial.FrozenTrial") -> str:

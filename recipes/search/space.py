@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import optuna
 
 Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+LARGEST_GRID = 1_000_000
 FIXED = ("about", "data", "finetune", "seed", "steps", "versions")  # of a recipe; a search has no say in them
 
 
@@ -115,7 +117,7 @@ class Space(BaseModel):
         """All combinations of values, each as Optuna has it.
 
         Raises:
-            RequestError: a range without a step.
+            RequestError: a range without a step, or more than `LARGEST_GRID` combinations.
         """
         values: dict[str, list[Any]] = {}
         for key, given in self.space.items():
@@ -125,7 +127,11 @@ class Space(BaseModel):
                 raise RequestError(f"a grid needs a step, or a list of values, for {key}.")
             else:
                 step, count = given.step or 1, int((given.high - given.low) / (given.step or 1) + 1e-9) + 1
+                if count > LARGEST_GRID:
+                    raise RequestError(f"{key} has {count:,} values; allowed in a grid: {LARGEST_GRID:,}.")
                 values[key] = [given.low + i * step for i in range(count)]
+        if (count := math.prod(map(len, values.values()))) > LARGEST_GRID:
+            raise RequestError(f"the grid has {count:,} combinations; allowed: {LARGEST_GRID:,}.")
         return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from recipes.config.presets import read_preset
 from recipes.config.problems import validated
 from recipes.config.settings import ResolvedRecipe
+from recipes.search.results import Cost, check_rows
 from recipes.search.space import Space
 from recipes.support.extras import require
 from recipes.support.files import write_whole
-from zoo.errors import RequestError
+from recipes.support.reading import Document
+from zoo.errors import RequestError, first_line
 
 if TYPE_CHECKING:
     import optuna
@@ -45,12 +47,12 @@ class Search(BaseModel):
 
     recipe: ResolvedRecipe
     space: Space
-    folds: int
-    epochs: int | None = None
+    folds: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)] | None = None
     sampler: Literal["tpe", "random", "grid"]
     pruner: Literal["median", "hyperband", "none"]
-    cost: str | None = None
-    limits: dict[str, float] = {}
+    cost: Cost | None = None
+    limits: dict[Cost, float] = {}
     seed: int = 0
     storage: str | None = None
 
@@ -99,10 +101,11 @@ class Study:
 
     @classmethod
     def open(cls, path: Path) -> "Study":
-        """Raises a `RequestError` where there is no study."""
+        """Raises a `RequestError` where there is no study, or its `study.toml` is damaged."""
         study = cls(path)
         if not study.is_there:
             raise RequestError(f"{path} is not a study: it has no study.toml.")
+        _ = study.search
         return study
 
     @property
@@ -123,7 +126,10 @@ class Study:
     def _locks(self) -> Path:
         """Beside the journal: whoever can reach it sees who else is working on it."""
         folder = self.journal.with_suffix(".locks")
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"{folder} cannot be written: {error.strerror}.") from None
         return folder
 
     def join(self) -> None:
@@ -143,8 +149,25 @@ class Study:
             raise RequestError(f"{self.journal} cannot be written: {error.strerror}.") from None
 
     def trials(self) -> "optuna.Study":
-        """Optuna's study, with a pruner."""
+        """Optuna's study, with a pruner.
+
+        Raises:
+            RequestError: the journal is damaged, or cannot be read or written.
+        """
         import_optuna()
+        journal = Document(self.journal, "put a copy of it back, or begin a new study")
+        if journal.is_there:
+            _check_journal(journal)
+        try:
+            trials = self._load()
+            check_rows(trials.get_trials(deepcopy=False))
+        except OSError as error:
+            raise journal.refused(f"cannot be read: {error.strerror or error}") from None
+        except Exception as error:  # Optuna believes its journal
+            raise journal.refused(f"is damaged: {type(error).__name__}: {first_line(error)}") from error
+        return trials
+
+    def _load(self) -> "optuna.Study":
         import optuna
         from optuna.storages.journal import JournalFileBackend
 
@@ -208,6 +231,18 @@ class _JournalLock:
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _check_journal(journal: Document) -> None:
+    """Raises a `RequestError` unless each line is an entry; the last may be cut off, as when its writer was killed."""
+    *lines, _ = journal.content().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            raise journal.refused(f"is damaged: line {number:,} is not JSON") from None
+        if not isinstance(entry, dict) or not isinstance(entry.get("op_code"), int) or "worker_id" not in entry:
+            raise journal.refused(f"is damaged: line {number:,} is no entry of a journal")
 
 
 def import_optuna() -> Any:

@@ -1,5 +1,6 @@
 """The trials of a study as cells of a table, and as lines."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def trial_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _brief(setting: str) -> str:
     """A setting with three digits of its number."""
     key, _, value = setting.partition("=")
-    return f"{key}={float(value):.3g}" if "." in value and value.replace(".", "").isdecimal() else setting
+    return f"{key}={float(value):.3g}" if re.fullmatch(r"[0-9]+\.[0-9]+", value) else setting
 
 
 def trial_line(row: Mapping[str, Any], done: int, wanted: int | None) -> str:

@@ -35,8 +35,8 @@ def invariance(measured: Mapping[str, Any]) -> str:
         parts.append(
             f"{name}: {family['score']:.1%} of the accuracy is kept\n" + table(columns, rows, range(1, len(columns)))
         )
-    agree = measured["shift_consistency"]
-    parts.append(f"overall {measured['overall']:.1%}; two random shifts agree on {agree:.1%} of the images")
+    overall, agree = f"overall {measured['overall']:.1%}", measured.get("shift_consistency")
+    parts.append(overall if agree is None else f"{overall}; two random shifts agree on {agree:.1%} of the images")
     return "\n\n".join(parts)
 
 

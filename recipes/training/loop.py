@@ -138,6 +138,12 @@ class _Keeper(keras.callbacks.Callback):
         kept = checkpoint.load(self._file, self._team.from_chief)
         if kept is None:
             return
+        columns = {"epoch", "loss", "val_loss", self._task.monitor, f"val_{self._task.monitor}", "learning_rate"}
+        if not kept.is_of(self._learner.weights, self._learner.optimizer.variables, columns):
+            raise FailureError(
+                f"{self._file or 'the checkpoint'} is of another training. Remove it, and `zoo resume` begins again "
+                "from the first epoch."
+            )
         self.state = kept
         self._learner.set_weights(kept.weights)
         for variable, value in zip(self._learner.optimizer.variables, kept.optimizer, strict=True):

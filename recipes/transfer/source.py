@@ -1,17 +1,15 @@
 """What a fine-tuning starts from: a model with published weights, a run, or a `.keras` file."""
 
-import json
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.config.settings import Model
 from recipes.run.folder import Run
+from recipes.run.keras_file import check_archive
 from zoo import get_card, list_models
 from zoo.cache import expanded
-from zoo.errors import RequestError, of_machine, unknown
-from zoo.files import check_file
+from zoo.errors import RequestError, unknown
 from zoo.weights import weights_of
 
 
@@ -62,13 +60,9 @@ def open_source(name: str | Path, weights: str | None = None) -> Source:
 
 
 def _model_in(path: Path) -> Model:
-    check_file(path)
+    config = check_archive(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))["config"]
-        shape = tuple(config["layers"][0]["config"]["batch_shape"][1:])
-        return Model(name=config["name"], input_shape=shape)
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise of_machine(error) or RequestError(
-            f"{path} is damaged, or not a model of one image of a fixed size."
-        ) from None
+        named, first = config["config"], config["config"]["layers"][0]
+        return Model(name=named["name"], input_shape=tuple(first["config"]["batch_shape"][1:]))
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        raise RequestError(f"{path} is damaged, or not a model of one image of a fixed size.") from None
