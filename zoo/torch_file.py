@@ -117,8 +117,9 @@ def _load(file: BinaryIO, storages: dict[str, _Storage]) -> Any:
     """The next pickle of a file; one that numbers its parts further than there can be is not let take their memory."""
     begin = file.tell()
     for opcode, argument, place in pickletools.genops(file):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= place + 1:
-            raise pickle.UnpicklingError(f"it numbers its part at byte {place:,} as {argument:,}")
+        number, here = argument or 0, place or 0
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= number <= here + 1:
+            raise pickle.UnpicklingError(f"it numbers its part at byte {here:,} as {number:,}")
     file.seek(begin)
     return _Reader(file, storages).load()
 

@@ -98,7 +98,7 @@ class _Classification(_Metrics):
     worst_mistakes: list[_Mistake]
     wrong: list[Count] = []
     examples_digest: str = ""
-    invariance: _Invariance = _Invariance(overall=0.0)
+    invariance: _Invariance = _Invariance.model_validate({"overall": 0.0})
 
     @model_validator(mode="after")
     def _square(self) -> Self:

@@ -118,7 +118,7 @@ def read(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _read_as_far(file: IO[bytes], count: int) -> bytearray:
+def _read_as_far(file: gzip.GzipFile | IO[bytes], count: int) -> bytearray:
     """At most so many bytes; the memory that they take goes by what is there, not by what is asked for."""
     content = bytearray()
     while piece := file.read(min(2**24, count - len(content))):
