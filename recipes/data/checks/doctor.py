@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from recipes.data.labels import ONE_CLASS, LabelKind
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
 from recipes.data.splits import connected
+from zoo.cache import expanded
 
 SPREAD = 4.0  # times as long a side in the largest image as in the smallest
 _MODES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "LAB", "HSV": "HSV", "1": "black and white only"}
@@ -309,9 +309,5 @@ def _about_sizes_and_depths(listing: Listing, looks: Sequence[Look]) -> Iterator
 
 def _class_folder(listing: Listing, name: str) -> str:
     """Where a class lies, for people: its folder, if it has one."""
-    folders = (
-        [listing.root / name, listing.root / "train" / name]
-        if listing.root == Path(listing.source).expanduser()
-        else []
-    )
+    folders = [listing.root / name, listing.root / "train" / name] if listing.root == expanded(listing.source) else []
     return shown(next((folder for folder in folders if folder.is_dir()), f"{listing.source}: {name}"))
