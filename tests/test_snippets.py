@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES = {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in FILES}
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.M | re.S)
+TYPED = re.compile(FENCE.pattern + r"|^ {4}(\w[^\n]*)$|`([^`]+)`", FENCE.flags)
 SHELL = {"sh", "console"}
 DATA = {"", "toml", "yaml", "cpp"}  # "": what was printed
 # Programs that are not of this project, in blocks of a shell's lines.
@@ -28,16 +29,24 @@ def blocks(page, languages):
     return [text for language, text in FENCE.findall(PAGES[page]) if language in languages]
 
 
-def lines(page):
-    """What could be typed: lines of blocks, indented lines, and code within the text."""
-    prose = FENCE.sub("", PAGES[page])
-    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
-    return "\n".join(blocks(page, SHELL)).splitlines() + re.findall(r"^ {4}(\w.*)$", prose, re.M) + spans
+def lines(text):
+    """What could be typed: lines of blocks, indented lines, and code within the text, in their order."""
+    for language, block, indented, span in re.findall(
+        rf"{FENCE.pattern}|^ {{4}}(\w[^\n]*)$|`([^`]+)`", text, re.M | re.S
+    ):
+        if block:
+            yield from block.splitlines() if language in SHELL else ()
+        else:
+            yield " ".join((indented or span).split("\n"))
 
 
 def commands(page):
     """The words of each command line of `zoo` and of `python`, without comments and what stands before."""
-    for line in lines(page):
+    return commands_of(PAGES[page])
+
+
+def commands_of(text):
+    for line in lines(text):
         for part in re.split(r"&&|\|\|", line.removeprefix("$ ")):
             found = re.match(r"\s*(?:\w+=\S+ )*((?:zoo|python) .*)", part)
             if found:
