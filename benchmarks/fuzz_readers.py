@@ -360,7 +360,7 @@ def seed_image(folder: Path) -> None:
 def read_tfds(folder: Path) -> None:
     from recipes.data import open_reader
 
-    reader = open_reader(str(folder))
+    reader = open_reader(f"tfds:{folder / '1.0.0'}")
     _ = reader.class_names, reader.labels, reader.image_shape
     reader.images("train", (8, 8, 3), "fill", quiet=True)
 

@@ -145,6 +145,7 @@ def _searched(study: Study, search: Search, effort: Effort) -> Tuned:
         places = len(search.space.grid())
         trials = min(trials or places, places)
     if not study.is_there:
+        study.check_free()
         check_folds(search, quiet=effort.quiet)  # before a folder holds what no other search may go on with
     study = Study.create(study.path, search)
     study.join()

@@ -218,3 +218,13 @@ def test_a_command_needs_no_streams_and_no_patience_with_warnings():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     done = subprocess.run(f"{program} | true", shell=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_outlet_of_a_stream_that_is_closed_leaves_no_file_open():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(9):
+        stream = io.StringIO()
+        outlet = Outlet(stream)
+        stream.close()
+        outlet.write("lost")
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -22,13 +22,17 @@ class FailureError(RuntimeError):
     """What was asked for was tried, and did not succeed. Exit code 1."""
 
 
+LONGEST = 500  # characters of what others say of an error; some print the whole file
+
+
 def first_line(error: BaseException) -> str:
     """What another package says of its error, in one line; the error's kind if it says nothing.
 
     >>> first_line(OSError("no such device\\n  in the machine")), first_line(EOFError())
     ('no such device', 'EOFError')
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 def of_machine(error: BaseException | None) -> FailureError | None:

@@ -99,8 +99,9 @@ class Outlet(io.TextIOBase):
         """Has the system take what the stream still holds, or Python would fail at it when it ends."""
         self._closed = True
         with contextlib.suppress(OSError, ValueError):
+            number = self._stream.fileno()  # first: a stream in memory has none
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
+            os.dup2(nowhere, number)
             os.close(nowhere)
 
     @property

@@ -89,8 +89,7 @@ class Study:
                     "the settings that it was begun with."
                 )
             return study
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RequestError(f"{path} holds something that is not a study; choose another folder.")
+        study.check_free()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -98,6 +97,11 @@ class Study:
         text = tomli_w.dumps(search.model_dump(mode="json", exclude_none=True))
         write_whole(path / "study.toml", lambda aside: aside.write_text(text, "utf-8"))
         return study
+
+    def check_free(self) -> None:
+        """Raises a `RequestError` where something else than a study is in its place."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RequestError(f"{self.path} holds something that is not a study; choose another folder.")
 
     @classmethod
     def open(cls, path: Path) -> "Study":

@@ -18,9 +18,10 @@ from recipes.data.decoding import Resize, decode_to, pillow_warnings, size_of
 from recipes.data.readers.reader import ArrayReader, Shape
 from recipes.support.internals import own_features_only, tfds_retries
 from recipes.support.quiet import native_output_hidden
-from zoo.backend import tfds
+from zoo.backend import tf, tfds
 from zoo.cache import cache_folder, expanded
-from zoo.errors import FailureError, RequestError, first_line
+from zoo.errors import FailureError, RequestError, first_line, of_machine
+from zoo.files import check_file
 
 _RETRIES = 3
 _BLOCK = 1_000  # encoded images handed over at a time
@@ -70,6 +71,9 @@ class TfdsReader(ArrayReader):
         """
         tfds.disable_progress_bar()
         if self.is_folder:
+            for entry in self.path.iterdir():
+                if not entry.is_dir():
+                    check_file(entry)  # a pipe would be waited for
             builder = _from_folder(self.path)
         else:
             folder = expanded(tfds.core.constants.DATA_DIR)
@@ -78,7 +82,10 @@ class TfdsReader(ArrayReader):
             if not builder.info.splits:  # another process prepared it meanwhile, which this builder has not seen
                 builder = self.find(folder)
         keys, features = builder.info.supervised_keys, builder.info.features
-        image, label = (features[keys[0]], features[keys[1]]) if keys else (None, None)
+        try:
+            image, label = (features[keys[0]], features[keys[1]]) if keys else (None, None)
+        except (KeyError, IndexError, TypeError):  # keys of no feature
+            image = label = None
         if not isinstance(label, tfds.features.ClassLabel) or not isinstance(image, tfds.features.Image):
             raise RequestError(f"{self.source} is not a set of images with one class each.")
         return builder
@@ -157,12 +164,25 @@ class TfdsReader(ArrayReader):
         return images if large else np.array(images)
 
     def examples(self, part: str) -> Iterator[tuple[bytes, int]]:
-        """Every encoded image of a part, in order, with its label."""
+        """Every encoded image of a part, in order, with its label.
 
+        Raises:
+            RequestError: a file of the set is damaged, or is not what its description says.
+        """
+        try:
+            yield from self._examples(part)
+        except (tf.errors.OpError, ValueError, TypeError, KeyError, AssertionError) as error:
+            why = first_line(error).rpartition("}} ")[2].partition(" [Op:")[0]
+            raise of_machine(error) or RequestError(f"{self.source} is damaged, in its part {part}: {why}.") from None
+
+    def _examples(self, part: str) -> Iterator[tuple[bytes, int]]:
         image, label = self.builder.info.supervised_keys
         dataset = self.builder.as_dataset(split=part, shuffle_files=False, decoders={image: tfds.decode.SkipDecoding()})
         dataset = dataset.map(lambda example: (example[image], example[label]))
+        classes = range(len(self.class_names))
         for images, labels in tfds.as_numpy(dataset.batch(_BLOCK)):
+            if wrong := [one for one in labels.tolist() if one not in classes]:
+                raise ValueError(f"label {wrong[0]} is none of its {len(classes)} classes")
             yield from zip(images.tolist(), labels.tolist(), strict=True)
 
     @cached_property
