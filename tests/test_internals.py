@@ -21,6 +21,7 @@ KEPT = {
 }
 REFLECTION = {"getattr", "setattr", "hasattr"}
 DOCUMENTED = {"os._exit"}  # public in spite of its name: the library reference has it, for the child of a fork
+NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}  # public, too: only their fields may have other names
 PRIVATE_MODULES = ("keras.src", "tensorflow.python", "tensorflow.lite.python", "tensorflow_datasets.core.download")
 
 
@@ -30,7 +31,7 @@ def sources() -> list[Path]:
 
 
 def private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    return name.startswith("_") and not name.startswith("__") and name not in NAMED_TUPLES
 
 
 def own_names(tree: ast.AST) -> Iterator[str]:
