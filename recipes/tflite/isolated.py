@@ -5,7 +5,7 @@ answers with bytes.
 """
 
 import os
-import select
+import selectors
 import signal
 import struct
 import subprocess
@@ -68,9 +68,10 @@ class Isolated:
             send(self._process.stdin, np.ascontiguousarray(values).tobytes())
             self._process.stdin.flush()
             if sys.platform != "win32":  # which cannot wait for a pipe
-                ready = select.select([self._process.stdout], [], [], 30 + _PATIENCE * self._seconds)[0]
-                if not ready:
-                    raise RequestError(f"{self._path} takes too long to run: stopped.")
+                with selectors.DefaultSelector() as answers:  # not `select`, which knows 1,024 open files
+                    answers.register(self._process.stdout, selectors.EVENT_READ)
+                    if not answers.select(30 + _PATIENCE * self._seconds):
+                        raise RequestError(f"{self._path} takes too long to run: stopped.")
             answer = receive(self._process.stdout)
         except (EOFError, OSError):
             raise RequestError(f"{self._path} cannot be run: {self._end_of_child()}.") from None
