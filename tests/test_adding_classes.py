@@ -16,6 +16,7 @@ from zoo.errors import RequestError
 SHORT = ["epochs=2", "finetune.epochs=2", "augment=none"]
 
 
+@pytest.mark.slow
 def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
     old, new = digit_folders(tmp_path / "old", "14"), digit_folders(tmp_path / "new", "7")
     settings = ["epochs=6", "model.input_shape=[28,28,1]"]
@@ -37,6 +38,7 @@ def test_adding_classes_keeps_the_old_ones(tmp_path, monkeypatch):
     assert min(recall) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("into", ["old", "new"], ids=["the same folder", "another folder"])
 def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, into, monkeypatch):
     old = digit_folders(tmp_path / "old", "14", per_class=20)

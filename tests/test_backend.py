@@ -37,6 +37,7 @@ def in_order(names):
     assert code == 0, f"{names}: {error}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [

@@ -51,6 +51,7 @@ def test_the_command_line_loads_little_before_a_command_is_known():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_check_for_tensorflow_can_fail():
     program = "import sys, zoo\nzoo.create_model('lenet5')\nassert 'tensorflow.python' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 1
@@ -157,6 +158,7 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_naming_inspecting_and_timing_with_a_file_do_not_load_tensorflow(digits_run, digit_image, tmp_path):
     from recipes.export.handover import export
 

@@ -67,6 +67,7 @@ def test_one_trace_gives_the_file_that_keras_writes(name, kind, images, tmp_path
     assert list(signature) == list(theirs_signature) == ["serving_default"]
 
 
+@pytest.mark.slow
 def test_an_open_size_stays_open(images, tmp_path):
     theirs, ours = by_both("nin", "float32", images, tmp_path, shape=(1, None, None, 1))
     larger = np.repeat(np.repeat(images.images[:3], 2, axis=1), 2, axis=2)

@@ -71,6 +71,7 @@ def test_the_paired_test_is_that_of_nadeau_and_bengio():
     assert paired_test(np.zeros(5)) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_two_models_on_the_same_folds(tmp_path, capsys):
     out = tmp_path / "said.csv"
     command = ["cross-validate", "lenet1", "--data", "digits", "--recipe", "quick", "--folds", "2", "--against", "mlp"]

@@ -523,6 +523,7 @@ def test_what_belongs_together_is_never_parted(rows, seed):
         assert sum(map(len, held)) == len(set(together))
 
 
+@pytest.mark.slow
 def test_keras_is_whole_after_data_was_loaded_first():
     """In a process of its own: what loads first decides who imports whom."""
     code = "from recipes.data import load; load('digits', quiet=True); import keras; keras.Model"

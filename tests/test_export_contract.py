@@ -12,7 +12,7 @@ from recipes.export import convert
 from recipes.tflite.file import TFLiteFile
 from zoo import create_model
 
-QUICK = ("lenet5", "resnet8")
+QUICK = ("lenet5",)
 LARGEST = 6e6  # parameters
 # Sizes of the MLPerf Tiny reference model for image classification (mlcommons/tiny, ic), in bytes.
 REFERENCE = {"float32": 318_144, "int8": 98_496}

@@ -135,6 +135,7 @@ def test_statistics_of_what_is_unfrozen_stay_unless_they_are_asked_to_move(resne
     assert kept["accuracy"] >= 0
 
 
+@pytest.mark.slow
 def test_batch_norm_that_is_not_frozen_does_move(digits, resnet, tmp_path):
     before = batch_norm_statistics(resnet)
     for trainable in (False, True):
@@ -203,6 +204,7 @@ def test_a_keras_file_gets_the_head_of_its_paper_as_a_run_does(digits_run):
     assert "hidden_1" in dict(heads[0])
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
     folder, settings = digit_folders(tmp_path / "images", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
     monkeypatch.setattr(recipes.training.loop, "CHECKPOINT_SECONDS", 0)

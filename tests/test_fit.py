@@ -53,6 +53,7 @@ def test_the_kept_model_has_the_accuracy_that_is_written(digits_run):
     assert np.trace(metrics["confusion_matrix"]) == round(1000 * metrics["accuracy"])
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_recipe_have_bit_identical_weights(tmp_path, prepared_data_folder):
     settings = ["steps=50", "augment=digits"]
     first, second = (

@@ -151,6 +151,7 @@ def test_listing_it_imports_no_keras_and_shows_what_is_not_known_as_a_question_m
     assert card["options"] == {"width": {"default": 1.0, "allowed": "float"}}
 
 
+@pytest.mark.slow
 def test_costs_are_measured_where_they_decide_and_are_shown_as_measured(tmp_path):
     file = file_with(tmp_path / "mine.py", PLUGIN)
     listing = ["list", "twice*", "--max-params", "400", "--max-macs", "100k", "--sort", "macs"]
@@ -193,6 +194,7 @@ def test_a_run_remembers_its_plugin(trained):
     assert recipe["plugin"] == {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
+@pytest.mark.slow
 def test_later_commands_load_it_by_themselves(trained, tmp_path, digit_image):
     _, run = trained
     out = tmp_path / "mine.tflite"
@@ -211,6 +213,7 @@ def test_later_commands_load_it_by_themselves(trained, tmp_path, digit_image):
     assert np.load(tmp_path / "features.npz")["features"].shape == (5000, 8)
 
 
+@pytest.mark.slow
 def test_another_digest_is_refused_and_a_moved_file_is_found_where_it_is_named(trained, tmp_path):
     file, run = trained
     needs = f"{run} needs the plugin {file} (sha256 "

@@ -94,6 +94,7 @@ def test_a_fine_tuning_killed_in_each_of_its_phases_ends_in_the_same_bits(digits
     assert_same_ending(Run.open(out), whole)
 
 
+@pytest.mark.slow
 def test_interrupted_from_the_keyboard_it_says_how_to_go_on(uninterrupted, tmp_path, monkeypatch):
     import keras
 
@@ -116,6 +117,7 @@ def _with_stop(callback):
     return callback
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_had_half_written_does_not_stay(uninterrupted, tmp_path):
     run = Run.create(tmp_path / "run")
     run.write_text("labels.txt", (uninterrupted.path / "labels.txt").read_text())

@@ -54,6 +54,7 @@ def amounts(once, trained):
     return trained("lenet5", *SHORT, data=folder / "ink.csv")
 
 
+@pytest.mark.slow
 def test_several_classes_are_learnt_and_scored_as_scikit_learn_scores_them(several):
     figures, test = evaluate(several), several.load_data().test
     scores = several.load_model().predict(test.images, verbose=0)
@@ -62,6 +63,7 @@ def test_several_classes_are_learnt_and_scored_as_scikit_learn_scores_them(sever
     assert figures["map"] > 0.9  # guessing has about 0.5
 
 
+@pytest.mark.slow
 def test_a_number_is_learnt_in_its_own_unit_and_scored_as_scikit_learn_scores_it(amounts):
     figures, test = evaluate(amounts), amounts.load_data().test
     values = amounts.load_model().predict(test.images, verbose=0)[:, 0]
@@ -127,6 +129,7 @@ def test_what_needs_one_class_an_image_says_so(several, amounts, tmp_path, capsy
         assert what in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_the_history(tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     tfrecords = pytest.importorskip("tensorboard.util.tensor_util")

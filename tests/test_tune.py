@@ -108,6 +108,7 @@ def test_a_space_that_is_not_possible_is_refused_before_anything_is_trained(tmp_
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.slow
 def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_images(tmp_path, capsys):
     asked = command(tmp_path, "--trials", "3", "--max-params", "20k", "--trial-epochs", "1")
     assert main(asked) == 0
@@ -139,6 +140,7 @@ def test_a_search_ends_in_a_recipe_and_its_figures_on_the_test_images(tmp_path, 
     assert "holds a study with another limits, seed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_grid_is_walked_once_whatever_is_skipped(tmp_path, capsys):
     asked = command(tmp_path, "--sampler", "grid", "--max-params", "20k", "--folds", "1", "--set", "epochs=1")
     (tmp_path / "space.toml").write_text('[space]\n"model.options.width" = [2, 64]\n"model.options.depth" = [1, 2]\n')
