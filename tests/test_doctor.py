@@ -191,7 +191,7 @@ def test_a_damaged_or_forbidden_cache_is_no_obstacle(folder, tmp_path, monkeypat
     (cache / "files.sqlite").write_text("this is no database")
     monkeypatch.setenv("CONVZOO_CACHE", str(cache))
     assert check(str(folder)).findings == ()
-    assert "looks at every file again" in capsys.readouterr().err
+    assert "every file is looked at again" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path / "file" / "cache"))
     assert check(str(folder)).findings == ()

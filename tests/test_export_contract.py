@@ -11,6 +11,7 @@ from recipes.data.readers.digits import read_digits
 from recipes.export import convert
 from recipes.tflite.file import TFLiteFile
 from zoo import create_model
+from zoo.anatomy import dissect
 
 QUICK = ("lenet5",)
 LARGEST = 6e6  # parameters
@@ -55,7 +56,7 @@ def test_an_architecture_is_exported(name, digits, tmp_path):
         (tmp_path / "model.tflite").write_bytes(content)
         received = TFLiteFile(tmp_path / "model.tflite").predict(split.images)
         assert np.sqrt(np.square(received - expected).mean() / np.square(expected).mean()) < error, kind
-        assert len(content) < bytes_each * 1.2 * model.count_params() + 100_000
+        assert len(content) < bytes_each * 1.2 * dissect(model).parameters_expanded + 100_000
 
 
 def test_resnet8_is_no_larger_than_the_reference(digits):

@@ -21,6 +21,7 @@ from recipes.data.names import fault_of_name, from_lines, to_lines
 from recipes.data.split_table import read_split_table
 from recipes.export.kinds.c_array import _literal
 from recipes.run.folder import Run
+from recipes.tasks import TASKS
 from recipes.tflite import TFLiteFile
 from recipes.tflite.file import FACTS, attach
 from zoo.errors import RequestError
@@ -63,7 +64,8 @@ def test_a_run_keeps_names(names):
         data = Data("here", tuple(names), None, *parts, root=Path())
         run = Run(Path(folder))
         run.write_data(data)
-        run.write_json("metrics.json", {"class_names": names})
+        scores = np.eye(4, dtype=np.float32)
+        run.write_json("metrics.json", TASKS["classification"].metrics(data.test, scores, data.class_names))
         again = Run(Path(folder))
         assert again.class_names == tuple(names) == tuple(again.metrics["class_names"])
         assert [row["label"] for row in read_split_table(again.split_table)] == 3 * names
