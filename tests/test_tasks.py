@@ -113,7 +113,8 @@ def test_a_run_of_any_task_is_exported_and_verified(name, least, request, tmp_pa
 
     (by_run,), (by_file,) = predict(run.path, test.files[:1]), predict(out, test.files[:1])
     assert by_file.shares == by_run.shares == (name == "several")
-    assert by_file.guesses[0][0] == by_run.guesses[0][0]
+    best = by_run.guesses[0][0]  # in integers, scores near 1 may tie with it
+    assert dict(by_file.guesses)[best] == pytest.approx(by_file.guesses[0][1], abs=1 / 128)
     assert run.task in str(inspect(out).facts)
 
 

@@ -4,7 +4,7 @@ Keys that are not listed are allowed: metrics of one's own, and what later versi
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
 
@@ -129,6 +129,9 @@ class _Unknown(_Facts):
     task: Literal["classification", "multilabel", "regression"]
 
 
+_NAMED = get_args(_Unknown.model_fields["task"].annotation)
+
+
 class _None(BaseModel):
     """Of a training that is not finished."""
 
@@ -139,7 +142,7 @@ def _kind(metrics: object) -> str:
     if not isinstance(metrics, Mapping) or not metrics:
         return "of[none]"
     name = task_name(metrics)
-    return f"of[{name if name in ('classification', 'multilabel', 'regression') else 'unknown'}]"
+    return f"of[{name if name in _NAMED else 'unknown'}]"
 
 
 METRICS: TypeAdapter[Any] = TypeAdapter(
