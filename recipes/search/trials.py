@@ -286,9 +286,8 @@ def _costs(recipe: ResolvedRecipe, images: "Data", search: Search) -> dict[str, 
         model = new_model(recipe, images)
     single = sum(weight.shape[0] for weight in model.weights if len(weight.shape) == 1)
     anatomy = dissect(model)
-    copies = (
-        anatomy.parameters_expanded - anatomy.parameters
-    )  # that symmetric layers have in a file: nearly all kernels
+    # Symmetric layers have copies of their weights in a file, nearly all of them of kernels.
+    copies = anatomy.parameters_expanded - anatomy.parameters
     costs = {
         "parameters": model.count_params(),
         "macs": anatomy.macs,

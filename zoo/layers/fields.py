@@ -124,21 +124,16 @@ def _symmetric(size: int, window: int, stride: int, padding: str) -> bool:
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class FieldNormalization(keras.layers.BatchNormalization):
+class FieldNormalization(FieldLayer, keras.layers.BatchNormalization):
     """Batch normalisation whose statistics, scales and shifts are shared by the copies of a map.
 
     Args:
         group: a name in `zoo.groups.GROUPS`.
         **kwargs: of `keras.layers.BatchNormalization`, without `axis`.
+
+    Raises:
+        RequestError: see `FieldLayer`.
     """
-
-    def __init__(self, group: str = "c4", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.group = find_group(group)
-
-    @property
-    def output_group(self) -> str:
-        return self.group.name
 
     @property
     def parameters_expanded(self) -> int:
@@ -147,9 +142,7 @@ class FieldNormalization(keras.layers.BatchNormalization):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = int(input_shape[-1] or 0)
-        if channels % self.group.order:
-            raise RequestError(f"{self.name}: {channels} channels are no fields of {self.group.name}.")
-        super().build((*input_shape[:-1], channels // self.group.order))
+        super().build((*input_shape[:-1], self.maps(channels)))
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: channels})
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -171,9 +164,6 @@ class FieldNormalization(keras.layers.BatchNormalization):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "group": self.group.name}
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from functools import partial
 
 from zoo.backend import keras
+from zoo.models.group_cnn import PAPER
 from zoo.normalization import field_norm
-from zoo.registry import Nonlinearity, Paper, Tensor, register
+from zoo.registry import Nonlinearity, Tensor, register
 
 NOTES = (
     "Ours: few fields early, most weights late, and no layer that a board lacks: exported, it is convolutions, "
@@ -16,12 +17,7 @@ NOTES = (
 _rosette: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
     family="rosette",
-    paper=Paper(
-        title="Group equivariant convolutional networks",
-        authors="Cohen, Welling",
-        year=2016,
-        url="https://arxiv.org/abs/1602.07576",
-    ),
+    paper=PAPER,
     input_shape=(28, 28, 1),
     pooling="average",
 )
