@@ -114,7 +114,7 @@ def list_(
         symmetry=symmetry,
         sort=sort,
     )
-    _answer(as_json, [facts(card) for card in cards], lambda: text.models(cards, symmetry=symmetry is not None))
+    _answer(as_json, [facts(card) for card in cards], lambda: text.model_list(cards, symmetry=symmetry is not None))
 
 
 @commands.command()

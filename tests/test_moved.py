@@ -37,6 +37,13 @@ def test_an_old_name_says_the_new_one():
         importlib.import_module("recipes.affine")
 
 
+@pytest.mark.parametrize("name", sorted(MOVED))
+def test_an_old_name_hides_no_name_of_its_package(name):
+    """Importing a module sets it as an attribute of its package, over a function of that name."""
+    package, _, last = f"recipes.{name}".rpartition(".")
+    assert last not in getattr(importlib.import_module(package), "__all__", ())
+
+
 def test_only_modules_that_there_once_were_are_redirected():
     assert set(MOVED) <= set(MODULES.split())
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from recipes.text.cards import model, models, recipes
+    from recipes.text.cards import model, model_list, recipes
     from recipes.text.files import all_exported, exported, inspected, predictions, timings
     from recipes.text.studies import cross_validated, trials, tuned
     from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted
@@ -21,7 +21,7 @@ __all__ = [
     "fitted",
     "inspected",
     "model",
-    "models",
+    "model_list",
     "predictions",
     "recipes",
     "timings",
@@ -33,7 +33,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "cards": ["model", "models", "recipes"],
+        "cards": ["model", "model_list", "recipes"],
         "files": ["all_exported", "exported", "inspected", "predictions", "timings"],
         "studies": ["cross_validated", "trials", "tuned"],
         "training": ["comparison", "diagnosis", "embedded", "evaluation", "fitted"],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recipes.config.settings import Recipe
 
 
-def models(cards: Iterable[Card], *, symmetry: bool = False) -> str:
+def model_list(cards: Iterable[Card], *, symmetry: bool = False) -> str:
     """A line a card; with `symmetry` also the group that is exact, and the weights with their copies."""
     rows = [
         (
