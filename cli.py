@@ -78,6 +78,7 @@ def commands(plugins: tuple[Path, ...]) -> None:
 @click.option("--input", "size", type=int, help="Only models for images of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds an image: 10M, 1G.")
+@click.option("--max-arena", type=Amount(), help="At most so many bytes of values as int8, estimated: 64k.")
 @click.option("--weights", is_flag=True, help="Only models with published weights.")
 @click.option(
     "--symmetry",
@@ -94,6 +95,7 @@ def list_(
     size: int | None,
     max_params: float | None,
     max_macs: float | None,
+    max_arena: float | None,
     weights: bool,
     symmetry: str | None,
     sort: str,
@@ -110,11 +112,13 @@ def list_(
         size=size,
         max_params=max_params,
         max_macs=max_macs,
+        max_arena=max_arena,
         weights=weights,
         symmetry=symmetry,
         sort=sort,
     )
-    _answer(as_json, [facts(card) for card in cards], lambda: text.model_list(cards, symmetry=symmetry is not None))
+    columns = {"symmetry": symmetry is not None, "arena": max_arena is not None or sort == "arena"}
+    _answer(as_json, [facts(card) for card in cards], lambda: text.model_list(cards, **columns))
 
 
 @commands.command()
@@ -552,16 +556,22 @@ def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...],
 
 @commands.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--memory", is_flag=True, help="Also the memory over time, as TensorFlow Lite Micro plans it.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the memory over time (PNG or SVG).")
 @as_json
-def inspect(file: Path, as_json: bool) -> None:
+def inspect(file: Path, memory: bool, plot: Path | None, as_json: bool) -> None:
     """Show what is inside FILE, a .tflite classifier: inputs, outputs, labels, operators, and size by layer.
 
     \b
-    Example: zoo inspect runs/first/lenet5-int8.tflite
+    Example: zoo inspect runs/first/lenet5-int8.tflite --memory
     """
     from recipes.tflite.inspection import inspect
 
-    inspected = inspect(file)
+    inspected = inspect(file, memory=memory or plot is not None)
+    if plot is not None and inspected.memory is not None:
+        from recipes.tflite.drawing import draw_memory
+
+        draw_memory(inspected.memory, file.name, plot)
     _answer(as_json, inspected.to_dict(), lambda: text.inspected(inspected))
 
 

@@ -14,12 +14,12 @@ import recipes.export
 from recipes.export.conversion import in_float32, of_any_size
 from recipes.export.handover import export, export_all
 from recipes.export.kinds import KINDS
-from recipes.export.kinds.c_array import resolver_calls
 from recipes.export.kinds.tflite import convert
 from recipes.export.source import open_export_source
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file
 from recipes.tflite.file import TFLiteFile
+from recipes.tflite.micro import resolver_calls
 from zoo import create_model
 from zoo.errors import FailureError, RequestError
 from zoo.keras_internals import all_layers
@@ -70,7 +70,7 @@ def test_a_c_array_is_the_file_byte_for_byte(digits_run, tmp_path):
     assert done.stderr.decode().splitlines() == list(digits_run.class_names)
     header = (tmp_path / "Digits-net.h").read_text()
     graph = TFLiteFile(tmp_path / "Digits-net.tflite").graph
-    assert all(f"resolver.{call}();" in header for call in resolver_calls(graph))
+    assert all(f"(resolver).{call}();" in header for call in resolver_calls(graph))
     assert "AddConv2D" in resolver_calls(graph)
 
 

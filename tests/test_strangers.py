@@ -215,7 +215,7 @@ def test_a_crash_of_the_child_is_one_line(tmp_path, monkeypatch):
 )
 def test_a_child_has_no_more_memory_and_time_than_it_may(tmp_path, monkeypatch, body, message):
     path, child = written(small_model(), tmp_path / "greedy.tflite"), tmp_path / "child.py"
-    step = f"def _run(interpreter, values, shape, seconds):\n    _limit(None, seconds)\n    {body}\n"
+    step = f"def run(self, values, shape):\n    {body}\nLiteRT.run = run\n"
     child.write_text(f"exec(open({isolated.child.__file__!r}).read())\n{step}")
     monkeypatch.setattr(isolated.child, "__file__", str(child))
     monkeypatch.setattr(isolated, "SECONDS", 0.5)

@@ -10,10 +10,17 @@ from typing import Any
 from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
+from zoo.memory import Timeline
 from zoo.receptive_field import Seen, View, look, merge, places
 from zoo.registry import Card, get_card
 
 FACTS = files("zoo") / "facts"  # one file a model, written by docs/generate.py
+# Layers and activations that a converter makes part of the operation before or after them.
+_FOLDED = (
+    *("BatchNormalization", "FieldNormalization", "Rescaling", "ReLU", "Identity", "Dropout", "SpatialDropout2D"),
+    *("GaussianNoise", "GaussianDropout", "ActivityRegularization"),
+)
+_FUSED = ("linear", "relu", "relu6")
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,14 @@ class Anatomy:
     Attributes:
         input_shape: (H, W, C) that the counts are for.
         layers: in the order of computation.
+        arena_bytes: of its values as int8 where TensorFlow Lite Micro puts them, estimated, see `estimate_arena`.
         receptive_field: of a unit of the last feature map, along paths that keep places apart; None if there is none.
         whole_image: by what the whole image reaches that unit too, as in `Layer`; None if it does not.
     """
 
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
+    arena_bytes: int = 0
 
     @property
     def parameters(self) -> int:
@@ -111,7 +120,7 @@ class Anatomy:
         """The counts of the whole model, as JSON types."""
         names = (
             *("parameters", "parameters_expanded", "macs", "parameters_unshared", "peak_activation_bytes"),
-            *("receptive_field", "whole_image"),
+            *("arena_bytes", "receptive_field", "whole_image"),
         )
         return {"input_shape": self.input_shape, **{name: getattr(self, name) for name in names}}
 
@@ -136,7 +145,8 @@ def describe(name: str, **settings: Any) -> Anatomy:
         if not file.is_file():
             return measured(name).anatomy
         totals, *layers = (json.loads(line) for line in file.read_text("utf-8").splitlines())
-        return Anatomy(tuple(totals["input_shape"]), tuple(Layer(*map(_frozen, values)) for values in layers))
+        rows = tuple(Layer(*map(_frozen, values)) for values in layers)
+        return Anatomy(tuple(totals["input_shape"]), rows, totals["arena_bytes"])
     from zoo.builder import create_model
 
     return dissect(create_model(name, **settings))
@@ -221,7 +231,47 @@ def dissect(model: "keras.Model") -> Anatomy:
     shape = tuple(model.input_shape[1:])
     if None in shape:
         raise RequestError(f"the anatomy of {model.name} needs a fixed image size, not {shape}.")
-    return Anatomy(shape, tuple(_walk(model, {id(model.inputs[0]): Seen((View(), View()))})))
+    layers = tuple(_walk(model, {id(model.inputs[0]): Seen((View(), View()))}))
+    return Anatomy(shape, layers, estimate_arena(model))
+
+
+def estimate_arena(model: "keras.Model") -> int:
+    """Bytes of the values of a functional model, as int8, for one image, where TensorFlow Lite Micro puts them.
+
+    An estimate: it is known of each layer which operations a converter usually makes of it. What the interpreter keeps
+    beside the values, and what kernels keep for the moment, is not in it. Of an exported file, the plan is exact
+    (`zoo inspect FILE --memory`).
+    """
+    line = Timeline()
+    image = math.prod(model.input_shape[1:])
+    values = {id(model.inputs[0]): line.make(image, [line.make(image)])}  # uint8 becomes int8
+    _follow(model, values, line)
+    line.make(math.prod(model.output_shape[1:]), [values[id(model.outputs[0])]])
+    return line.peak
+
+
+def _follow(model: "keras.Model", values: dict[int, int], line: Timeline) -> None:
+    """Has `line` make what each layer makes; `values` of the tensors is filled along the way."""
+    for node in nodes(model):
+        operation, given = (
+            node.operation,
+            [] if node.is_input else [values[id(tensor)] for tensor in node.input_tensors],
+        )
+        if node.is_input:
+            continue
+        if isinstance(operation, keras.Model):
+            inner = dict(zip(map(id, operation.inputs), given, strict=True))
+            _follow(operation, inner, line)
+            made = inner[id(operation.outputs[0])]
+        else:
+            activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
+            size = math.prod(node.output_tensors[0].shape[1:])
+            made = given[0]
+            if type(operation).__name__ not in (*_FOLDED, "Activation"):
+                made = line.make(size, given)
+            if activation not in _FUSED:
+                made = line.make(size, [made])
+        values |= {id(tensor): made for tensor in node.output_tensors}
 
 
 def _walk(model: "keras.Model", views: dict[int, Seen]) -> Iterator[Layer]:

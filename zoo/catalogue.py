@@ -12,6 +12,7 @@ ORDERS: dict[str, Callable[[Card], Any]] = {
     "name": lambda card: card.name,
     "params": lambda card: parameters(card),
     "macs": lambda card: macs(card),
+    "arena": lambda card: arena(card),
     "year": lambda card: card.paper.year if card.paper else math.inf,
 }
 
@@ -31,6 +32,7 @@ def select(
     size: int | None = None,
     max_params: float | None = None,
     max_macs: float | None = None,
+    max_arena: float | None = None,
     weights: bool = False,
     symmetry: str | None = None,
     sort: str = "name",
@@ -45,6 +47,7 @@ def select(
         size: only models whose default image is so high, in pixels.
         max_params: at most so many parameters.
         max_macs: at most so many multiply-adds an image.
+        max_arena: at most so many bytes of values as int8, see `zoo.anatomy.estimate_arena`.
         weights: only models with published weights.
         symmetry: only models whose scores are exactly the same under this group, `mirror`, `c4` or `d4`; under any if
             `any`.
@@ -68,14 +71,16 @@ def select(
     ]
     if max_params is not None or sort == "params":
         chosen = [complete(card) for card in chosen]
-    if max_macs is not None or sort == "macs":
+    if max_macs is not None or max_arena is not None or sort in ("macs", "arena"):
         for card in chosen:
             if not totals(card.name):
                 measured(card.name)
     chosen = [
         card
         for card in chosen
-        if (max_params is None or parameters(card) <= max_params) and (max_macs is None or macs(card) <= max_macs)
+        if (max_params is None or parameters(card) <= max_params)
+        and (max_macs is None or macs(card) <= max_macs)
+        and (max_arena is None or arena(card) <= max_arena)
     ]
     return sorted(chosen, key=ORDERS[sort])
 
@@ -90,8 +95,13 @@ def macs(card: Card) -> float:
     return float(totals(card.name).get("macs", math.inf))
 
 
+def arena(card: Card) -> float:
+    """Bytes of its values as int8, estimated, at the card's own settings; infinite where nobody has looked yet."""
+    return float(totals(card.name).get("arena_bytes", math.inf))
+
+
 def facts(card: Card) -> dict[str, Any]:
     """The card and its totals as JSON types; what nobody has counted yet is None."""
-    nothing = dict.fromkeys(("parameters_expanded", "macs", "receptive_field", "whole_image"))
+    nothing = dict.fromkeys(("parameters_expanded", "macs", "arena_bytes", "receptive_field", "whole_image"))
     counted = totals(card.name) or nothing
     return card.to_dict() | counted

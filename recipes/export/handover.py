@@ -155,7 +155,8 @@ def _verify(plan: _Plan, file: Path) -> Exported:
     source, kind = plan.source, plan.kind
     ran = kind.run(source, file, plan.options)
     metrics = compare(source.expected, ran.scores, source.data.test.labels, source.class_names, source.task)
-    result = Exported(kind=kind.name, file=str(plan.out), bytes=_size(file), operators=ran.operators, **metrics)
+    found = {"operators": ran.operators, "board": ran.board, **metrics}
+    result = Exported(kind=kind.name, file=str(plan.out), bytes=kind.size(file), **found)
     if not is_within(plan.budget, result):
         raise refusal(plan.budget, result, kind.advice(source, file))
     if group := symmetry_of(source.model):
@@ -209,8 +210,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _size(file: Path) -> int:
-    files = [file] if file.is_file() else [inner for inner in file.rglob("*") if inner.is_file()]
-    return sum(inner.stat().st_size for inner in files)

@@ -22,7 +22,7 @@ class Exported:
     Attributes:
         kind: a name in `recipes.export.kinds.KINDS`.
         file: where it is.
-        bytes: its size; of a folder, of all in it.
+        bytes: its size; of a folder, of all in it; of a C array, of the model in a board's flash.
         agreement: fraction of test images with the same top-1 class as the Keras model; of all their labels, yes or no
             from 0.5 on; for regression R², the fraction of the variance of the model's numbers that the file's have.
         max_difference, mean_difference: of any score, and of all scores, absolute.
@@ -33,6 +33,7 @@ class Exported:
         operators: operations and how often each is used; empty for a SavedModel.
         task: what the labels are, see `recipes.data.Data`.
         symmetry: of a model with one built in, what `recipes.evaluate.symmetry.Symmetry` has of the file.
+        board: of a C array, what `recipes.export.kinds.c_array.Board` has of it.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Exported:
     operators: dict[str, int]
     task: str = ONE_CLASS.task
     symmetry: dict[str, Any] | None = None
+    board: dict[str, Any] | None = None
 
     @property
     def drop(self) -> float:

@@ -239,6 +239,8 @@ def open_export_source(source: str | Path | Run, data: str | None = None) -> Exp
     """
     if not isinstance(source, Run):
         refuse_hdf5(Path(source))
+    if not isinstance(source, Run) and Path(source).suffix == ".tflite":
+        raise RequestError(f"{source} is an exported file; allowed: the run or the .keras file that it was made from.")
     if isinstance(source, Run) or Path(source).suffix != ".keras":
         return RunSource(Run.open(source), data)
     file = check_file(source)

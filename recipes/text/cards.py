@@ -15,29 +15,33 @@ if TYPE_CHECKING:
     from recipes.config.settings import Recipe
 
 
-def model_list(cards: Iterable[Card], *, symmetry: bool = False) -> str:
-    """A line a card; with `symmetry` also the group that is exact, and the weights with their copies."""
+def model_list(cards: Iterable[Card], *, symmetry: bool = False, arena: bool = False) -> str:
+    """A line a card; with `symmetry` also the group that is exact, and the weights with their copies.
+
+    With `arena` also the bytes of all values as int8.
+    """
     rows = [
         (
             card.name,
             size(card.input_shape),
             *((card.symmetry,) if symmetry else ()),
             "?" if card.parameters is None else f"{card.parameters:,}",
-            *((_expanded(totals(card.name).get("parameters_expanded")),) if symmetry else ()),
+            *((_number(totals(card.name).get("parameters_expanded")),) if symmetry else ()),
             short(macs(card)),
+            *((_number(totals(card.name).get("arena_bytes")),) if arena else ()),
             str(card.paper.year) if card.paper else "",
             card.summary,
         )
         for card in cards
     ]
-    if symmetry:
-        header = ["model", "image", "exact", "free parameters", "expanded", "MACs", "year", "what it is"]
-        return table(header, rows, right=[3, 4, 5])
-    return table(["model", "image", "parameters", "MACs", "year", "what it is"], rows, right=[2, 3])
+    counts = ["exact", "free parameters", "expanded", "MACs"] if symmetry else ["parameters", "MACs"]
+    counts += ["int8 arena"] if arena else []
+    numbers = range(3 if symmetry else 2, 2 + len(counts))
+    return table(["model", "image", *counts, "year", "what it is"], rows, right=numbers)
 
 
-def _expanded(parameters: int | None) -> str:
-    return "?" if parameters is None else f"{parameters:,}"
+def _number(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
 
 
 def model(card: Card, anatomy: Anatomy) -> str:
@@ -55,6 +59,7 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("head", card.pooling + (f", hidden layers {hidden}" if hidden else "")),
         ("classes", str(card.classes)),
         ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}{measured}"),
+        ("arena", f"{anatomy.arena_bytes:,} bytes of values as int8, estimated"),
         *([("symmetry", _symmetry(card, anatomy))] if card.symmetry else []),
         ("a last unit sees", in_words(anatomy.receptive_field, anatomy.whole_image)),
         *(row for weights in card.weights for row in _weights(weights)),

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from recipes.predict import Prediction
     from recipes.tflite.inspection import Inspected
     from recipes.tflite.latency import Timing
+    from recipes.tflite.memory import Memory
 
+_BAR = 40  # characters of the longest bar
 _NAMED = ("name", "description", "version", "author", "license")  # of a .tflite file's metadata
 
 
@@ -23,15 +25,34 @@ def exported(result: "Exported") -> str:
     operators = ", ".join(f"{count} {name}" for name, count in result.operators.items())
     rows = [
         ("file", result.file),
-        ("size", f"{result.bytes:,} bytes"),
+        ("size", f"{result.bytes:,} bytes{' of flash' if result.board else ''}"),
         (words.heading, f"{result.accuracy_file:.2%} (Keras model {result.accuracy_keras:.2%})"),
         (words.same, f"{result.agreement:.2%} {words.of.format(result.images)}"),
         ("difference", f"at most {result.max_difference:.2g} of a score, {result.mean_difference:.2g} in the mean"),
         *([("by class", f"{', '.join(changes[:8])} points" if changes else "no change")] if result.per_class else []),
         *([("symmetry", f"{result.symmetry['group']}. {unchanged(result.symmetry)}")] if result.symmetry else []),
+        *(_board(result.board) if result.board else []),
         *([("operators", operators)] if operators else []),
     ]
     return table(["", ""], rows)
+
+
+def _board(board: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `recipes.export.kinds.c_array.Board` has."""
+    if not board["measured"]:
+        arena = f"{board['arena_bytes']:,} bytes, an estimate; {board['values_bytes']:,} of it are values"
+        return [("arena", arena), ("TFLite Micro", "not run: pip install 'convzoo[micro]'")]
+    parts = f"{board['values_bytes']:,} of values, {board['records_bytes']:,} of records"
+    others = board["images"] - board["equal"]
+    same = f"scores equal to LiteRT's to the last bit for {board['equal']:,} of {board['images']:,} images"
+    if others:
+        most = f"at most {board['max_difference']:.2g} apart"
+        if board["step"]:
+            steps = round(board["max_difference"] / board["step"])
+            most += f" ({steps} {'step' if steps == 1 else 'steps'} of {board['step']:.2g})"
+        reference = "all" if board["equal_reference"] == others else f"{board['equal_reference']:,}"
+        same += f", the others {most}, {reference} of them equal to LiteRT's reference kernels"
+    return [("arena", f"{board['arena_bytes']:,} bytes, measured: {parts}"), ("TFLite Micro", same)]
 
 
 def _class_changes(result: "Exported") -> list[str]:
@@ -79,7 +100,37 @@ def inspected(result: "Inspected") -> str:
         ("operators", ", ".join(f"{count} {name}" for name, count in result.operators.items())),
     ]
     layers = [(name, f"{size:,}") for name, size in result.layers.items()]
-    return f"{table(['', ''], rows)}\n\n{table(['layer', 'bytes'], layers, right=[1])}"
+    parts = [table(["", ""], rows), table(["layer", "bytes"], layers, right=[1])]
+    return "\n\n".join([*parts, *([_memory(result.memory)] if result.memory else [])])
+
+
+def _memory(memory: "Memory") -> str:
+    """A bar a step, and what is there at the busiest."""
+    busiest = memory.steps[memory.busiest]
+    steps = [
+        (
+            step.kind,
+            step.layer,
+            f"{step.bytes:,}",
+            "#" * -(-_BAR * step.bytes // max(busiest.bytes, 1)) + (" busiest" if step is busiest else ""),
+        )
+        for step in memory.steps
+    ]
+    there = [
+        (
+            place.layer if place.name else f"{place.layer} (scratch)",
+            "x".join(map(str, place.shape)),
+            place.dtype,
+            f"{place.bytes:,}",
+            f"{place.offset:,}",
+        )
+        for place in memory.at(memory.busiest)
+    ]
+    return (
+        f"{table(['operation', 'layer', 'bytes', 'what must be there while it runs'], steps, right=[2])}\n\n"
+        f"{table([f'at {busiest.kind}', 'shape', 'type', 'bytes', 'from byte'], there, right=[3, 4])}\n\n"
+        f"{memory.bytes:,} bytes hold all values, as TensorFlow Lite Micro plans them; its records come on top."
+    )
 
 
 def _labels(names: Sequence[str]) -> str:

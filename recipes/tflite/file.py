@@ -20,6 +20,7 @@ from recipes.tflite import metadata
 from recipes.tflite.flatbuffer import DamageError
 from recipes.tflite.graph import Graph, Tensor, graph_of, read_model
 from recipes.tflite.isolated import Isolated
+from recipes.tflite.micro import MicroFile
 from recipes.tflite.verify import verify
 from zoo.errors import RequestError, first_line
 from zoo.files import check_file
@@ -47,17 +48,26 @@ class TFLiteFile:
             that no converter writes.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 1, keep_all: bool = False, isolated: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        keep_all: bool = False,
+        isolated: bool = False,
+        reference: bool = False,
+    ) -> None:
         """
         Args:
             path: the file.
             threads: of the interpreter.
             keep_all: keeps every tensor between the operations to look at it, which is slow.
             isolated: `predict` runs it in a child process with limits, which a file of unknown origin cannot leave.
+            reference: by LiteRT's reference kernels, which are written to be read, and slow.
         """
         self.path = Path(path)
         self._content = read_content(self.path)
-        self._threads, self._keep_all, self._isolated = threads, keep_all, isolated
+        self._threads, self._keep_all, self._isolated, self._reference = threads, keep_all, isolated, reference
         try:
             model = read_model(self._content)
             self.graph: Graph = graph_of(model)
@@ -92,7 +102,7 @@ class TFLiteFile:
     def _interpreter(self) -> Any:
         """In this process, ready to run."""
         with self._refused_in_one_line("cannot be run"):
-            made = _interpreter(self._content, self._threads, self._keep_all)
+            made = _interpreter(self._content, self._threads, self._keep_all, self._reference)
             if -1 in self._given.signature:
                 made.resize_tensor_input(self.graph.inputs[0], (1, *self.input_shape))
             made.allocate_tensors()
@@ -111,6 +121,27 @@ class TFLiteFile:
         if self.labels:  # a graph that leaves the number of its scores open is not known before
             check_count(self.labels, scores.shape[1], self.path)
         return scores
+
+    def in_micro(self, name: str = "") -> MicroFile:
+        """The same graph in TensorFlow Lite Micro.
+
+        Args:
+            name: of the file in messages, in place of its path.
+        """
+        return MicroFile(Path(name or self.path), self._content, self.graph)
+
+    def as_input(self, images: np.ndarray) -> np.ndarray:
+        """Images uint8 (N, H, W, C) as the graph takes them."""
+        return self._as_input(images)
+
+    def as_scores(self, values: np.ndarray) -> np.ndarray:
+        """What the graph gives, integers or not, as scores float32."""
+        return _real(values, self._made)
+
+    @property
+    def score_step(self) -> float:
+        """The difference between neighbouring scores of a file that has them as integers; 0 of floats."""
+        return self._made.scales[0] if self._made.scales and self._made.dtype != "float32" else 0.0
 
     def resize(self, height: int, width: int) -> None:
         """Sets the image's size, of a file that takes any.
@@ -252,9 +283,15 @@ def attach(content: bytes, labels: Sequence[str], facts: Mapping[str, Any]) -> b
     )
 
 
-def _interpreter(content: bytes, threads: int, keep_all: bool) -> Any:
+def _interpreter(content: bytes, threads: int, keep_all: bool, reference: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    if reference:
+        return Interpreter(
+            model_content=content,
+            experimental_preserve_all_tensors=keep_all,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        )
     if not keep_all:
         return Interpreter(model_content=content, num_threads=threads)
     return Interpreter(

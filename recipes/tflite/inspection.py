@@ -1,11 +1,12 @@
 """What is inside a `.tflite` file: read from the file alone, without TensorFlow."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recipes.tflite.file import TFLiteFile
 from recipes.tflite.graph import Graph
+from recipes.tflite.memory import Memory, plan_memory
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Inspected:
         layers: bytes of constants by layer.
         metadata: TFLite's own, as a tree; empty if there is none.
         facts: what export wrote about the file, empty if it is not ours.
+        memory: the values over time; None if they were not asked for.
     """
 
     file: str
@@ -38,13 +40,20 @@ class Inspected:
     layers: dict[str, int]
     metadata: dict[str, Any]
     facts: dict[str, Any]
+    memory: Memory | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON types; without `memory` where it was not asked for."""
+        facts = {name: value for name, value in asdict(replace(self, memory=None)).items() if name != "memory"}
+        return facts | ({"memory": self.memory.to_dict()} if self.memory else {})
 
 
-def inspect(path: str | Path) -> Inspected:
+def inspect(path: str | Path, *, memory: bool = False) -> Inspected:
     """Reads a `.tflite` file; nothing of it is run.
+
+    Args:
+        path: the file.
+        memory: plans its memory, too.
 
     Raises:
         RequestError: it cannot be used as a classifier of images; the message says why.
@@ -65,6 +74,7 @@ def inspect(path: str | Path) -> Inspected:
         layers=graph.bytes_by_layer,
         metadata=file.metadata,
         facts=file.facts,
+        memory=plan_memory(file.settled) if memory else None,
     )
 
 

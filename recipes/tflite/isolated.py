@@ -34,10 +34,11 @@ class Isolated:
         content: what is in it.
         shape: (1, H, W, C) of the input, to which a file that takes any size is set.
         macs: multiply-adds for one image; time is allowed accordingly.
+        micro_arena: bytes of arena, to run it in TensorFlow Lite Micro; 0 for LiteRT.
     """
 
-    def __init__(self, path: Path, content: bytes, shape: tuple[int, ...], macs: int) -> None:
-        self._path, self._content, self._shape = path, content, shape
+    def __init__(self, path: Path, content: bytes, shape: tuple[int, ...], macs: int, *, micro_arena: int = 0) -> None:
+        self._path, self._content, self._shape, self._micro_arena = path, content, shape, micro_arena
         self._seconds = SECONDS + SECONDS_PER_MAC * macs
         # The parent may know its modules from a list of places that was changed while it ran.
         places = os.pathsep.join(place or os.getcwd() for place in sys.path)
@@ -57,15 +58,22 @@ class Isolated:
         Raises:
             RequestError: the file crashes the interpreter, takes more memory or time than it may, or is refused by it.
         """
+        return np.frombuffer(self._answer(np.ascontiguousarray(values).tobytes()), dtype, offset=1)
+
+    def ask(self) -> str:
+        """What the interpreter tells of its arena, see `recipes.tflite.child`; raises as `run`."""
+        return self._answer(b"")[1:].decode()
+
+    def _answer(self, message: bytes) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             if not self._told:
-                limit = MEMORY + PER_BYTE * len(self._content)
-                send(self._process.stdin, struct.pack(HEAD, limit, self._seconds, *self._shape))
+                limit = MEMORY + PER_BYTE * len(self._content) + self._micro_arena
+                send(self._process.stdin, struct.pack(HEAD, limit, self._seconds, self._micro_arena, *self._shape))
                 send(self._process.stdin, self._content)
                 self._told = True
-            send(self._process.stdin, np.ascontiguousarray(values).tobytes())
+            send(self._process.stdin, message)
             self._process.stdin.flush()
             if sys.platform != "win32":  # which cannot wait for a pipe
                 with selectors.DefaultSelector() as answers:  # not `select`, which knows 1,024 open files
@@ -77,13 +85,15 @@ class Isolated:
             raise RequestError(f"{self._path} cannot be run: {self._end_of_child()}.") from None
         if answer[:1] == FAULT:
             raise RequestError(f"{self._path} cannot be run: {answer[1:].decode('utf-8', 'replace')}")
-        return np.frombuffer(answer, dtype, offset=1)
+        return answer
 
     def _end_of_child(self) -> str:
         code = self._process.wait()
         if code == -getattr(signal, "SIGXCPU", 0):
             return f"it takes more than {self._seconds:.0f} seconds for an image"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if self._micro_arena:
+            return f"TensorFlow Lite Micro crashes ({name})"
         return f"LiteRT crashes ({name}); the file is damaged, or was made to do so"
 
 

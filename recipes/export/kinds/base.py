@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.support.extras import require
 from recipes.support.files import check_writable
@@ -77,10 +77,12 @@ class RunResult:
     Attributes:
         scores: (N, classes) float32, of the test images.
         operators: operations in the file and how often each is used; empty where the format does not tell.
+        board: what was found of a file for microcontrollers, see `recipes.export.kinds.c_array.Board`.
     """
 
     scores: "np.ndarray"
     operators: dict[str, int] = field(default_factory=dict)
+    board: dict[str, Any] | None = None
 
 
 class ExportKind(ABC):
@@ -123,6 +125,11 @@ class ExportKind(ABC):
         Raises:
             FailureError: it cannot be run.
         """
+
+    def size(self, file: Path) -> int:
+        """Bytes of what the model takes where it is used; of a folder, of all files in it."""
+        files = [file] if file.is_file() else [inner for inner in file.rglob("*") if inner.is_file()]
+        return sum(inner.stat().st_size for inner in files)
 
     def advice(self, source: "ExportSource", file: Path) -> str:
         """What to try when `file` is beyond its budget."""

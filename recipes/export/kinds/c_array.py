@@ -2,21 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.export.kinds.base import QUANTISED_BUDGET, ExportKind, ExportOptions, RunResult
 from recipes.export.kinds.tflite import convert, describe, quantised_advice
-from zoo.errors import RequestError
+from zoo.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
     from recipes.export.source import ExportSource
     from recipes.tflite.graph import Graph
+    from recipes.tflite.micro import Arena
 
-# What TFLite Micro keeps beside the values, in bytes: our estimate of its structures on a 32-bit processor, rounded
-# up. Kernels ask for scratch memory of their own on top, which only the board's library can tell.
-_PER_TENSOR, _PER_OPERATOR, _PER_CHANNEL, _FIXED = 32, 160, 8, 1024
 # Keywords of C and C++, what compilers define by themselves, and names of their standard libraries.
 _RESERVED_WORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class
@@ -38,7 +38,32 @@ _RESERVED_WORDS = """
     lgamma tgamma select random wait bind connect accept listen send recv socket
 """
 _RESERVED = frozenset(_RESERVED_WORDS.split())
-_METHODS = {"PADV2": "PadV2", "SELECT_V2": "SelectV2", "SQUARED_DIFFERENCE": "SquaredDifference"}
+
+
+@dataclass(frozen=True)
+class Board:
+    """What was found of a model for microcontrollers.
+
+    Attributes:
+        arena_bytes: for `tensor_arena`; measured in TensorFlow Lite Micro, or estimated.
+        measured: which of the two. An estimate has only `arena_bytes` and `values_bytes`.
+        values_bytes, records_bytes: of the arena, see `recipes.tflite.micro.Arena`.
+        images: test images that were run in TensorFlow Lite Micro.
+        equal: those whose scores are LiteRT's to the last bit.
+        equal_reference: those of the others whose scores are those of LiteRT's reference kernels to the last bit.
+        max_difference: from LiteRT's scores, of any.
+        step: between neighbouring scores of the file.
+    """
+
+    arena_bytes: int
+    measured: bool
+    values_bytes: int
+    records_bytes: int = 0
+    images: int = 0
+    equal: int = 0
+    equal_reference: int = 0
+    max_difference: float = 0.0
+    step: float = 0.0
 
 
 class CArray(ExportKind):
@@ -48,13 +73,16 @@ class CArray(ExportKind):
     summary = "`int8` as `.h` and `.cc` for TensorFlow Lite Micro, and the same bytes as `.tflite`"
     ending = ".cc"
     budget = QUANTISED_BUDGET
-    runner = "LiteRT"
+    runner = "LiteRT, and TensorFlow Lite Micro where it is installed"
     symmetric_to = 0.0  # integers are added to the same sum in any order
 
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:
         content = convert(source.float32_model, "int8", source.data.train, output_type=options.output_type)
-        file.with_suffix(".tflite").write_bytes(content)
-        write_c_array(content, file.with_suffix(""), source.class_names, describe(source, self.name))
+        model = file.with_suffix(".tflite")
+        model.write_bytes(content)
+        _check_operations(content, model.name)
+        about = f"{describe(source, self.name)} Images of another size: `{source.resize}`."
+        write_c_array(content, file.with_suffix(""), source.class_names, about, self._arena(model))
 
     def check_place(self, out: Path) -> None:
         if wrong := re.search(r'["\\\\\x00-\x1f]', out.name):
@@ -63,15 +91,75 @@ class CArray(ExportKind):
 
     def run(self, source: "ExportSource", file: Path, options: ExportOptions) -> RunResult:
         from recipes.tflite.file import TFLiteFile
+        from recipes.tflite.memory import plan_memory
 
-        opened = TFLiteFile(file.with_suffix(".tflite"))
-        return RunResult(opened.predict(source.data.test.images), opened.operators)
+        model = file.with_suffix(".tflite")
+        opened = TFLiteFile(model)
+        images = source.data.test.images
+        scores = opened.predict(images)
+        arena = self._arena(model)
+        if arena is None:
+            board = Board(arena_estimate(opened.graph), False, plan_memory(opened.graph).bytes)
+            return RunResult(scores, opened.operators, asdict(board))
+        ours = opened.as_scores(opened.in_micro(model.name).run(opened.as_input(images)))
+        equal = (ours == scores).all(axis=1)
+        reference = TFLiteFile(model, reference=True).predict(images[~equal]) if not equal.all() else ours[:0]
+        board = Board(
+            arena_bytes=arena.total,
+            measured=True,
+            values_bytes=arena.values,
+            records_bytes=arena.records,
+            images=len(images),
+            equal=int(equal.sum()),
+            equal_reference=int((ours[~equal] == reference).all(axis=1).sum()),
+            max_difference=float(abs(ours - scores).max()),
+            step=opened.score_step,
+        )
+        return RunResult(ours, opened.operators, asdict(board))
+
+    def size(self, file: Path) -> int:
+        return super().size(file.with_suffix(".tflite"))
+
+    def _arena(self, model: Path) -> "Arena | None":
+        """What TensorFlow Lite Micro uses to run a file, None where it is not installed.
+
+        Raises:
+            FailureError: it cannot run the file.
+        """
+        from recipes.tflite.micro import is_installed
+
+        try:
+            return _measured(model.read_bytes(), model.name) if is_installed() else None
+        except RequestError as error:
+            raise FailureError(str(error)) from error
 
     def advice(self, source: "ExportSource", file: Path) -> str:
         return quantised_advice(source, file.with_suffix(".tflite"), "int16x8")
 
 
-def write_c_array(content: bytes, stem: Path, labels: Sequence[str], about: str) -> tuple[Path, Path]:
+def _check_operations(content: bytes, name: str) -> None:
+    """Raises a `FailureError` that names the operations which TensorFlow Lite Micro does not have."""
+    from recipes.tflite.graph import read_graph
+    from recipes.tflite.micro import CALLED, lacking_operations
+
+    graph = read_graph(content)
+    if lacking := lacking_operations(graph):
+        layers = dict.fromkeys(operator.layer for operator in graph.operators if operator.kind in lacking)
+        raise FailureError(f"{CALLED} cannot run {name}: it has no {', '.join(lacking)} (in {', '.join(layers)}).")
+
+
+@lru_cache(maxsize=1)  # a file is written, run, and run again where it has a symmetry
+def _measured(content: bytes, name: str) -> "Arena":
+    """What TensorFlow Lite Micro uses to run a model; raises a `RequestError` where it cannot."""
+    from recipes.tflite.graph import read_graph
+    from recipes.tflite.micro import MicroFile
+
+    return MicroFile(Path(name), content, read_graph(content)).arena()
+
+
+def write_c_array(
+    content: bytes, stem: Path, labels: Sequence[str], about: str, arena: "Arena | None" = None
+) -> tuple[Path, Path]:
     """Writes `STEM.h` and `STEM.cc` and returns both.
 
     Args:
@@ -79,13 +167,14 @@ def write_c_array(content: bytes, stem: Path, labels: Sequence[str], about: str)
         stem: the files' path without ending; its name, made an identifier, is what the arrays are called by.
         labels: class names, in the order of the scores.
         about: a line on what the model is.
+        arena: as it was measured; estimated if None.
     """
     from recipes.tflite.graph import read_graph
 
     name = c_name(stem.name)
     header = stem.with_name(f"{stem.name}.h")
     source = stem.with_name(f"{stem.name}.cc")
-    header.write_text(_header(name, content, read_graph(content), labels, about), "utf-8")
+    header.write_text(_header(name, content, read_graph(content), labels, about, arena), "utf-8")
     source.write_text(_source(name, content, labels, header.name), "utf-8")
     return header, source
 
@@ -105,43 +194,58 @@ def c_name(text: str) -> str:
 
 
 def arena_estimate(graph: "Graph") -> int:
-    """Bytes to begin with for `tensor_arena`: values alive at the busiest moment, and TFLite Micro's own records."""
-    channels = sum(len(tensor.scales) for tensor in graph.tensors if len(tensor.scales) > 1)
-    records = _PER_TENSOR * len(graph.tensors) + _PER_OPERATOR * len(graph.operators) + _PER_CHANNEL * channels
-    return -(-(graph.arena + records + _FIXED) // 1024) * 1024
+    """Bytes to begin with for `tensor_arena`: values as TFLite Micro plans them, and its own records."""
+    from recipes.tflite.memory import plan_memory, records_estimate
+
+    return -(-(plan_memory(graph).bytes + records_estimate(graph)) // 16) * 16
 
 
-def resolver_calls(graph: "Graph") -> list[str]:
-    """The methods of `tflite::MicroMutableOpResolver` that the graph needs, `AddConv2D` and so on."""
-    return [f"Add{_METHODS.get(kind) or kind.title().replace('_', '')}" for kind in graph.counts]
+def _header(name: str, content: bytes, graph: "Graph", labels: Sequence[str], about: str, arena: "Arena | None") -> str:
+    from recipes.tflite.micro import resolver_calls
 
-
-def _header(name: str, content: bytes, graph: "Graph", labels: Sequence[str], about: str) -> str:
     given = graph.tensors[graph.inputs[0]]
     made = graph.tensors[graph.outputs[0]]
     calls = resolver_calls(graph)
     scaled = f", real value = (value - {made.zero_points[0]}) * {made.scales[0]!r}" if made.scales else ""
+    adds = [f"(resolver).{call}()" for call in calls]
     return f"""// {_one_line(about)}
 // Input: {given.dtype} {list(given.shape)}, pixels 0-255 as they are. Output: {made.dtype} {list(made.shape)}{scaled}.
 // sha256 of the model: {sha256(content).hexdigest()}
-//
-//   static tflite::MicroMutableOpResolver<{name}_operators> resolver;
-{chr(10).join(f"//   resolver.{call}();" for call in calls)}
 #ifndef {name.upper()}_H_
 #define {name.upper()}_H_
 
 constexpr unsigned int {name}_size = {len(content)};
 constexpr unsigned int {name}_classes = {len(labels)};
-constexpr unsigned int {name}_operators = {len(calls)};
-// An estimate: values alive at once ({graph.arena} bytes) and the interpreter's records. Kernels may want scratch
-// memory on top; after AllocateTensors(), interpreter.arena_used_bytes() tells what it really is.
-constexpr unsigned int {name}_arena_estimate = {arena_estimate(graph)};
+{_arena_lines(name, graph, arena)}
 
 extern const unsigned char {name}[{name}_size];
 extern const char* const {name}_labels[{name}_classes];
 
+// The operations that the model needs:
+//   static tflite::MicroMutableOpResolver<{name}_operators> resolver;
+//   {name.upper()}_ADD_OPERATORS(resolver);
+constexpr unsigned int {name}_operators = {len(calls)};
+#define {name.upper()}_ADD_OPERATORS(resolver) \\
+  do {{ \\
+    {f"; {chr(92) + chr(10)}    ".join(adds)}; \\
+  }} while (0)
+
 #endif  // {name.upper()}_H_
 """
+
+
+def _arena_lines(name: str, graph: "Graph", arena: "Arena | None") -> str:
+    """Bytes for `tensor_arena`, and where the number comes from."""
+    if arena is None:
+        return f"""// An estimate, nothing was run: what TensorFlow Lite Micro plans for values, and its records. After
+// AllocateTensors(), interpreter.arena_used_bytes() tells what it really is.
+constexpr unsigned int {name}_arena_estimate = {arena_estimate(graph)};
+constexpr unsigned int {name}_arena_bytes = {name}_arena_estimate;"""
+    parts = f"{arena.values} bytes of values, {arena.records} of records"
+    return f"""// Measured in TensorFlow Lite Micro with reference kernels on a 64-bit processor: {parts}.
+// On one of 32 bits records are smaller. Kernels made for one processor may want scratch memory on top; after
+// AllocateTensors(), interpreter.arena_used_bytes() tells.
+constexpr unsigned int {name}_arena_bytes = {arena.total};"""
 
 
 def _source(name: str, content: bytes, labels: Sequence[str], header: str) -> str:
