@@ -99,6 +99,21 @@ def int8_file(once, digits_run):
 
 
 @pytest.fixture(scope="session")
+def board(once, digits_run):
+    """`digits_run` as a C array called `digits`: its folder, and what was measured. Tests do not change it."""
+    import json
+
+    from recipes.export.handover import export
+
+    def make(folder):
+        result = export(digits_run, to="c-array", out=folder / "digits.cc")
+        (folder / "result.json").write_text(json.dumps(result.to_dict()))
+
+    folder = once("c-array", make)
+    return folder, json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="session")
 def digit_image(tmp_path_factory):
     """A PNG of a handwritten 6 that is in the embedded set, 28x28, grey."""
     from PIL import Image

@@ -27,18 +27,6 @@ NAMES = ["digits", "2nd try", "class", "--x--", "Größe", "a.b", "int", "M" * 9
 LABELS = ['a "quoted" one', "back\\slash\\", "??=", "猫", "%s", "*/ // /*", "\x01\n\t", "", '"); }', "x" * 300]
 
 
-@pytest.fixture(scope="session")
-def board(once, digits_run):
-    """`digits_run` as a C array: its folder, and what was measured."""
-
-    def make(folder):
-        result = export(digits_run, to="c-array", out=folder / "digits.cc")
-        (folder / "result.json").write_text(json.dumps(result.to_dict()))
-
-    folder = once("c-array", make)
-    return folder, json.loads((folder / "result.json").read_text())
-
-
 @needs_micro
 def test_a_c_array_is_run_on_all_test_images_in_micro(board, digits_run):
     folder, result = board

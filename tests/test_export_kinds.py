@@ -55,21 +55,22 @@ def test_public_names_are_where_they_were():
     assert (recipes.export.export, recipes.export.export_all) == (export, export_all)
 
 
-def test_a_c_array_is_the_file_byte_for_byte(digits_run, tmp_path):
-    exported = export(digits_run, to="c-array", out=tmp_path / "Digits-net.cc")
+def test_a_c_array_is_the_file_byte_for_byte(board, digits_run, tmp_path):
+    folder, exported = board
     main = tmp_path / "main.cc"
     main.write_text(
-        '#include <cstdio>\n#include "Digits-net.h"\n'
-        "int main() { fwrite(digits_net, 1, digits_net_size, stdout);\n"
-        '  for (unsigned i = 0; i < digits_net_classes; i++) fprintf(stderr, "%s\\n", digits_net_labels[i]); }\n'
+        '#include <cstdio>\n#include "digits.h"\n'
+        "int main() { fwrite(digits, 1, digits_size, stdout);\n"
+        '  for (unsigned i = 0; i < digits_classes; i++) fprintf(stderr, "%s\\n", digits_labels[i]); }\n'
     )
     program = tmp_path / "program"
-    subprocess.run(["g++", "-Wall", "-Werror", main, exported.file, "-o", program], check=True, capture_output=True)
+    command = ["g++", "-Wall", "-Werror", f"-I{folder}", main, exported["file"], "-o", program]
+    subprocess.run(command, check=True, capture_output=True)
     done = subprocess.run([program], capture_output=True, check=True)
-    assert done.stdout == (tmp_path / "Digits-net.tflite").read_bytes()
+    assert done.stdout == (folder / "digits.tflite").read_bytes()
     assert done.stderr.decode().splitlines() == list(digits_run.class_names)
-    header = (tmp_path / "Digits-net.h").read_text()
-    graph = TFLiteFile(tmp_path / "Digits-net.tflite").graph
+    header = (folder / "digits.h").read_text()
+    graph = TFLiteFile(folder / "digits.tflite").graph
     assert all(f"(resolver).{call}();" in header for call in resolver_calls(graph))
     assert "AddConv2D" in resolver_calls(graph)
 
