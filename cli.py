@@ -32,6 +32,7 @@ from recipes.command_line.options import (
 from recipes.command_line.values import Amount, Duration, Objective, Shape
 from recipes.export.kinds import KINDS
 from zoo.anatomy import complete
+from zoo.cards import check_options
 from zoo.catalogue import ORDERS, SYMMETRIES, facts, select
 from zoo.errors import FailureError, RequestError, first_line, of_machine, unknown
 from zoo.terminal import escaped, outlets, unescaped
@@ -124,9 +125,12 @@ def list_(
 @commands.command()
 @click.argument("model")
 @click.option("--input-shape", "shape", type=Shape(), help="Another image, as in 64x64x3.")
+@overrides("Change one option of the model: --set antialias=true.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw feature maps and receptive fields (PNG or SVG).")
 @as_json
-def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_json: bool) -> None:
+def show(
+    model: str, shape: tuple[int, int, int] | None, overrides: tuple[str, ...], plot: Path | None, as_json: bool
+) -> None:
     """Show the facts of MODEL, and what it is made of, layer by layer.
 
     MACs are multiply-adds for one image; "sees" is the receptive field of one unit, in pixels, "+ all" where the whole
@@ -136,8 +140,11 @@ def show(model: str, shape: tuple[int, int, int] | None, plot: Path | None, as_j
     \b
     Example: zoo show lenet5 --input-shape 64x64x1
     """
+    from recipes.config.presets import model_options
+
     card = zoo.get_card(model)
-    card, anatomy = complete(card), zoo.describe(model, **({"input_shape": shape} if shape else {}))
+    options = check_options(card, model_options(overrides))
+    card, anatomy = complete(card), zoo.describe(model, **options, **({"input_shape": shape} if shape else {}))
     if plot:
         from zoo.drawing import draw
 

@@ -48,7 +48,12 @@ FIELDS = {
     "group_max": lambda **k: layers.GroupPooling("max", "c4", **k),
     "group_average": lambda **k: layers.GroupPooling("average", "mirror", **k),
 }
-ALL = WINDOWED | ACROSS | WHOLE | CONVOLUTION | FIELDS
+SHIFT = {
+    "circular_padding": lambda **k: layers.CircularPadding2D((3, 4), **k),
+    "circular_blur": lambda **k: layers.CircularBlur2D(4, **k),
+    "polyphase": lambda **k: layers.PolyphaseSampling2D((3, 1), **k),
+}
+ALL = WINDOWED | ACROSS | WHOLE | CONVOLUTION | FIELDS | SHIFT
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -288,7 +288,7 @@ def test_options_outside_their_range_raise(card):
 
 def beyond(annotation):
     """A value that an option with this annotation must not accept."""
-    if get_origin(annotation) is Literal:
+    if annotation is bool or get_origin(annotation) is Literal:
         return "nothing like it"
     limits = get_args(annotation)[1:]
     for limit in limits:

@@ -31,8 +31,8 @@ class Layer:
         name, kind: the layer's name and class.
         output_shape: without the batch.
         parameters: all weights, BatchNorm statistics included.
-        macs: multiply-adds for one image, of convolutions and matrix products; pooling, normalisation, biases
-            and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
+        macs: multiply-adds for one image, of convolutions, blurs and matrix products; other pooling, normalisation,
+            biases and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
         receptive_field: (height, width) in pixels of the image that one unit can see along paths that keep places
             apart, padding included; None where there is no such path, and a unit sees the whole image.
         stride: pixels of the image between neighbouring units.
@@ -311,7 +311,7 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
         offset=seen.offset,
         activation_bytes=4 * math.prod(shape),
         parameters_unshared=(expanded or own) * positions if shared else own,
-        parameters_dense=(values_in + 1) * math.prod(shape) if macs else 0,
+        parameters_dense=(values_in + 1) * math.prod(shape) if macs and own else 0,
         whole_image=seen.whole,
         parameters_expanded=expanded,
     )
@@ -319,7 +319,7 @@ def _layer(layer: Any, inputs: Sequence[Any], output: Any, seen: Seen) -> Layer:
 
 def _macs(layer: Any, shape: tuple[int, ...]) -> int:
     """Multiply-adds of one image: a shared weight is used at every position of the output, another once."""
-    if hasattr(layer, "kernel_shape"):  # of a kernel that is made from the weights
+    if hasattr(layer, "kernel_shape"):  # of a kernel that is made from the weights, or of a blur
         return int(math.prod(shape[:-1]) * math.prod(layer.kernel_shape))
     kernels = [getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     positions = 1 if getattr(layer, "unshared", False) else math.prod(shape[:-1])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.backend import keras, keras_as_shipped
+from zoo.cards import SUBSAMPLING
 from zoo.errors import RequestError, first_line, unknown
 from zoo.groups import output_group, symmetry_of
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
@@ -74,7 +75,7 @@ def create_model(
             classes=classes,
             activation=activation,
             group=output_group(backbone),
-            symmetric=bool(symmetry_of(backbone)),
+            symmetry=symmetry_of(backbone),
             **head,
         )
     except Exception as error:
@@ -125,7 +126,14 @@ def rescale(scaling: Scaling, image: keras.KerasTensor) -> keras.KerasTensor:
 
 def _backbone(card: Card, shape: tuple[int | None, int | None, int], options: dict[str, Any]) -> keras.Model:
     scaled = keras.Input(shape, name="scaled")
-    return keras.Model(scaled, card.build(scaled, **options), name="backbone")
+    subsampling = {name: options.get(name, False) for name in SUBSAMPLING} if card.subsamples else {}
+    own = {name: value for name, value in options.items() if name not in subsampling}
+    backbone = keras.Model(scaled, card.build(scaled, **own), name="backbone")
+    if not any(subsampling.values()):
+        return backbone
+    from zoo.subsampling import resampled
+
+    return resampled(backbone, **subsampling)
 
 
 def _check_shape(shape: tuple[int | None, ...]) -> tuple[int | None, int | None, int]:

@@ -107,6 +107,13 @@ class Weights:
         return {name: getattr(self, name) for name in names}
 
 
+# What every model that says `subsamples` can be asked for, see `zoo.subsampling`.
+SUBSAMPLING = {
+    name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+    for name in ("antialias", "polyphase")
+}
+
+
 @dataclass(frozen=True)
 class Card:
     """The facts of one model.
@@ -133,6 +140,7 @@ class Card:
         weights: published weights that it can be made with.
         symmetry: the group under which scores are exactly the same, by construction: `c4` (quarter turns), `d4` (and
             mirror images), `mirror` (left and right exchanged); empty for none.
+        subsamples: whether it has a stride or a pooling, and with it the options in `SUBSAMPLING`.
         measured: the names of those facts that were measured on the built model, not stated.
         plugin: where a model from elsewhere was registered; None for the zoo's own, and for those of a script.
     """
@@ -154,18 +162,20 @@ class Card:
     build: Callable[..., Tensor]
     weights: tuple[Weights, ...] = ()
     symmetry: str = ""
+    subsamples: bool = False
     measured: tuple[str, ...] = ()
     plugin: Plugin | None = None
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
-        """The architecture's own settings: its keyword-only parameters, with annotation and default."""
+        """The architecture's settings: its keyword-only parameters, with annotation and default, and `SUBSAMPLING`."""
         parameters = inspect.signature(self.build).parameters.values()
-        return {p.name: _annotated(p, self.build) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        own = {p.name: _annotated(p, self.build) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return own | SUBSAMPLING if self.subsamples else own
 
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON types; an option is `{"default": ..., "allowed": text}`."""
-        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "build"}
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("build", "subsamples")}
         facts |= {"paper": self.paper and asdict(self.paper), "scaling": asdict(self.scaling)}
         facts["plugin"] = self.plugin and asdict(self.plugin)
         facts["weights"] = [weights.to_dict() for weights in self.weights]
@@ -209,6 +219,8 @@ def check_options(card: Card, received: dict[str, Any]) -> dict[str, Any]:
 
 def allowed_values(annotation: Any) -> str:
     """What an annotation permits, in words: `relu | tanh`, `float, 0.1 to 4.0`."""
+    if annotation is bool:
+        return "true | false"
     if get_origin(annotation) is Literal:
         return " | ".join(str(value) for value in get_args(annotation))
     base, *limits = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)

@@ -103,6 +103,7 @@ GROUPS = {
     )
 }
 EXACT: tuple[str, ...] = get_args(Exact)
+SHIFT = "shift"  # circular, by whole pixels: no group of the above, as it depends on the image's size
 
 
 def find_group(name: str) -> Group:
@@ -122,6 +123,12 @@ def output_group(model: "keras.Model") -> str:
 
 
 def symmetry_of(model: Any) -> str:
-    """The group under which a model's scores are meant to be exactly the same; empty where it has none built in."""
-    groups = [layer.group.exact for layer in all_layers(model) if hasattr(layer, "output_group")]
-    return min(groups, key=lambda name: GROUPS[name].order) if groups else ""
+    """What a model's scores are meant to be exactly the same under: a group's name, or `shift`; empty where nothing is.
+
+    Layers on fields have a group; what `zoo.layers.PolyphaseSampling2D` samples follows circular shifts.
+    """
+    layers = all_layers(model)
+    groups: list[str] = [layer.group.exact for layer in layers if hasattr(layer, "output_group")]
+    if groups:
+        return min(groups, key=lambda name: GROUPS[name].order)
+    return SHIFT if any(hasattr(layer, "taken_apart") for layer in layers) else ""

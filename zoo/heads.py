@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from zoo import layers
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.groups import SHIFT
 from zoo.registry import Tensor
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def apply_head(
     activation: str = "softmax",
     nonlinearity: str = "relu",
     group: str = "",
-    symmetric: bool = False,
+    symmetry: str = "",
 ) -> Tensor:
     """Scores (B, classes) of a feature map (B, h, w, c).
 
@@ -145,10 +146,11 @@ def apply_head(
         nonlinearity: of the hidden layers.
         group: whose copies lie side by side in the channels, see `zoo.groups.output_group`. `flatten` and
             `convolutional` are group convolutions then; before other heads is the maximum over the group.
-        symmetric: whether scores must not change when the map is rotated or mirrored.
+        symmetry: under which scores must not change, a group that rotates or mirrors the map, or `shift`.
 
     Raises:
-        RequestError: `flatten` of a feature map whose size is open, or a head that would change with a rotation.
+        RequestError: `flatten` of a feature map whose size is open, or a head that would change with a rotation
+            or a shift.
     """
     if pooling == "flatten" and None in features.shape[1:]:
         open_to_all = ", ".join(name for name in HEADS if name != "flatten")
@@ -156,11 +158,11 @@ def apply_head(
             f"pooling 'flatten' needs images of one fixed size: give height and width in input_shape, or choose "
             f"one of {open_to_all}."
         )
-    if symmetric and pooling in BY_PLACE and not (pooling == "flatten" and group):
+    if symmetry and pooling in BY_PLACE and not (pooling == "flatten" and group):
         allowed = ", ".join(name for name in HEADS if name not in BY_PLACE)
         raise RequestError(
-            f"pooling {pooling!r} tells places apart, so that scores would change with a rotation; for a symmetric "
-            f"model choose one of {allowed}."
+            f"pooling {pooling!r} tells places apart, so that scores would change with a "
+            f"{'shift' if symmetry == SHIFT else 'rotation'}; for a symmetric model choose one of {allowed}."
         )
     units = (*hidden, classes)
     if group and pooling == "flatten":

@@ -170,6 +170,8 @@ def _margins(layer: Any) -> tuple[int, int] | None:
     elif kind == "Pad":
         widths = layer.pad_width if len(layer.pad_width) > 1 else 4 * layer.pad_width
         (above, _), (left, _) = widths[1:3]
+    elif hasattr(layer, "margins"):
+        above, left = layer.margins
     else:
         return None
     return above, left

@@ -85,6 +85,7 @@ def register(
     notes: str = "",
     weights: tuple[Weights, ...] = (),
     symmetry: str = "",
+    subsamples: bool = False,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Registers an architecture under its function's name; the arguments are those of `Card`.
 
@@ -127,6 +128,7 @@ def register(
             build=build,
             weights=weights,
             symmetry=symmetry,
+            subsamples=subsamples,
             plugin=_LOADING.get(),
         )
         for option in card.options.values():

@@ -119,6 +119,21 @@ def with_overrides(recipe: AnyRecipe, overrides: Sequence[str]) -> AnyRecipe:
     return _recipe_of(type(recipe), settings, "with these settings")
 
 
+def model_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """Options of a model from `option=value` settings; `model.options.option=value`, as for a recipe, is the same.
+
+    Raises:
+        RequestError: a setting that is not of that form.
+
+    >>> model_options(["antialias=true", "model.options.width=0.25"])
+    {'antialias': True, 'width': 0.25}
+    """
+    settings: dict[str, Any] = {}
+    for override in overrides:
+        _override(settings, override.strip().removeprefix("model.options."))
+    return settings
+
+
 def _names(kind: str) -> list[str]:
     return sorted(
         entry.name.removesuffix(".toml") for entry in (PRESETS / kind).iterdir() if entry.name.endswith(".toml")

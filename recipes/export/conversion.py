@@ -10,7 +10,7 @@ from typing import Any
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
-from zoo.groups import symmetry_of
+from zoo.groups import SHIFT, symmetry_of
 from zoo.keras_internals import all_layers
 from zoo.layers import register_layers
 
@@ -39,8 +39,9 @@ def of_any_size(model: keras.Model) -> keras.Model:
     """
 
     if group := symmetry_of(model):
+        sizes = "of one size" if group == SHIFT else "square and of one size"
         raise RequestError(
-            f"{model.name} gives the same scores under {group}, for which its images must be square and of one size: "
+            f"{model.name} gives the same scores under {group}, for which its images must be {sizes}: "
             "--dynamic-size is not possible."
         )
 

@@ -49,7 +49,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
             classes=classes,
             activation=activation,
             group=output_group(parts.backbone),
-            symmetric=bool(symmetry_of(parts.backbone)),
+            symmetry=symmetry_of(parts.backbone),
             **head,
         )
         return keras.Model(image, scores, name=model.name)

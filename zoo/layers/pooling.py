@@ -4,7 +4,17 @@ from typing import Any, Literal
 
 from zoo.backend import keras
 from zoo.errors import RequestError, unknown
-from zoo.layers.windows import Padding, Statistic, WindowPooling2D, binomial_blur, depthwise, lp_norm, power, softmax
+from zoo.layers.windows import (
+    Padding,
+    Statistic,
+    WindowPooling2D,
+    binomial,
+    binomial_blur,
+    depthwise,
+    lp_norm,
+    power,
+    softmax,
+)
 from zoo.registry import Tensor
 
 
@@ -195,8 +205,7 @@ class BlurPooling2D(WindowPooling2D):
         self._pools = {"max": keras.ops.max_pool, "average": keras.ops.average_pool}
         if statistic not in self._pools:
             raise unknown("statistic", statistic, self._pools)
-        if not (isinstance(filter_size, int) and 1 <= filter_size <= 7):
-            raise RequestError(f"filter_size={filter_size} is not possible; allowed: whole numbers from 1 to 7.")
+        binomial(filter_size)  # refuses a size that is not possible
         self.statistic = statistic
         self.filter_size = filter_size
 
@@ -205,6 +214,9 @@ class BlurPooling2D(WindowPooling2D):
         """Extent, stride and padding of the pooling's window and of the blur's, which receptive fields go by."""
         blur = (self.filter_size, self.filter_size)
         return (self.pool_size, (1, 1), self.padding), (blur, self.strides, "same")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.kernel_shape = (self.filter_size, self.filter_size, input_shape[-1])  # of which multiply-adds are counted
 
     def call(self, inputs: Tensor) -> Tensor:
         x = inputs

@@ -95,13 +95,24 @@ def pad_same(x: Tensor, size: tuple[int, int], strides: tuple[int, int], mode: s
     return keras.ops.pad(x, [[0, 0], *margins, [0, 0]], mode)
 
 
+def binomial(size: int) -> np.ndarray:
+    """The binomial filter of sum 1, (size, size, 1).
+
+    Raises:
+        RequestError: a size that is not from 1 to 7.
+    """
+    if not (isinstance(size, int) and 1 <= size <= 7):
+        raise RequestError(f"filter_size={size} is not possible; allowed: whole numbers from 1 to 7.")
+    row = np.array([comb(size - 1, i) / 2 ** (size - 1) for i in range(size)])
+    return np.asarray(np.outer(row, row)[..., None])
+
+
 def binomial_blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
     """The average under binomial weights around each place: (B, H, W, C) to (B, ceil(H / down), ceil(W / right), C).
 
     Places outside the image do not count: a constant stays what it is up to the edge.
     """
-    row = np.array([comb(size - 1, i) / 2 ** (size - 1) for i in range(size)])
-    kernel = np.outer(row, row)[..., None]
+    kernel = binomial(size)
     total = depthwise(pad_same(x, kernel.shape[:2], strides), kernel, strides)
     return total / depthwise(pad_same(keras.ops.ones_like(x[:1, :, :, :1]), kernel.shape[:2], strides), kernel, strides)
 

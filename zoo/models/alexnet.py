@@ -8,6 +8,7 @@ from zoo.registry import IMAGENET, Nonlinearity, Paper, Tensor, register
 
 @register(
     family="alexnet",
+    subsamples=True,
     paper=Paper(
         title="One weird trick for parallelizing convolutional neural networks",
         authors="Krizhevsky",

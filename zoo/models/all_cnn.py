@@ -22,6 +22,7 @@ OF_C = "; table 3 gives about 1.3M for base and strided (from memory), more than
 _all_cnn: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
     family="all_cnn",
+    subsamples=True,
     paper=Paper(
         title="Striving for Simplicity: The All Convolutional Net",
         authors="Springenberg, Dosovitskiy, Brox, Riedmiller",

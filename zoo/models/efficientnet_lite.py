@@ -42,6 +42,7 @@ NOTES = (
 _lite: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
     family="efficientnet_lite",
+    subsamples=True,
     paper=Paper(
         title="EfficientNet: rethinking model scaling for convolutional neural networks",
         authors="Tan, Le",

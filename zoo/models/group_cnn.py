@@ -36,6 +36,7 @@ _register: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]
     input_shape=(28, 28, 1),
     parameters=21_990,
     trainable_parameters=21_750,
+    subsamples=True,
     pooling="flatten",
     notes=f"The plain net beside p4_cnn. BatchNorm, and where dropout stands and its rate, are from {CODE}, which "
     "standardises pixels; here they become 0 to 1. The last layer, 4x4 in the paper, is the head `flatten`.",

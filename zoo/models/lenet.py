@@ -16,6 +16,7 @@ PAPER_SCALING = Scaling(1.275 / 255, -0.1)
 
 @register(
     family="lenet",
+    subsamples=True,
     paper=PAPER_1998,
     input_shape=(32, 32, 1),
     parameters=61_706,
@@ -50,6 +51,7 @@ C3_TABLE = (
 
 @register(
     family="lenet",
+    subsamples=True,
     paper=PAPER_1998,
     input_shape=(32, 32, 1),
     parameters=60_850,
@@ -75,6 +77,7 @@ def lenet5_1998(x: Tensor) -> Tensor:
 
 @register(
     family="lenet",
+    subsamples=True,
     paper=PAPER_1998,
     input_shape=(32, 32, 1),
     parameters=52_698,
@@ -99,6 +102,7 @@ H3_TABLE = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3
 
 @register(
     family="lenet",
+    subsamples=True,
     paper=Paper(
         title="Handwritten digit recognition with a back-propagation network",
         authors="LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel",

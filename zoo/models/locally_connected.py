@@ -7,6 +7,7 @@ from zoo.registry import Nonlinearity, Paper, Tensor, register
 
 @register(
     family="locally_connected",
+    subsamples=True,
     paper=Paper(
         title="Generalization and network design strategies",
         authors="LeCun",

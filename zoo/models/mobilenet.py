@@ -11,6 +11,7 @@ from zoo.registry import PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
 
 @register(
     family="mobilenet",
+    subsamples=True,
     paper=Paper(
         title="MobileNets: efficient convolutional neural networks for mobile vision applications",
         authors="Howard and others",

@@ -28,6 +28,7 @@ def divisible(maps: float, by: int = 8) -> int:
 
 @register(
     family="mobilenet",
+    subsamples=True,
     paper=Paper(
         title="MobileNetV2: inverted residuals and linear bottlenecks",
         authors="Sandler, Howard, Zhu, Zhmoginov, Chen",

@@ -10,6 +10,7 @@ from zoo.registry import PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
 
 @register(
     family="nin",
+    subsamples=True,
     paper=Paper(
         title="Network in network",
         authors="Lin, Chen, Yan",

@@ -52,6 +52,7 @@ def basic(
 _cifar: Callable[..., Decorator] = partial(
     register,
     family="resnet",
+    subsamples=True,
     paper=PAPER,
     input_shape=(32, 32, 3),
     pooling="average",
@@ -113,6 +114,7 @@ def resnet110(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
 
 @register(
     family="resnet",
+    subsamples=True,
     paper=Paper(
         title="MLPerf Tiny benchmark",
         authors="Banbury and others",
@@ -154,6 +156,7 @@ def stem(x: Tensor, nonlinearity: str, bias: bool) -> Tensor:
 
 @register(
     family="resnet",
+    subsamples=True,
     paper=PAPER,
     input_shape=(224, 224, 3),
     classes=1000,
@@ -180,6 +183,7 @@ def resnet18(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
 
 @register(
     family="resnet",
+    subsamples=True,
     paper=PAPER,
     input_shape=(224, 224, 3),
     classes=1000,

@@ -19,6 +19,7 @@ NOTES = (
 _squeezenet: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
     family="squeezenet",
+    subsamples=True,
     paper=Paper(
         title="SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
         authors="Iandola, Han, Moskewicz, Ashraf, Dally, Keutzer",

@@ -31,6 +31,7 @@ NOTES_BN = (
 _vgg: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = partial(
     register,
     family="vgg",
+    subsamples=True,
     paper=PAPER,
     input_shape=(224, 224, 3),
     classes=1000,
@@ -105,6 +106,7 @@ def vgg19_bn(x: Tensor, *, nonlinearity: Nonlinearity = "relu") -> Tensor:
 
 @register(
     family="vgg",
+    subsamples=True,
     paper=PAPER,
     input_shape=(32, 32, 3),
     parameters=289_642,
