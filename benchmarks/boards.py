@@ -66,7 +66,7 @@ def first_differences(content, other, images):
         other.set_input(image)
         other.invoke()
         for operator in other.graph.operators:
-            pairs = [(micro.GetTensor(i, 0), other._interpreter.get_tensor(i)) for i in operator.outputs]
+            pairs = [(micro.GetTensor(i, 0)["tensor_data"], other._interpreter.get_tensor(i)) for i in operator.outputs]
             if not all(np.array_equal(ours.reshape(theirs.shape), theirs) for ours, theirs in pairs):
                 found[operator.kind] += 1
                 break

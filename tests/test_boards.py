@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +281,25 @@ def test_memory_is_told_and_drawn(int8_file, tmp_path):
     memory = json.loads(done.output)["memory"]
     assert memory["bytes"] == max(place["offset"] + place["bytes"] for place in memory["places"]) == 9408
     assert "memory" not in json.loads(CliRunner().invoke(cli.commands, ["inspect", str(int8_file), "--json"]).output)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "POW"}, "cannot run this file: it has no POW."),
+        ({"dtype": "float32"}, "it has no float values with int8 weights; export to c-array."),
+        ({"dtype": "float16"}, "it has no float16; export to c-array."),
+    ],
+)
+def test_files_that_are_not_for_boards_are_told(int8_file, change, message):
+    from recipes.tflite import inspect
+
+    inspected, graph = inspect(int8_file, memory=True), TFLiteFile(int8_file).graph
+    assert micro.obstacle(graph) == inspected.obstacle == ""
+    changed = [replace(operator, kind=change.get("kind", operator.kind)) for operator in graph.operators]
+    types = [replace(tensor, dtype="int8" if tensor.bytes else change.get("dtype", "int8")) for tensor in graph.tensors]
+    obstacle = micro.obstacle(replace(graph, operators=tuple(changed), tensors=tuple(types)))
+    assert message in text.inspected(replace(inspected, obstacle=obstacle))
 
 
 def test_memory_cannot_be_drawn_to_anything(int8_file, tmp_path):

@@ -122,8 +122,7 @@ def _config(path: Path, text: bytes) -> dict[str, Any]:
 
 def _check_weights(path: Path, archive: zipfile.ZipFile) -> None:
     """Refuses weights that are not in the file: HDF5 can name places in other files of the machine instead."""
-    stored = archive.getinfo(_WEIGHTS).compress_type == zipfile.ZIP_STORED
-    with archive.open(_WEIGHTS) if stored else io.BytesIO(archive.read(_WEIGHTS)) as packed:
+    with io.BytesIO(archive.read(_WEIGHTS)) as packed:  # zipfile reads all that lies before where HDF5 steps back to
         try:
             with h5py.File(packed, "r") as file:
                 elsewhere = _elsewhere(file)

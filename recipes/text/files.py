@@ -101,10 +101,10 @@ def inspected(result: "Inspected") -> str:
     ]
     layers = [(name, f"{size:,}") for name, size in result.layers.items()]
     parts = [table(["", ""], rows), table(["layer", "bytes"], layers, right=[1])]
-    return "\n\n".join([*parts, *([_memory(result.memory)] if result.memory else [])])
+    return "\n\n".join([*parts, *([_memory(result.memory, result.obstacle)] if result.memory else [])])
 
 
-def _memory(memory: "Memory") -> str:
+def _memory(memory: "Memory", obstacle: str) -> str:
     """A bar a step, and what is there at the busiest."""
     busiest = memory.steps[memory.busiest]
     steps = [
@@ -130,6 +130,7 @@ def _memory(memory: "Memory") -> str:
         f"{table(['operation', 'layer', 'bytes', 'what must be there while it runs'], steps, right=[2])}\n\n"
         f"{table([f'at {busiest.kind}', 'shape', 'type', 'bytes', 'from byte'], there, right=[3, 4])}\n\n"
         f"{memory.bytes:,} bytes hold all values, as TensorFlow Lite Micro plans them; its records come on top."
+        + (f"\nTensorFlow Lite Micro cannot run this file: {obstacle}." if obstacle else "")
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from recipes.tflite.file import TFLiteFile
 from recipes.tflite.graph import Graph
 from recipes.tflite.memory import Memory, plan_memory
+from recipes.tflite.micro import obstacle
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Inspected:
         metadata: TFLite's own, as a tree; empty if there is none.
         facts: what export wrote about the file, empty if it is not ours.
         memory: the values over time; None if they were not asked for.
+        obstacle: why TensorFlow Lite Micro cannot run it, as far as is seen without running it; empty if nothing is.
     """
 
     file: str
@@ -41,11 +43,13 @@ class Inspected:
     metadata: dict[str, Any]
     facts: dict[str, Any]
     memory: Memory | None = None
+    obstacle: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; without `memory` where it was not asked for."""
-        facts = {name: value for name, value in asdict(replace(self, memory=None)).items() if name != "memory"}
-        return facts | ({"memory": self.memory.to_dict()} if self.memory else {})
+        facts = asdict(replace(self, memory=None))
+        del facts["memory"], facts["obstacle"]
+        return facts | ({"memory": self.memory.to_dict() | {"obstacle": self.obstacle}} if self.memory else {})
 
 
 def inspect(path: str | Path, *, memory: bool = False) -> Inspected:
@@ -75,6 +79,7 @@ def inspect(path: str | Path, *, memory: bool = False) -> Inspected:
         metadata=file.metadata,
         facts=file.facts,
         memory=plan_memory(file.settled) if memory else None,
+        obstacle=obstacle(graph),
     )
 
 

@@ -14,8 +14,9 @@ from recipes.tflite.graph import Graph, Operator
 from zoo.memory import Buffer, plan
 
 # What TFLite Micro keeps beside the values, in bytes on a 64-bit processor, rounded up: a board has smaller pointers.
-_PER_TENSOR, _PER_OPERATOR, _PER_CHANNEL, _FIXED = 24, 224, 8, 1024
-_WEIGHED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+_PER_TENSOR, _PER_OPERATOR, _PER_CHANNEL, _FIXED = 24, 224, 8, 1536
+# Operations whose second input are weights.
+WEIGHED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,8 @@ def plan_memory(graph: Graph) -> Memory:
 
 def records_estimate(graph: Graph) -> int:
     """Bytes of what the interpreter keeps beside the values, estimated, rather too many than too few."""
-    channels = sum(
-        len(graph.tensors[operator.inputs[1]].scales) for operator in graph.operators if operator.kind in _WEIGHED
-    )
+    weighed = [operator for operator in graph.operators if operator.kind in WEIGHED]
+    channels = sum(graph.tensors[operator.outputs[0]].shape[-1] for operator in weighed)
     return _FIXED + _PER_TENSOR * len(graph.tensors) + _PER_OPERATOR * len(graph.operators) + _PER_CHANNEL * channels
 
 

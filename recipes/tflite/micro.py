@@ -11,7 +11,7 @@ import numpy as np
 from recipes.support.threads import THREADS, in_threads
 from recipes.tflite.graph import Graph
 from recipes.tflite.isolated import Isolated
-from recipes.tflite.memory import plan_memory
+from recipes.tflite.memory import WEIGHED, plan_memory
 
 EXTRA, MODULE, CALLED = "micro", "tflite_micro", "TensorFlow Lite Micro"
 _SPARE = 2**22  # bytes of arena, and as many times the plan as below, that a file is given to be measured in
@@ -117,3 +117,17 @@ def resolver_calls(graph: Graph) -> list[str]:
 def lacking_operations(graph: Graph) -> list[str]:
     """The operations of a graph that TensorFlow Lite Micro does not have, by the list above."""
     return sorted(set(graph.counts) - OPERATIONS)
+
+
+def obstacle(graph: Graph) -> str:
+    """Why TensorFlow Lite Micro cannot run a graph, as far as the graph alone tells; empty where nothing is known."""
+    if lacking := lacking_operations(graph):
+        return f"it has no {', '.join(lacking)}"
+    if any(tensor.dtype == "float16" for tensor in graph.tensors):
+        return "it has no float16; export to c-array"
+    for operator in graph.operators:
+        if operator.kind in WEIGHED:
+            values, weights = (graph.tensors[i].dtype for i in operator.inputs[:2])
+            if values == "float32" != weights:
+                return f"it has no float values with {weights} weights; export to c-array"
+    return ""
