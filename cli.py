@@ -468,37 +468,54 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other images with the run's classes, instead of its test images.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--data", help="Other images, instead of the run's test images; a file needs it.")
 @click.option("--invariance", is_flag=True, help="Also rotated, shifted, scaled and mirrored.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrix (PNG, SVG or PDF).")
+@skip_bad
 @as_json
-def evaluate(run: Path, data: str | None, invariance: bool, as_json: bool) -> None:
-    """Score RUN on its test images; leaves metrics.json and confusion_matrix.png in it.
+def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, **options: Any) -> None:
+    """Score SOURCE, a run or a .tflite, .keras or .onnx file of any origin.
+
+    A run is scored on its test images, and metrics.json and confusion_matrix.png are left in it. With --data a run or a
+    file is scored on other images, matched by the names of their classes, and nothing is left. .tflite and .onnx
+    files run in a process of their own, with limits.
 
     \b
     Example: zoo evaluate runs/first --invariance
+             zoo evaluate model.tflite --data photos/
     """
     from recipes.evaluate.scoring import evaluate
 
-    metrics = evaluate(run, data=data, invariance=invariance)
-    drawn = not data and "confusion_matrix" in metrics
-    below = f"\n\n{_line('Drawn in', run / 'confusion_matrix.png')}" if drawn else ""
-    _answer(as_json, metrics, lambda: f"{_line(data or run)}: {text.evaluation(metrics)}{below}")
+    metrics = evaluate(source, data=data, plot=plot, **options)
+    for note in metrics.get("notes", ()):
+        click.echo(_line(note), err=True)
+    where = f"{source} on {metrics['data']} ({metrics['scored']})" if data else source
+    drawn = [plot] if plot else [source / "confusion_matrix.png"] if not data and "confusion_matrix" in metrics else []
+    below = "".join(f"\n\n{_line('Drawn in', file)}" for file in drawn)
+    _answer(as_json, metrics, lambda: f"{_line(where)}: {text.evaluation(metrics)}{below}")
 
 
 @commands.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
+@click.option("--data", help="Score all of them on these images; where there are files, they need it.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it too (PNG or SVG).")
+@skip_bad
 @as_json
-def compare(runs: tuple[Path, ...], plot: Path | None, as_json: bool) -> None:
-    """Put RUNs side by side: accuracy, size, cost, and what has been measured of invariance and exports.
+def compare(runs: tuple[Path, ...], data: str | None, plot: Path | None, skip_bad: bool, as_json: bool) -> None:
+    """Put runs side by side: accuracy, size, cost, and what has been measured of invariance and exports.
+
+    With --data, SOURCE may be a .tflite, .keras or .onnx file too, and all are scored anew on the same images.
 
     \b
     Example: zoo compare runs/* --plot runs.png
+             zoo compare runs/first runs/first/lenet5-int8.tflite --data digits
     """
     from recipes.compare import compare
 
-    rows = compare(runs, plot=plot)
+    rows = compare(runs, data=data, plot=plot, skip_bad=skip_bad)
+    for note in dict.fromkeys(note for row in rows for note in row.get("notes", ())):
+        click.echo(_line(note), err=True)
     _answer(as_json, rows, lambda: text.comparison(rows) + (f"\n\n{_line('Drawn in', plot)}" if plot else ""))
 
 
@@ -586,17 +603,28 @@ def inspect(file: Path, memory: bool, plot: Path | None, as_json: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="Time this run's Keras model in turn with the files.")
 @click.option("--threads", multiple=True, type=int, help="Threads of the interpreter.  [default: 1, and all cores]")
+@click.option("--no-xnnpack", is_flag=True, help="Without XNNPACK, which runs what it can by default.")
 @click.option("--repeats", default=200, show_default=True, help="Timed runs of each.")
 @as_json
-def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...], repeats: int, as_json: bool) -> None:
-    """Time FILES in turn, one image at a time; ratios are to the first.
+def benchmark(
+    files: tuple[Path, ...],
+    run: Path | None,
+    threads: tuple[int, ...],
+    no_xnnpack: bool,
+    repeats: int,
+    as_json: bool,
+) -> None:
+    """Time FILES (.tflite) in turn, one image at a time; ratios are to the first.
+
+    "cold" is from the file's bytes to the first scores, "memory" what that adds at most to a process of its own; which
+    operations XNNPACK ran, and which LiteRT's own kernels, stands below.
 
     \b
     Example: zoo benchmark runs/first/lenet5-int8.tflite runs/first/lenet5-float32.tflite --threads 1
     """
     from recipes.tflite.latency import benchmark
 
-    timings = benchmark(files, run=run, threads=threads or None, repeats=repeats)
+    timings = benchmark(files, run=run, threads=threads or None, xnnpack=not no_xnnpack, repeats=repeats)
     _answer(as_json, [timing.to_dict() for timing in timings], lambda: text.timings(timings))
 
 
@@ -606,7 +634,7 @@ def benchmark(files: tuple[Path, ...], run: Path | None, threads: tuple[int, ...
 @click.option("--top", "top_k", default=3, show_default=True, help="How many predictions for each image.")
 @as_json
 def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -> None:
-    """Name what is in IMAGES; SOURCE is a run folder or a .tflite file.
+    """Name what is in IMAGES; SOURCE is a run folder, or a .tflite, .keras or .onnx file.
 
     \b
     Example: zoo predict runs/first/lenet5-int8.tflite three.png four.jpg

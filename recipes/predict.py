@@ -1,16 +1,13 @@
-"""Names for images, from a run or from a `.tflite` file alone."""
+"""Names for images, from a run, or from a file alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from recipes.data.decoding import Resize, check_is_file, decode_to, pillow_warnings
-from recipes.run.folder import Run
-from recipes.tasks import task_of
-from recipes.tflite.file import TFLiteFile
+from recipes.scorers import open_scorer
 from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
 
@@ -38,11 +35,11 @@ class Prediction:
 def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
     """Classifies image files of any size and mode.
 
-    A `.tflite` file is run by LiteRT and needs nothing but itself: labels and the resize rule are inside.
-    TensorFlow is imported only for a run folder.
+    A `.tflite` file is run by LiteRT and needs nothing but itself: labels and the resize rule are inside. So are those
+    of an `.onnx` file that was exported here. TensorFlow is imported only for a run folder and a `.keras` file.
 
     Args:
-        source: a run folder, or a `.tflite` file.
+        source: a run folder, or a `.tflite`, `.keras` or `.onnx` file.
         images: image files; the memory that is needed does not depend on how many.
         top_k: how many predictions for each image, at most the number of classes.
 
@@ -53,22 +50,16 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
     for image in images:
         check_is_file(image)
-    if Path(source).suffix == ".tflite":
-        file = TFLiteFile(source, isolated=True)
-        shape, resize = file.input_shape, file.facts.get("resize", "fill")
-        score, labels, task = file.predict, file.labels, task_of(file.facts)
-    else:
-        run = Run.open(source)
-        model, data, labels, task = run.load_model(), run.recipe.data, run.class_names, task_of(run.metrics)
-        shape, resize, score = data.image_shape, data.resize, partial(model.predict, verbose=0)
-    scores = [row for batch in _batches(images, shape, resize) for row in score(batch)]
+    scorer = open_scorer(source)
+    labels, task = scorer.class_names, scorer.task
+    scores = [row for batch in _batches(images, scorer.image_shape, scorer.resize) for row in scorer.scores(batch)]
     names = labels or [str(number) for number in range(len(scores[0]) if scores else 0)]
     return [
         Prediction(
             str(image),
             tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]),
             named=bool(labels),
-            shares=task.probabilities,
+            shares=task is None or task.probabilities,
         )
         for image, row in zip(images, scores, strict=True)
     ]

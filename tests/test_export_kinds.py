@@ -18,6 +18,8 @@ from recipes.export.kinds.tflite import convert
 from recipes.export.source import open_export_source
 from recipes.run.folder import Run
 from recipes.run.keras_file import load_keras_file
+from recipes.scorers import open_scorer
+from recipes.tasks import task_of
 from recipes.tflite.file import TFLiteFile
 from recipes.tflite.micro import resolver_calls
 from zoo import create_model
@@ -189,6 +191,11 @@ def test_onnx_agrees(digits_run, tmp_path):
     exported = export(digits_run, to="onnx", out=tmp_path / "digits.onnx")
     assert exported.agreement >= 0.999
     assert exported.operators["Conv"] == 2
+    scorer = open_scorer(tmp_path / "digits.onnx")
+    assert scorer.class_names == digits_run.class_names
+    assert (scorer.model_name, scorer.task.name, scorer.resize) == ("lenet5", "classification", "fill")
+    test = digits_run.load_data().test
+    assert task_of({}).accuracy(scorer.scores(test.images), test.labels) == exported.accuracy_file
 
 
 @pytest.mark.slow

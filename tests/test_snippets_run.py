@@ -40,10 +40,11 @@ SMALLER_CODE = {
 }
 FITTED = ["fit", "vgg_small", "--data", "photos/", "--out", "runs/photos", "--set", "epochs=1", "--quiet"]
 BEFORE = {
+    "docs/evaluation.md": [("zoo", ["export", "runs/first", "--force"])],
     "docs/export.md": [
         ("zoo", FITTED),
         ("python", "import shutil; shutil.copy('runs/photos/model.keras', 'best.keras')"),
-    ]
+    ],
 }
 NOT_RUN = {
     "docs/scaling.md": "several machines, a cluster; tests/test_workers.py trains with two processes",

@@ -21,11 +21,13 @@ WIDEST = Affine(scale=(0.6, 1.6), translation=0.2, rotation=45)
 
 
 @as_keras_ships
-def measure_invariance(model: keras.Model, test: Split, *, fill: str = "constant", seed: int = 0) -> dict[str, Any]:
+def measure_invariance(
+    model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, *, fill: str = "constant", seed: int = 0
+) -> dict[str, Any]:
     """Scores images under known transformations.
 
     Args:
-        model: images (B, H, W, C) to scores (B, classes).
+        model: a model, or a function from images uint8 (B, H, W, C) to scores (B, classes).
         test: images uint8 (N, H, W, C) and labels (N,).
         fill: what appears outside the image, see `recipes.augment.warp.warp`.
         seed: of the random mixtures.
@@ -63,13 +65,16 @@ def scores_of(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 class _Measure:
     """A model and the images it is measured on; their scores as they are, computed once."""
 
-    def __init__(self, model: keras.Model, test: Split, fill: str) -> None:
+    def __init__(self, model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, fill: str) -> None:
         self._labels, self._fill = test.labels, fill
         self._batches = [
             tf.constant(test.images[i : i + EVALUATION_BATCH]) for i in range(0, len(test), EVALUATION_BATCH)
         ]
-        self._scores = scores_of(model)
-        self._plain = np.concatenate([self._scores(batch).numpy() for batch in self._batches])
+        compiled = scores_of(model) if isinstance(model, keras.Model) else None
+        self._scores: Callable[[tf.Tensor], np.ndarray] = (
+            (lambda images: model(images.numpy())) if compiled is None else (lambda images: compiled(images).numpy())
+        )
+        self._plain = np.concatenate([self._scores(batch) for batch in self._batches])
         self._accuracy = self._right(self._plain)
 
     def family(
@@ -117,7 +122,7 @@ class _Measure:
         sizes = [len(batch) for batch in self._batches]
         parts = [matrices] * len(sizes) if len(matrices) == 1 else tf.split(matrices, sizes)
         pairs = zip(self._batches, parts, strict=True)
-        return np.concatenate([self._scores(warp(batch, part, fill=self._fill)).numpy() for batch, part in pairs])
+        return np.concatenate([self._scores(warp(batch, part, fill=self._fill)) for batch, part in pairs])
 
 
 def _mean(values: np.ndarray, accuracy: np.ndarray) -> float:

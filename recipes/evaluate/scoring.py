@@ -1,118 +1,213 @@
-"""How good a run's model is on images that its training never saw."""
+"""How good a model is on images that its training never saw: that of a run, or of any file."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recipes.data import Reader, Split, load, open_reader
-from recipes.data.dataset import EVALUATION_BATCH, concatenate
-from recipes.data.readers import FileReader
+from recipes.data import Reader, Split
+from recipes.data.readers import FileReader, open_reader
+from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select
 from recipes.run.folder import Run
-from recipes.support.files import write_whole
-from recipes.tasks import TASKS, Task, task_of
+from recipes.scorers import Scorer, open_scorer
+from recipes.scorers.shares import Missing, what_is_missing
+from recipes.support.files import check_writable, write_whole
+from recipes.support.tables import some_of
+from recipes.tasks import TASKS
 from recipes.tasks.confusion import draw_matrix
 from zoo.backend import as_keras_ships
 from zoo.drawing import as_matplotlib_ships
-from zoo.errors import RequestError, unknown
+from zoo.errors import FailureError, RequestError
 
 MEASURED_APART = ("invariance", "equivariance", "symmetry")  # they cost more, and stay true of the same model
+ENDINGS = (".png", ".svg", ".pdf")  # of a drawing
 
 
 @as_keras_ships
-def evaluate(run: str | Path | Run, *, data: str | Reader | None = None, invariance: bool = False) -> dict[str, Any]:
-    """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it.
+def evaluate(
+    run: str | Path | Run | Scorer,
+    *,
+    data: str | Reader | None = None,
+    invariance: bool = False,
+    skip_bad: bool = False,
+    plot: str | Path | None = None,
+) -> dict[str, Any]:
+    """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it; or scores a run, or
+    a file, on other images, and writes nothing.
 
+    A `.tflite` file is run by LiteRT and an `.onnx` file by ONNX Runtime, each in a child process with limits; a
+    `.keras` file by Keras. Scores that are logits, or one probability for two classes, are made probabilities.
     The drawing is of one class an image, and of at most 1,000 classes, see `recipes.tasks.confusion`.
 
     Args:
-        run: the run or its folder.
-        data: other images to score it on, see `other_images`; nothing is written into the run then.
+        run: the run or its folder; or a `.tflite`, `.keras` or `.onnx` file.
+        data: other images to score it on, see `recipes.evaluate.selection.select`. A file needs it.
         invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring, and
-            layer by layer how well the feature maps follow a shift.
+            layer by layer, where Keras runs the model, how well the feature maps follow a shift.
+        skip_bad: leaves out files of `data` that cannot be used; a run that did so in its training does so again.
+        plot: a PNG, SVG or PDF file to draw the confusion matrix to.
 
     Returns:
-        The metrics of `recipes.tasks.Task.metrics`; `data`, if it was given; if asked for, `invariance`,
+        The metrics of `recipes.tasks.Task.metrics`; if asked for, `invariance`,
         those of `recipes.evaluate.invariance.measure_invariance`, and `equivariance`, those of
         `recipes.evaluate.equivariance.equivariance_errors`; of a model with a symmetry built in also `symmetry`, that
-        of `recipes.evaluate.symmetry.Symmetry`.
+        of `recipes.evaluate.symmetry.Symmetry`. If data were given also `data`, `scored` (which of its images, in
+        words), `runtime`, `trained_on` (how many of them are known to be ones that the model's training used) and
+        `notes`, sentences on what was taken for granted.
 
     Raises:
-        RequestError: no run there, one without a model, or other data with classes that the run does not know.
-        FailureError: invariance is asked for, and a symmetry that is built in does not hold.
+        RequestError: there is no such thing, one without a model, a file without data, data with classes that it does
+            not know, or another number of scores than there are classes.
+        FailureError: scores are not numbers; invariance is asked for, and a symmetry that is built in does not hold.
     """
-    run, reader = Run.open(run), None if data is None else open_reader(data)
-    model = run.load_model()
-    task, test = _test_images(run, reader)
-    if invariance and not task.labels.single_label:
-        raise RequestError(f"invariance is measured of one class an image; {run.path} is a run for {task.name}.")
-    scores = model.predict(test.batches(EVALUATION_BATCH), verbose=0)
-    metrics = task.metrics(test, scores, run.class_names)
-    if invariance:
-        from recipes.evaluate.equivariance import equivariance_errors
-        from recipes.evaluate.invariance import measure_invariance
-        from recipes.evaluate.symmetry import symmetry_of_model
-
-        if symmetry := symmetry_of_model(model, test.images):
-            metrics["symmetry"] = symmetry.to_dict()
-        metrics["invariance"] = measure_invariance(model, test, fill=run.recipe.augment.fill)
-        metrics["equivariance"] = equivariance_errors(model, test.images)
-    if reader is not None:
-        return metrics | {"data": reader.source}
-    metrics = {key: run.metrics[key] for key in MEASURED_APART if key in run.metrics} | metrics
-    run.write_json("metrics.json", metrics)
-    if "confusion_matrix" in metrics:
-        with as_matplotlib_ships():
-            write_whole(
-                run.path / "confusion_matrix.png",
-                lambda aside: draw_matrix(metrics).savefig(aside, dpi=120),
+    if plot is not None:
+        _check_plot(Path(plot))
+    is_run = isinstance(run, Run) or (run.path if isinstance(run, Scorer) else Path(run)).is_dir()
+    if data is None and not is_run:
+        open_scorer(run)  # what is wrong with it comes first
+        raise RequestError(f"{run} does not say which images to score it on: give --data.")
+    scorer = open_scorer(run)
+    reader = None if data is None else open_reader(data)
+    own = Run.open(scorer.path) if is_run else None
+    if own is not None and reader is not None:
+        _refuse_own(own, reader)
+    if reader is None:
+        assert own is not None
+        loaded = own.load_data()
+        metrics = scored(scorer, Labelled(TASKS[loaded.task], own.class_names, loaded.test), invariance=invariance)
+        metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
+        own.write_json("metrics.json", metrics)
+        if "confusion_matrix" in metrics:
+            _draw(metrics, own.path / "confusion_matrix.png")
+    else:
+        metrics = scored_on(scorer, select(reader, scorer.run), invariance=invariance, skip_bad=skip_bad)
+    if plot is not None:
+        if "confusion_matrix" not in metrics:
+            raise RequestError(
+                f"{plot} cannot be drawn: a confusion matrix is of one class an image, of at most 1,000."
             )
+        _draw(metrics, Path(plot))
     return metrics
 
 
-def _test_images(run: Run, other: Reader | None) -> tuple[Task, Split]:
-    """What is learned of the labels, and the images to score."""
-    if other is None:
-        data = run.load_data()
-        return TASKS[data.task], data.test
-    return task_of(run.metrics), other_images(run, other)
+def scored_on(
+    scorer: Scorer, selection: Selection, *, invariance: bool = False, skip_bad: bool = False
+) -> dict[str, Any]:
+    """The metrics of `evaluate` for images of a source."""
+    images = selection.load(scorer, skip_bad=skip_bad)
+    notes = [f"{scorer.path}: {remark}." for remark in scorer.remarks]
+    if images.task.labels.has_classes and not scorer.class_names:
+        notes.append(
+            f"{scorer.path} carries no labels: its scores are taken for {some_of(images.class_names)}, in this order."
+        )
+    if images.trained_on:
+        notes.append(
+            f"{images.trained_on:,} of {len(images.split):,} images are ones that the training of {scorer.path} used: "
+            "it looks better on them than it is."
+        )
+    elif selection.may_hold_training_images(scorer):
+        source = selection.reader.source
+        notes.append(f"{scorer.path} was trained with other test images of {source}: some of these it was trained on.")
+    metrics = scored(scorer, images, invariance=invariance, notes=notes)
+    return metrics | {
+        "data": selection.reader.source,
+        "scored": selection.words,
+        "runtime": scorer.runtime,
+        "trained_on": images.trained_on,
+        "notes": notes,
+    }
 
 
-def other_images(run: Run, source: str | Reader) -> Split:
-    """The images of another source at the run's size, by its resize rule, with labels by the run's class names.
+def scored(
+    scorer: Scorer, images: Labelled, *, invariance: bool = False, notes: list[str] | None = None
+) -> dict[str, Any]:
+    """The metrics of `evaluate` for these images; what is done to the scores is added to the notes."""
+    task, test, names = images.task, images.split, images.class_names
+    if invariance and not task.labels.single_label:
+        what = "run" if scorer.path.is_dir() else "file"
+        raise RequestError(f"invariance is measured of one class an image; {scorer.path} is a {what} for {task.name}.")
+    looked = scorer.task is None  # a model from elsewhere is looked at, not believed
+    if looked:
+        _check_count(scorer, images)
+    raw = scorer.scores(test.images)
+    if not scorer.path.is_dir() and not np.isfinite(raw).all():
+        bad = int((~np.isfinite(raw).all(axis=1)).sum())
+        raise FailureError(f"{scorer.path} gives scores that are not numbers for {bad:,} of {len(raw):,} images.")
+    missing = Missing()
+    if looked:
+        missing = what_is_missing(str(scorer.path), raw, task.name, len(names), step=scorer.score_step)
+        if missing and notes is not None:
+            notes.append(f"{scorer.path}: {missing.words} them.")
+    metrics = task.metrics(test, missing.added_to(raw), names)
+    if invariance:
+        metrics |= _invariance(scorer, test, lambda images: missing.added_to(scorer.scores(images)), bool(missing))
+    return metrics
 
-    They are the test images where the source brings such a part. Where it does not, they are those that the seed draws
-    from the training part of a source that is not made of files, and all images of any other. Classes of the run that
-    the source lacks are allowed.
+
+def _invariance(
+    scorer: Scorer, test: Split, scores: Callable[[np.ndarray], np.ndarray], changed: bool
+) -> dict[str, Any]:
+    """What `evaluate` measures beside the metrics; `changed`: the scores are not those that the model gives."""
+    from recipes.evaluate.equivariance import equivariance_errors
+    from recipes.evaluate.invariance import measure_invariance
+    from recipes.evaluate.symmetry import measure_symmetry, refuse_broken, symmetry_of_model
+
+    model, fill = scorer.keras_model, "constant" if scorer.run is None else scorer.run.recipe.augment.fill
+    measured: dict[str, Any] = {}
+    group, within = scorer.symmetry
+    if model is not None:
+        symmetry = symmetry_of_model(model, test.images)
+    elif group:
+        symmetry = measure_symmetry(scores, test.images, group)
+        refuse_broken(symmetry, str(scorer.path), within)
+    else:
+        symmetry = None
+    if symmetry:
+        measured["symmetry"] = symmetry.to_dict()
+    plain = scores if model is None or changed else model
+    measured["invariance"] = measure_invariance(plain, test, fill=fill)
+    if model is not None:
+        measured["equivariance"] = equivariance_errors(model, test.images)
+    return measured
+
+
+def _check_count(scorer: Scorer, images: Labelled) -> None:
+    """Raises a `RequestError` where a model from elsewhere has another number of scores than there are classes."""
+    units, names = scorer.scores(images.split.images[:1]).shape[1], images.class_names
+    if units != len(names) and not (units == 1 and len(names) == 2 and images.task.labels.single_label):
+        what = f"{len(names)} class{'es' * (len(names) != 1)} ({some_of(names)})"
+        needed = what if images.task.labels.has_classes else "one number"
+        raise RequestError(f"{scorer.path} gives {units:,} score{'s' * (units != 1)}; the labels are of {needed}.")
+
+
+def other_images(run: Run | Scorer, source: str | Reader) -> Split:
+    """The images of another source that `evaluate` scores: at the run's size, with labels by the run's class names.
 
     Raises:
-        RequestError: a class that the run does not have, other labels than classes, or what the run itself was
-            trained on.
+        RequestError: as `recipes.evaluate.selection.Selection.load`, or what the run itself was trained on.
     """
-    settings, reader = run.recipe.data, open_reader(source)
-    source = reader.source
-    if isinstance(reader, FileReader) and reader.path.resolve() == Path(settings.source).resolve():
-        raise RequestError(f"{source} is what {run.path} was trained on; without --data its test images are scored.")
-    drawn = not isinstance(reader, FileReader) and "train" in reader.parts and "test" not in reader.parts
-    data = load(
-        reader,
-        image_shape=settings.image_shape,
-        resize=settings.resize,
-        skip_bad=settings.skip_bad,
-        purpose="join" if drawn else "score",
-        quiet=True,
-    )
-    if data.task != run.task:
-        raise RequestError(f"{source} is a set for {data.task}; {run.path} is a run for {run.task}.")
-    chosen = data.test if drawn or "test" in reader.parts else concatenate(list(data.parts.values()))
-    if not len(chosen):
-        raise RequestError(f"{source} has no image to score in its part test.")
-    kind = data.label_kind
-    if not kind.has_classes:
-        return chosen
-    names = run.class_names
-    for name in data.class_names:
-        if name not in names:
-            raise RequestError(f"{source}: {unknown('class', name, names, f'{run.path}/labels.txt lists them all.')}")
-    label_of = np.array([names.index(name) for name in data.class_names])
-    return Split(chosen.images, kind.renumbered(chosen.labels, label_of, len(names)), chosen.files)
+    reader, scorer = open_reader(source), open_scorer(run)
+    if isinstance(run, Run):
+        _refuse_own(run, reader)
+    return select(reader, scorer.run).load(scorer).split
+
+
+def _refuse_own(run: Run, reader: Reader) -> None:
+    if isinstance(reader, FileReader) and is_trained_on(run, reader):
+        raise RequestError(
+            f"{reader.source} is what {run.path} was trained on; without --data its test images are scored."
+        )
+
+
+def _check_plot(plot: Path) -> None:
+    if plot.suffix not in ENDINGS:
+        raise RequestError(f"{plot} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
+    if not plot.parent.is_dir():
+        raise RequestError(f"{plot.parent} is not a folder; make it first.")
+    check_writable(plot, plot.parent)
+
+
+def _draw(metrics: dict[str, Any], file: Path) -> None:
+    with as_matplotlib_ships():
+        write_whole(file, lambda aside: draw_matrix(metrics).savefig(aside, dpi=120))

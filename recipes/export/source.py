@@ -14,7 +14,7 @@ import numpy as np
 from recipes.data import Data, Split, load
 from recipes.data.dataset import EVALUATION_BATCH
 from recipes.run.folder import Run
-from recipes.run.keras_file import load_keras_file, refuse_hdf5
+from recipes.run.keras_file import image_model, load_keras_file, refuse_hdf5
 from recipes.support.files import check_writable
 from zoo.backend import keras
 from zoo.errors import RequestError
@@ -144,7 +144,7 @@ class RunSource(ExportSource):
 
     @cached_property
     def model(self) -> "keras.Model":
-        return _image_model(self.run.load_model())
+        return image_model(self.run.load_model())
 
     @cached_property
     def data(self) -> Data:
@@ -194,7 +194,7 @@ class FileSource(ExportSource):
 
     @cached_property
     def _in_file(self) -> "keras.Model":
-        return _image_model(load_keras_file(self.file))
+        return image_model(load_keras_file(self.file))
 
     @cached_property
     def model(self) -> "keras.Model":
@@ -247,15 +247,6 @@ def open_export_source(source: str | Path | Run, data: str | None = None) -> Exp
     if data is None:
         raise RequestError(f"{file} does not say which images to verify the export with: give --data.")
     return FileSource(file, data)
-
-
-def _image_model(model: "keras.Model") -> "keras.Model":
-    inputs, outputs = model.inputs or [], model.outputs or []
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
-        given = ", ".join(str(tensor.shape) for tensor in inputs)
-        made = ", ".join(str(tensor.shape) for tensor in outputs)
-        raise RequestError(f"{model.name} goes from {given} to {made}; allowed: one image (B, H, W, C) to scores.")
-    return model
 
 
 def _digest(model: "keras.Model", recipe: bytes) -> str:

@@ -188,6 +188,15 @@ class Run:
             raise RequestError(f"{self.path} has no model.keras: its training did not finish.")
         return file
 
+    @cached_property
+    def training_digests(self) -> frozenset[str]:
+        """Of the content of the files that its training used, to learn or to choose the epoch; empty where images are
+        not files, and in runs of earlier versions."""
+        from recipes.data.split_table import LARGEST
+
+        rows = Document(self.split_table).rows(LARGEST, "file", "split") if self.split_table else []
+        return frozenset(row["digest"] for row in rows if row.get("digest") and row.get("split") != "test")
+
     def load_model(self) -> "keras.Model":
         """The trained model.
 

@@ -62,6 +62,16 @@ def check_model(
         raise RequestError(f"{file} gives {gives[0][1]} scores; there are {len(class_names)} labels.")
 
 
+def image_model(model: "keras.Model") -> "keras.Model":
+    """The model itself; raises a `RequestError` unless it goes from one image (B, H, W, C) to scores."""
+    inputs, outputs = model.inputs or [], model.outputs or []
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
+        given = ", ".join(str(tensor.shape) for tensor in inputs)
+        made = ", ".join(str(tensor.shape) for tensor in outputs)
+        raise RequestError(f"{model.name} goes from {given} to {made}; allowed: one image (B, H, W, C) to scores.")
+    return model
+
+
 def refuse_hdf5(path: Path) -> None:
     """Raises a `RequestError` for a file in HDF5, by its content; it says how a `.keras` file is made of it."""
     if not path.is_file():

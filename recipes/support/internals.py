@@ -2,6 +2,7 @@
 what is installed. For Keras and TensorFlow see `zoo/keras_internals.py`."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -65,3 +66,32 @@ def set_trial_attribute(
     to; on a `FrozenTrial`, as a study lists them, `set_user_attr` stays in memory.
     """
     study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def delegated_operations(interpreter: Any) -> dict[str, int] | None:
+    """The operations of a `.tflite` file that LiteRT has handed to a delegate, and how often each occurs.
+
+    Relies on `Interpreter._get_ops_details`, which lists the operations of the graph and then a `DELEGATE` for each
+    stretch that it took over, with the tensors that go in and come out; nothing in public tells. None where it is not
+    there any more.
+
+    Args:
+        interpreter: of `ai_edge_litert`, ready to run.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return None
+    listed = interpreter._get_ops_details()
+    maker = {int(made): row for row in listed if row["op_name"] != "DELEGATE" for made in row["outputs"]}
+    found: dict[int, str] = {}
+    for delegate in (row for row in listed if row["op_name"] == "DELEGATE"):
+        known = {int(tensor) for tensor in delegate["inputs"]}
+        waiting = [int(tensor) for tensor in delegate["outputs"]]
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in known or tensor not in maker:
+                continue
+            known.add(tensor)
+            row = maker[tensor]
+            found[row["index"]] = row["op_name"]
+            waiting += [int(needed) for needed in row["inputs"]]
+    return dict(sorted(Counter(found.values()).items()))

@@ -144,15 +144,46 @@ def timings(results: Sequence["Timing"]) -> str:
         (
             r.file,
             str(r.threads) if r.threads else r.kind,
-            f"{r.median_ms:.3f}",
-            f"{r.p95_ms:.3f}",
+            *(f"{ms:.3f}" for ms in (r.median_ms, r.p90_ms, r.p95_ms, r.p99_ms)),
             f"{r.ratio:.2f}",
+            "" if r.cold_ms is None else f"{r.cold_ms:.1f}",
+            "" if r.memory_bytes is None else f"{r.memory_bytes:,}",
             f"{r.bytes:,}",
             f"{r.arena_bytes:,}" if r.arena_bytes else "",
         )
         for r in results
     ]
-    return table(["file", "threads", "median ms", "p95 ms", "ratio", "bytes", "arena"], rows, range(1, 7))
+    header = [
+        "file",
+        "threads",
+        "median ms",
+        "p90 ms",
+        "p95 ms",
+        "p99 ms",
+        "ratio",
+        "cold ms",
+        "memory",
+        "bytes",
+        "arena",
+    ]
+    ran = dict.fromkeys(f"{r.file}: {_who_ran(r)}" for r in results if r.kind == "tflite")
+    return "\n\n".join([table(header, rows, range(1, len(header))), lines(*ran)])
+
+
+def _who_ran(timing: "Timing") -> str:
+    """Which operations ran where."""
+    if timing.delegated is None or timing.kernels is None:
+        return "this version of LiteRT does not tell which operations XNNPACK ran"
+    if not timing.xnnpack:
+        return f"all operations ran in LiteRT's own kernels, without XNNPACK: {_counted(timing.kernels)}"
+    if not timing.delegated:
+        return f"XNNPACK ran no operation, LiteRT's own kernels all: {_counted(timing.kernels)}"
+    left = f"LiteRT's own kernels {_counted(timing.kernels)}" if timing.kernels else "nothing was left for LiteRT's own"
+    return f"XNNPACK ran {_counted(timing.delegated)}; {left}"
+
+
+def _counted(operations: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in operations.items())
 
 
 def predictions(results: Iterable["Prediction"]) -> str:

@@ -45,6 +45,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         "test images",
         "parameters",
         "MACs",
+        *(["bytes"] if any(row.get("bytes") for row in rows) else []),
         *families,
         *(f"{k} bytes" for k in kinds),
     ]
@@ -54,8 +55,9 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
             row["model"],
             row["data"],
             summary(row["metrics"]),
-            f"{row['parameters']:,}",
-            short(row["macs"]),
+            "-" if row["parameters"] is None else f"{row['parameters']:,}",
+            "-" if row["macs"] is None else short(row["macs"]),
+            *([f"{row['bytes']:,}" if row.get("bytes") else "-"] if "bytes" in header else []),
             *(f"{row['invariance'][name]:.1%}" if row["invariance"] else "-" for name in families),
             *(f"{row['exports'][kind]:,}" if kind in row["exports"] else "-" for kind in kinds),
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from recipes.data.decoding import RESIZE_RULES
 from recipes.data.names import check_count, from_lines, to_lines
+from recipes.support.internals import delegated_operations
 from recipes.support.quiet import native_output_hidden
 from recipes.tflite import metadata
 from recipes.tflite.flatbuffer import DamageError
@@ -28,6 +29,7 @@ from zoo.files import check_file
 LABELS, FACTS = "labels.txt", "convzoo.json"
 MAX_ARENA = 10**9  # bytes for an image's way through the graph; a file that asks for more is nonsense, or means harm
 MAX_SIDE = 2**14  # pixels
+MESSAGE = 2**20  # values that are brought to a child, or made floats, at a time
 _DTYPES = ("float32", "uint8", "int8", "int16")  # of images and scores
 # How what is attached begins: whole, or cut off before its first name.
 _ATTACHED = re.compile(rb"PK\x03\x04(.{26}" + re.escape(LABELS.encode()) + rb"|.{0,40}\Z)", re.DOTALL)
@@ -53,6 +55,7 @@ class TFLiteFile:
         path: str | Path,
         *,
         threads: int = 1,
+        xnnpack: bool = True,
         keep_all: bool = False,
         isolated: bool = False,
         reference: bool = False,
@@ -61,13 +64,15 @@ class TFLiteFile:
         Args:
             path: the file.
             threads: of the interpreter.
+            xnnpack: whether operations that XNNPACK can run are handed to it, as LiteRT does by itself.
             keep_all: keeps every tensor between the operations to look at it, which is slow.
             isolated: `predict` runs it in a child process with limits, which a file of unknown origin cannot leave.
             reference: by LiteRT's reference kernels, which are written to be read, and slow.
         """
         self.path = Path(path)
         self._content = read_content(self.path)
-        self._threads, self._keep_all, self._isolated, self._reference = threads, keep_all, isolated, reference
+        self._threads, self._xnnpack, self._keep_all, self._isolated = threads, xnnpack, keep_all, isolated
+        self._reference = reference
         try:
             model = read_model(self._content)
             self.graph: Graph = graph_of(model)
@@ -87,7 +92,7 @@ class TFLiteFile:
         if self.settled.arena > MAX_ARENA:
             raise RequestError(f"{self.path} asks for {self.settled.arena:,} bytes of memory; allowed: {MAX_ARENA:,}.")
         if isolated:
-            self._child = Isolated(self.path, self._content, (1, *self.input_shape), self.settled.macs)
+            self._child = Isolated(self.path, self._content, self.settled.macs, threads=threads, xnnpack=xnnpack)
 
     @property
     def operators(self) -> dict[str, int]:
@@ -98,11 +103,22 @@ class TFLiteFile:
     def input_dtype(self) -> str:
         return self._given.dtype
 
+    @property
+    def score_step(self) -> float:
+        """The least difference of two scores; 0 where they are floats."""
+        return 0.0 if self._made.dtype == "float32" else _quantisation(self._made)[0]
+
+    @property
+    def says_normalization(self) -> bool:
+        """Whether it tells what it is given for pixels 0-255."""
+        return self.input_dtype == "uint8" or bool(self.metadata)
+
     @cached_property
     def _interpreter(self) -> Any:
         """In this process, ready to run."""
         with self._refused_in_one_line("cannot be run"):
-            made = _interpreter(self._content, self._threads, self._keep_all, self._reference)
+            plain = self._keep_all or not self._xnnpack
+            made = _interpreter(self._content, self._threads, self._keep_all, plain, self._reference)
             if -1 in self._given.signature:
                 made.resize_tensor_input(self.graph.inputs[0], (1, *self.input_shape))
             made.allocate_tensors()
@@ -115,7 +131,9 @@ class TFLiteFile:
             RequestError: it cannot be run, or gives another number of scores than it has labels.
         """
         run = self._run_isolated if self._isolated else self._run_here
-        scores = np.stack([_real(run(self._as_input(image[None])), self._made) for image in images])
+        together = max(1, MESSAGE // images[0].size)
+        parts = [run(self._as_input(images[row : row + together])) for row in range(0, len(images), together)]
+        scores = _real(np.concatenate(parts), self._made)
         if scores.ndim != 2:
             raise RequestError(f"{self.path} gives scores of the shape {scores[0].shape}; allowed: (classes,).")
         if self.labels:  # a graph that leaves the number of its scores open is not known before
@@ -137,11 +155,6 @@ class TFLiteFile:
     def as_scores(self, values: np.ndarray) -> np.ndarray:
         """What the graph gives, integers or not, as scores float32."""
         return _real(values, self._made)
-
-    @property
-    def score_step(self) -> float:
-        """The difference between neighbouring scores of a file that has them as integers; 0 of floats."""
-        return self._made.scales[0] if self._made.scales and self._made.dtype != "float32" else 0.0
 
     def resize(self, height: int, width: int) -> None:
         """Sets the image's size, of a file that takes any.
@@ -171,14 +184,26 @@ class TFLiteFile:
         return _dequantised(values, tensor.scales[0], tensor.zero_points[0])
 
     def _run_here(self, values: np.ndarray) -> np.ndarray:
+        """The outputs (N, ...) for inputs (N, H, W, C), one at a time."""
         with self._refused_in_one_line("cannot be run"):
-            self._interpreter.set_tensor(self.graph.inputs[0], values)
-            self._interpreter.invoke()
-            scores: np.ndarray = self._interpreter.get_tensor(self.graph.outputs[0])[0]
-            return scores
+            made = []
+            for one in values:
+                self._interpreter.set_tensor(self.graph.inputs[0], one[None])
+                self._interpreter.invoke()
+                made.append(self._interpreter.get_tensor(self.graph.outputs[0])[0])
+            return np.stack(made)
 
     def _run_isolated(self, values: np.ndarray) -> np.ndarray:
         return self._child.run(values, self._made.dtype)
+
+    def child_facts(self) -> dict[str, Any]:
+        """What loading it in the child took, of a file that is `isolated`, see `Isolated.facts`."""
+        return self._child.facts()
+
+    def delegated(self) -> dict[str, int] | None:
+        """The operations that the interpreter of this process has handed to XNNPACK, and how often each occurs; None
+        where it does not tell."""
+        return delegated_operations(self._interpreter)
 
     @contextmanager
     def _refused_in_one_line(self, what: str) -> Iterator[None]:
@@ -283,22 +308,21 @@ def attach(content: bytes, labels: Sequence[str], facts: Mapping[str, Any]) -> b
     )
 
 
-def _interpreter(content: bytes, threads: int, keep_all: bool, reference: bool) -> Any:
+def _interpreter(content: bytes, threads: int, keep_all: bool, plain: bool, reference: bool) -> Any:
+    """`plain`: without the default delegate. It swallows whole stretches of the graph, and shows nothing of what is
+    between. `reference`: by the kernels that are written to be read."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    kernels = OpResolverType.AUTO
     if reference:
-        return Interpreter(
-            model_content=content,
-            experimental_preserve_all_tensors=keep_all,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        )
-    if not keep_all:
-        return Interpreter(model_content=content, num_threads=threads)
+        kernels = OpResolverType.BUILTIN_REF
+    elif plain:
+        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     return Interpreter(
         model_content=content,
-        experimental_preserve_all_tensors=True,
-        # The default delegate swallows whole stretches of the graph, and shows nothing of what is between.
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        num_threads=None if reference else threads,
+        experimental_preserve_all_tensors=keep_all,
+        experimental_op_resolver_type=kernels,
     )
 
 

@@ -78,7 +78,8 @@ class MicroFile:
         """
         child = self._child()
         child.run(np.zeros(self._given.shape, self._given.dtype), self._made.dtype)
-        return Arena(*map(int, child.ask().split()))
+        arena = child.facts()["arena"]
+        return Arena(arena["total"], arena["head"], arena["tail"])
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """What the graph gives (N, classes) for images (N, H, W, C), both as the file has them: integers for integers.
@@ -93,15 +94,15 @@ class MicroFile:
         def scores(image: np.ndarray) -> np.ndarray:
             child = children.get()
             try:
-                return child.run(image[None], self._made.dtype)
+                row: np.ndarray = child.run(image[None], self._made.dtype)[0]
+                return row
             finally:
                 children.put(child)
 
         return np.stack(list(in_threads(scores, list(images.astype(self._given.dtype, copy=False)))))
 
     def _child(self) -> Isolated:
-        given = self._graph.tensors[self._graph.inputs[0]]
-        return Isolated(self._path, self._content, given.shape, self._graph.macs, micro_arena=self._arena)
+        return Isolated(self._path, self._content, self._graph.macs, runtime=CALLED, arena=self._arena)
 
 
 def is_installed() -> bool:

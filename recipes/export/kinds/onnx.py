@@ -1,5 +1,6 @@
 """ONNX, for servers and other frameworks."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,14 +27,38 @@ class Onnx(ExportKind):
 
         signature = image_signature((1, *source.image_shape))
         export_with_keras(source.float32_model, file, self.name, format="onnx", input_signature=signature)
+        self._describe(source, file)
+
+    def _describe(self, source: "ExportSource", file: Path) -> None:
+        """Puts labels, and what else is to be known of the file, into its metadata."""
+        import onnx
+
+        from recipes.data.names import to_lines
+        from recipes.tflite.file import FACTS, LABELS
+        from zoo.groups import symmetry_of
+
+        group = symmetry_of(source.model)
+        facts = {
+            "model": source.name,
+            "kind": self.name,
+            "task": source.task,
+            "resize": source.resize,
+            "image_shape": list(source.image_shape),
+            **({"symmetry": group, "symmetric_to": self.symmetric_to} if group else {}),
+            "run": source.digest,
+            "versions": dict(source.versions),
+        }
+        model = onnx.load(str(file))
+        onnx.helper.set_model_props(
+            model, {LABELS: to_lines(source.class_names), FACTS: json.dumps(facts, ensure_ascii=False)}
+        )
+        onnx.save(model, str(file))
 
     def run(self, source: "ExportSource", file: Path, options: ExportOptions) -> RunResult:
-        import numpy as np
         import onnx
-        import onnxruntime
+
+        from recipes.scorers.onnx import OnnxScorer
 
         operators = Counter(node.op_type for node in onnx.load(str(file)).graph.node)
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        given = session.get_inputs()[0].name
-        scores = [session.run(None, {given: image[None].astype(np.float32)})[0][0] for image in source.data.test.images]
-        return RunResult(np.stack(scores), dict(sorted(operators.items())))
+        scores = OnnxScorer(file, isolated=False).scores(source.data.test.images)
+        return RunResult(scores, dict(sorted(operators.items())))

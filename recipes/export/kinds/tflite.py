@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 REPRESENTATIVE = 200  # training images that the ranges of integers are taken from
 _OTHER_SIZE = 1.5  # times the image's own, that a file of open size is tried with
 _TRACED = 8  # test images that errors are traced through the layers with
-_INSIDE = ("model", "kind", "task", "resize", "image_shape", "run", "versions")  # what the metadata has no field for
+_INSIDE = (  # what the metadata has no field for
+    "model",
+    "kind",
+    "task",
+    "resize",
+    "image_shape",
+    "symmetry",
+    "symmetric_to",
+    "run",
+    "versions",
+)
 
 
 @dataclass(frozen=True)
@@ -113,14 +123,16 @@ class TFLite(ExportKind):
                 shares=TASKS[source.task].probabilities,
             ),
         )
-        inside = {key: facts[key] for key in _INSIDE}
+        inside = {key: facts[key] for key in _INSIDE if key in facts}
         file.write_bytes(attach(described, source.class_names, inside))
         beside = facts | {"labels": list(source.class_names)}
         file.with_suffix(".json").write_text(f"{json.dumps(beside, indent=1, ensure_ascii=False)}\n", "utf-8")
 
     def _facts(self, source: "ExportSource", options: ExportOptions) -> dict[str, Any]:
         """What a file says about itself, as JSON types."""
-        whole = self.values == "int8"
+        from zoo.groups import symmetry_of
+
+        whole, group = self.values == "int8", symmetry_of(source.model)
         return {
             "model": source.name,
             "kind": self.name,
@@ -137,18 +149,19 @@ class TFLite(ExportKind):
             "output_type": options.output_type if whole else "float32",
             "dynamic_size": options.dynamic_size,
             "resize": source.resize,
+            **({"symmetry": group, "symmetric_to": self.symmetric_to} if group else {}),
             "made_with": f"convzoo {version('convzoo')}",
             "versions": dict(source.versions),
         }
 
     def run(self, source: "ExportSource", file: Path, options: ExportOptions) -> RunResult:
-        from recipes.tflite.file import TFLiteFile
+        from recipes.scorers.tflite import TFLiteScorer
 
-        opened = TFLiteFile(file)
-        scores = opened.predict(source.data.test.images)
+        opened = TFLiteScorer(file, isolated=False)
+        scores = opened.scores(source.data.test.images)
         if options.dynamic_size:
-            _check_other_size(opened, source)
-        return RunResult(scores, opened.operators)
+            _check_other_size(opened.file, source)
+        return RunResult(scores, opened.file.operators)
 
     def advice(self, source: "ExportSource", file: Path) -> str:
         return quantised_advice(source, file, self.instead) if self.instead else super().advice(source, file)
