@@ -747,6 +747,8 @@ def _told(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, FailureError):
         return str(error), 1
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"this needs {error.name.split('.')[0]}, which is not installed: pip install convzoo", 2
     if fault := of_machine(error):
         return str(fault), 1
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):  # a name that the system does not take

@@ -3,6 +3,7 @@
 `zoo predict FILE.tflite IMAGE` names an image with LiteRT alone; asked is at most a third.
 
 python benchmarks/startup.py
+python benchmarks/startup.py --sizes   # megabytes on disk: what `pip install .` brings, and the group `files`
 """
 
 import argparse
@@ -11,8 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 from statistics import median
+
+from packaging.requirements import Requirement
 
 COMMANDS = {
     "zoo list": [sys.executable, "-m", "cli", "list"],
@@ -43,8 +48,17 @@ open(sys.argv[1], "wb").write(convert(model, "int8", Split(image[None], labels[:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.sizes:
+        sizes = {name: megabytes(requirements) for name, requirements in installations().items()}
+        print(
+            json.dumps(sizes)
+            if arguments.json
+            else "\n".join(f"{name:6} {size:,.0f} MB" for name, size in sizes.items())
+        )
+        return
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder, name)) for name in ("lenet5.tflite", "digit.png")]
         subprocess.run([sys.executable, "-c", PROGRAM, *files], check=True, capture_output=True)
@@ -64,6 +78,25 @@ def main():
             low, middle, high = measured["seconds"]
             ratio = measured["ratio_to_import_keras"]
             print(f"{name:18} {ratio:.3f} of import keras   {low:.2f} {middle:.2f} {high:.2f} s")
+
+
+def installations():
+    """The packages that each way to install brings, as pyproject.toml has them."""
+    content = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))
+    return {"all": content["project"]["dependencies"], "files": content["dependency-groups"]["files"]}
+
+
+def megabytes(requirements):
+    """Of the installed packages that these are and need, in turn."""
+    sizes, waiting = {}, [Requirement(line) for line in requirements]
+    while waiting:
+        needed = waiting.pop()
+        if needed.name not in sizes and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+            installed = distribution(needed.name)
+            files = [Path(installed.locate_file(file)) for file in installed.files or ()]
+            sizes[needed.name] = sum(file.stat().st_size for file in files if file.is_file())
+            waiting += [Requirement(line) for line in installed.requires or ()]
+    return sum(sizes.values()) / 1e6
 
 
 def measure(commands, arguments):

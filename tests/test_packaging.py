@@ -1,7 +1,9 @@
 """What `pip install` puts on a machine."""
 
 import ast
+import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -58,8 +60,6 @@ def test_the_scan_sees_imports_wherever_they_are():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built from a copy of the tree so that the tree stays clean."""
-    import shutil
-
     tree, folder = tmp_path_factory.mktemp("tree") / "convzoo", tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", "*.egg-info", "build", "runs", ".*_cache"))
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(tree)]
@@ -92,3 +92,51 @@ def test_an_installed_wheel_works_away_from_the_tree(wheel, tmp_path):
     )
     done = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_small_set_is_a_part_of_the_dependencies():
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    dependencies = {re.sub(r"\s", "", line) for line in content["project"]["dependencies"]}
+    assert {re.sub(r"\s", "", line) for line in content["dependency-groups"]["files"]} <= dependencies
+
+
+@pytest.mark.slow
+def test_the_small_set_is_enough_for_files(wheel, int8_file, digit_image, tmp_path):
+    bare = tmp_path / "bare"
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]["files"]
+    subprocess.run([sys.executable, "-m", "venv", bare], check=True)
+    python = bare / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    for packages in (["--no-deps", str(wheel)], group):
+        subprocess.run([python, "-I", "-m", "pip", "install", "-q", *packages], check=True, capture_output=True)
+    assert subprocess.run([python, "-c", "import tensorflow"], capture_output=True).returncode
+
+    def zoo(*arguments):
+        command = [python, "-I", "-m", "cli", *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    for arguments in (
+        ["predict", int8_file, digit_image, "--json"],
+        ["inspect", int8_file],
+        ["benchmark", int8_file, "--repeats", "2"],
+        ["list", "--max-params", "1M"],
+        ["show", "lenet5"],
+        ["recipes", "digits"],
+    ):
+        code, out, error = zoo(*arguments)
+        assert code == 0, (arguments, error)
+        if "--json" in arguments:
+            assert json.loads(out)[0]["guesses"][0]["name"] == "6"
+    (tmp_path / "photos" / "six").mkdir(parents=True)
+    shutil.copy(digit_image, tmp_path / "photos" / "six")
+    lacking = [
+        ["fit", "lenet5", "--data", "digits", "--out", "run"],
+        ["show", "lenet5", "--input-shape", "28x28x1"],
+        ["tune", "lenet5", "--data", "digits", "--out", "study"],
+        ["data", "check", "digits"],
+        ["embed", "efficientnet_lite0", "photos", "--out", "features.npz"],
+    ]
+    for arguments in lacking:
+        code, _, error = zoo(*arguments)
+        assert code == 2, (arguments, error)
+        assert re.fullmatch(r"Error: this needs \w+, which is not installed: pip install convzoo\n", error), arguments

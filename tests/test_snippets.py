@@ -16,7 +16,7 @@ PAGES = {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in FILES}
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.M | re.S)
 TYPED = re.compile(FENCE.pattern + r"|^ {4}(\w[^\n]*)$|`([^`]+)`", FENCE.flags)
 SHELL = {"sh", "console"}
-DATA = {"", "toml", "yaml", "cpp"}  # "": what was printed
+DATA = {"", "toml", "yaml", "cpp", "dockerfile", "kotlin", "swift"}  # "": what was printed
 # Programs that are not of this project, in blocks of a shell's lines.
 OTHERS = {"#!/bin/bash", ".ci/run", "export", "mypy", "pip", "pre-commit", "pytest", "ruff", "srun", "test"}
 # Named for what they are, not as something to type: the rest is left to the reader.

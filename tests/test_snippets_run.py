@@ -41,6 +41,7 @@ SMALLER_CODE = {
 FITTED = ["fit", "vgg_small", "--data", "photos/", "--out", "runs/photos", "--set", "epochs=1", "--quiet"]
 BEFORE = {
     "docs/evaluation.md": [("zoo", ["export", "runs/first", "--force"])],
+    "docs/deploy.md": [("python", "import os; os.mkdir('serving')")],
     "docs/export.md": [
         ("zoo", FITTED),
         ("python", "import shutil; shutil.copy('runs/photos/model.keras', 'best.keras')"),
