@@ -192,7 +192,7 @@ def recipes_(name: str | None, as_json: bool) -> None:
 
 @commands.group(cls=Commands)
 def augment() -> None:
-    """What is done to training images: look at it before you train with it.
+    """What is done to training images: look at it before you train with it, or keep a set that it was done to.
 
     \b
     Example: zoo augment preview digits --recipe digits --out grid.png
@@ -209,7 +209,9 @@ def augment() -> None:
 @click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size.  [default: files to 128x128x3]")
 @click.option("--rows", default=6, show_default=True, type=click.IntRange(1, 40), help="How many images.")
 @click.option("--columns", default=6, show_default=True, type=click.IntRange(1, 40), help="How many draws of each.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed draws others.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Another seed draws others."
+)
 @as_json
 def preview_(
     data: str,
@@ -238,6 +240,57 @@ def preview_(
         as_json,
         {"file": str(drawn.file), "captions": drawn.captions},
         lambda: _line(f"{drawn.file}: {len(images)} images, {columns} draws of each with {recipe}"),
+    )
+
+
+@augment.command("write")
+@click.argument("data")
+@click.option(
+    "--recipe", default="natural", show_default=True, help="An augmentation of `zoo recipes`, or a TOML file."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@overrides("Change one setting, as in rotation=180.")
+@click.option("--part", "parts", multiple=True, help="Only train, validation or test; give it again for two.")
+@click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size first; files need it.")
+@resize
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Another seed draws others."
+)
+@skip_bad
+@split_near_duplicates
+@click.option("--overwrite", is_flag=True, help="Replace the set in --out that this command wrote.")
+@quiet
+@as_json
+def write_(
+    data: str,
+    recipe: str,
+    out: Path,
+    overrides: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Vary every image of DATA once, and keep them as a folder of PNG files that --data takes.
+
+    Labels and parts stay: train/, validation/ and test/, in each a folder for every class, or a table labels.csv where
+    an image has several labels or a number. What was drawn for each is in augmented.csv.
+
+    \b
+    Example: zoo augment write digits --recipe none --set rotation=180 --part test --out turned
+    """
+    from recipes.config.presets import load_augmentation
+
+    varied_by = load_augmentation(recipe.removeprefix("augment/"), overrides)
+    from recipes.augment.write import write
+
+    written = write(data, varied_by, out, image_shape=shape, **settings)
+    sizes = ", ".join(f"{part} {count:,}" for part, count in written.sizes.items())
+    _answer(
+        as_json,
+        written.to_dict(),
+        lambda: _line(
+            f"{written.folder}: {sizes} images, varied once with {recipe}; --data {written.source} takes them"
+        ),
     )
 
 

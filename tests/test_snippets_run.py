@@ -25,7 +25,7 @@ SMALLER = {
     "cross-validate": "--folds 2 --set epochs=1",
     "export": "--force",  # a model of one epoch hardly beats chance
     "benchmark": "--repeats 2",
-    "augment": "--rows 1 --columns 1",
+    "preview": "--rows 1 --columns 1",
 }
 SMALLER_HERE = {
     "efficientnet_lite0": "--input-shape 64x64x3",

@@ -126,6 +126,7 @@ COMMANDS = [
     "recipes",
     "recipes digits",
     "augment preview {data} --recipe digits --rows 1 --columns 1 --out {tmp}/grid.png",
+    "augment write {data} --recipe digits --part test --input-shape 28x28x1 --out {tmp}/written --quiet",
     "data check {data} --quiet",
     "evaluate {run}",
     "compare {run} {run} --plot {tmp}/runs.svg",
