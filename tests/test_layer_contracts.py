@@ -53,7 +53,14 @@ SHIFT = {
     "circular_blur": lambda **k: layers.CircularBlur2D(4, **k),
     "polyphase": lambda **k: layers.PolyphaseSampling2D((3, 1), **k),
 }
-ALL = WINDOWED | ACROSS | WHOLE | CONVOLUTION | FIELDS | SHIFT
+SCALES = {
+    "scale_lifting": lambda **k: layers.ScaleLiftingConv2D(2, (0.5, 0.9), **k),
+    "scale_convolution": lambda **k: layers.ScaleConv2D(1, (0.5, 0.9), order=1, use_bias=False, **k),
+    "scale_normalization": lambda **k: layers.ScaleNormalization(2, momentum=0.9, epsilon=1e-2, **k),
+    "scale_max": lambda **k: layers.ScalePooling("max", 2, **k),
+    "scale_average": lambda **k: layers.ScalePooling("average", 4, **k),
+}
+ALL = WINDOWED | ACROSS | WHOLE | CONVOLUTION | FIELDS | SHIFT | SCALES
 
 
 @pytest.mark.parametrize("name", ALL)

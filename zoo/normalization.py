@@ -20,6 +20,13 @@ def field_norm(x: Tensor, name: str, group: str = "c4", epsilon: float = 1e-3) -
     return FieldNormalization(group, momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
 
 
+def scale_norm(x: Tensor, name: str, copies: int, epsilon: float = 1e-3) -> Tensor:
+    """Normalises each map at several scales (B, H, W, copies * C) over the batch and scales, see `zoo.layers.scale`."""
+    from zoo.layers import ScaleNormalization
+
+    return ScaleNormalization(copies, momentum=MOMENTUM, epsilon=epsilon, name=name)(x)
+
+
 def quicken_statistics(model: "keras.Model") -> None:
     """Gives every BatchNorm of a ready-made model our momentum, if its own is slower."""
     for layer in model.layers:

@@ -30,6 +30,7 @@ _PLACES = {
     "group": ["GroupConv2D", "LiftingConv2D"],
     "pooling": sorted({layer.split(":")[1] for layer, _ in POOLINGS.values() if layer.startswith(__name__)}),
     "shift": ["CircularBlur2D", "CircularPadding2D", "PolyphaseChoice2D", "PolyphaseSampling2D"],
+    "scale": ["ScaleConv2D", "ScaleLiftingConv2D", "ScaleNormalization", "ScalePooling"],
     "whole": [
         "GlobalAttentionPooling2D",
         "GlobalGeneralizedMeanPooling2D",

@@ -1,12 +1,15 @@
-"""A fixed basis of kernels that can be rotated by any angle: rings, times waves around them."""
+"""Fixed bases of kernels: one that can be rotated by any angle, and one that can be scaled by any factor."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from zoo.groups import Group
 
 RING_WIDTH = 0.5  # standard deviation of a ring, in pixels
+REACH = 2.5  # of a kernel, in standard deviations of its Gaussian
+WITHIN_A_PIXEL = 16  # samples along each axis, of which a pixel has the mean
 
 
 def steerable_basis(size: int, group: Group) -> np.ndarray:
@@ -37,3 +40,31 @@ def steerable_basis(size: int, group: Group) -> np.ndarray:
     basis = np.array(at)
     basis /= np.linalg.norm(basis[0], axis=-1)[:, None]
     return basis.transpose(0, 2, 1).astype("float32")
+
+
+def scaled_basis(scales: Sequence[float], order: int) -> list[np.ndarray]:
+    """The basis at each scale, float32 (size, size, functions); sizes are odd and grow with the scale.
+
+    A function is the product of two derivatives of a Gaussian, along rows and along columns, of order 0, 1, ...,
+    `order` each: Hermite polynomials times the Gaussian. At scale s it is f(x / s, y / s) / s^2, so that what is
+    larger by a factor has the same answer at a scale larger by it; of length 1 at the middle one (Sosnovik, Szmaja and
+    Smeulders 2020, https://arxiv.org/abs/1910.11093, whose steerable basis this is). A pixel has the mean over its
+    area: the narrowest Gaussians change much within one.
+
+    >>> [basis.shape for basis in scaled_basis((0.6, 1.2), order=2)]
+    [(5, 5, 9), (7, 7, 9)]
+    """
+    found = []
+    for scale in scales:
+        radius = math.ceil(REACH * scale - 0.25)
+        x = (np.arange((2 * radius + 1) * WITHIN_A_PIXEL) + 0.5) / WITHIN_A_PIXEL - radius - 0.5
+        along = [_hermite(x / scale, n).reshape(-1, WITHIN_A_PIXEL).mean(axis=1) / scale for n in range(order + 1)]
+        found.append(np.stack([np.outer(down, across) for down in along for across in along], axis=-1))
+    lengths = np.linalg.norm(found[(len(found) - 1) // 2], axis=(0, 1))
+    return [(basis / lengths).astype("float32") for basis in found]
+
+
+def _hermite(x: np.ndarray, order: int) -> np.ndarray:
+    """A Hermite polynomial (He) times a Gaussian: up to the sign, its derivative of that order."""
+    polynomial: np.ndarray = np.polynomial.hermite_e.hermeval(x, [0] * order + [1])
+    return polynomial * np.exp(-(x**2) / 2)
