@@ -19,6 +19,7 @@ import zoo
 from recipes import text
 from recipes.command_line.options import (
     as_json,
+    average,
     data,
     devices,
     launchable,
@@ -125,7 +126,7 @@ def list_(
 @commands.command()
 @click.argument("model")
 @click.option("--input-shape", "shape", type=Shape(), help="Another image, as in 64x64x3.")
-@overrides("Change one option of the model: --set antialias=true.")
+@overrides("Change one option of the model: --set antialias=true; --set symmetry=c4 for what copies of the image cost.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw feature maps and receptive fields (PNG or SVG).")
 @as_json
 def show(
@@ -143,13 +144,16 @@ def show(
     from recipes.config.presets import model_options
 
     card = zoo.get_card(model)
-    options = check_options(card, model_options(overrides))
-    card, anatomy = complete(card), zoo.describe(model, **options, **({"input_shape": shape} if shape else {}))
+    options = model_options(overrides)
+    asked = {"input_shape": shape, "symmetry": options.pop("symmetry", None)}
+    asked = check_options(card, options) | {key: value for key, value in asked.items() if value}
+    card, anatomy, copies = complete(card), zoo.describe(model, **asked), asked.get("symmetry")
     if plot:
         from zoo.drawing import draw
 
         draw(anatomy, model, plot)
-    _answer(as_json, card.to_dict() | {"anatomy": anatomy.to_dict()}, lambda: text.model(card, anatomy))
+    found = card.to_dict() | {"anatomy": anatomy.to_dict()} | ({"copies": copies} if copies else {})
+    _answer(as_json, found, lambda: text.model(card, anatomy, copies))
 
 
 @commands.command("recipes")
@@ -525,6 +529,7 @@ def _print_fitted(fitted: "Fitted", as_json: bool) -> None:
 @click.option("--data", help="Other images, instead of the run's test images; a file needs it.")
 @click.option("--invariance", is_flag=True, help="Also rotated, shifted, scaled and mirrored.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrix (PNG, SVG or PDF).")
+@average
 @skip_bad
 @as_json
 def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, **options: Any) -> None:
@@ -533,6 +538,8 @@ def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, *
     A run is scored on its test images, and metrics.json and confusion_matrix.png are left in it. With --data a run or a
     file is scored on other images, matched by the names of their classes, and nothing is left. .tflite and .onnx
     files run in a process of their own, with limits.
+
+    With --average also what averaging brings and costs; the other metrics stay those of one pass.
 
     \b
     Example: zoo evaluate runs/first --invariance
@@ -685,8 +692,9 @@ def benchmark(
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", "top_k", default=3, show_default=True, help="How many predictions for each image.")
+@average
 @as_json
-def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -> None:
+def predict(source: Path, images: tuple[Path, ...], top_k: int, average: str | None, as_json: bool) -> None:
     """Name what is in IMAGES; SOURCE is a run folder, or a .tflite, .keras or .onnx file.
 
     \b
@@ -694,7 +702,11 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, as_json: bool) -
     """
     from recipes.predict import predict
 
-    predictions = predict(source, images, top_k=top_k)
+    predictions = predict(source, images, top_k=top_k, average=average)
+    if average:
+        from recipes.evaluate.averaging import passes
+
+        click.echo(f"Scores are the mean of {passes(average)} passes of each image.", err=True)
     if predictions and not predictions[0].named:
         _warn(f"{source} carries no labels: classes are numbers.")
     facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]

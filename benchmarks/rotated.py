@@ -3,11 +3,15 @@
     python benchmarks/rotated.py --seeds 5                # digits turned by any angle
     python benchmarks/rotated.py --part upright --seeds 3 # trained upright, tested by quarter turns
     python benchmarks/rotated.py --part fine              # equivariance at 45 and 22.5 degrees
+    python benchmarks/rotated.py --part mirrored --seeds 3 --data /usr/share/datasets/fashion-mnist
 
 Any angle: each of the embedded digits (3,500 to train, 500 to validate, 1,000 to test) is turned once by an angle drawn
 with a fixed seed. `plain_twin` is `rosette_c4` with plain kernels, twice as many maps in place of its fields, and as
 many parameters. All are trained alike, turned by any angle again in every epoch. Runs are kept in `--out`; those that
 are there are not trained again.
+
+Mirrored: a network as it is, and with `model.symmetry=mirror`, both trained alike on images that are mirrored at
+random, and tested on the test images as they are and mirrored.
 """
 
 import argparse
@@ -24,7 +28,7 @@ from zoo.backend import keras
 from zoo.normalization import batch_norm
 
 ANGLES_SEED = 2016
-PARTS = ("any-angle", "upright", "fine")
+PARTS = ("any-angle", "upright", "fine", "mirrored")
 ANY_ANGLE = "rotated-digits"  # the recipe
 
 
@@ -69,12 +73,12 @@ class TurnedDigits(MemoryReader):
 READERS.insert(0, TurnedDigits)
 
 
-def run_of(model, data, recipe, settings, seed, out):
+def run_of(model, data, recipe, settings, seed, out, name=None):
     """A finished run: the one in its folder, or a new one."""
     from recipes.fit import fit
     from recipes.run.folder import Run
 
-    folder = out / f"{model}-{data}-{seed}"
+    folder = out / f"{name or f'{model}-{data}'}-{seed}"
     if (folder / "metrics.json").exists():
         return Run.open(folder)
     print(f"{folder}", file=sys.stderr, flush=True)
@@ -131,6 +135,28 @@ def upright(arguments):
     return rows
 
 
+def mirrored(arguments):
+    """Accuracy on test images as they are and mirrored, and how often both have the same answer."""
+    rows, shape = {}, (28, 28, 1)
+    settings = ["epochs=4", "augment.horizontal_flip=true", f"model.input_shape={list(shape)}", *arguments.set]
+    for model in arguments.models:
+        for group in ("none", "mirror"):
+            found, own = [], [*settings, f"model.symmetry={group}"]
+            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+                run = run_of(model, arguments.data, "quick", own, seed, arguments.out, f"{model}-{group}-mirrored")
+                test, trained = run.load_data().test, run.load_model()
+                both = (test.images, np.ascontiguousarray(test.images[:, :, ::-1]))
+                one, other = (trained.predict(images, batch_size=250, verbose=0).argmax(1) for images in both)
+                found.append([float(same.mean()) for same in (one == test.labels, other == test.labels, one == other)])
+            columns = dict(zip(("as it is", "mirrored", "consistency"), zip(*found, strict=True), strict=True))
+            macs = zoo.describe(model, input_shape=shape, symmetry=group).macs
+            rows[f"{model}, {group}"] = {key: mean(values) for key, values in columns.items()} | {
+                "macs": macs,
+                "by seed": found,
+            }
+    return rows
+
+
 def fine(arguments):
     """How far the scores of turned images are from those of the images, of models with random weights.
 
@@ -173,6 +199,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="of --part mirrored")
     parser.add_argument("--images", type=int, default=100, help="of --part fine")
     parser.add_argument("--out", type=Path, default=Path("runs/rotated"))
     parser.add_argument("--json", action="store_true")
@@ -181,10 +208,12 @@ def main():
         "any-angle": ["plain_twin", "rosette_c4"],
         "upright": ["plain_twin", "rosette_c4", "p4_cnn"],
         "fine": ["plain_twin", "rosette_c4", "rosette_c8"],
+        "mirrored": ["lenet5"],
     }
     arguments.models = arguments.models or own[arguments.part]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found = {"any-angle": any_angle, "upright": upright, "fine": fine}[arguments.part](arguments)
+    parts = {"any-angle": any_angle, "upright": upright, "fine": fine, "mirrored": mirrored}
+    found = parts[arguments.part](arguments)
     if arguments.json:
         print(json.dumps(found, indent=1))
         return

@@ -23,6 +23,7 @@ from recipes.transfer.source import Source, open_source
 from zoo import get_card, list_models
 from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError
+from zoo.groups import check_copies
 
 __all__ = ["finetune"]
 
@@ -150,6 +151,7 @@ def _resolve(
     model = source.model.model_copy(update=wanted | {"name": source.model.name})
     if model.input_shape is None:
         raise RequestError(f"{source.name} does not say which size of image it takes.")
+    check_copies(model.symmetry, model.input_shape, "", source.name)
     first, also = data, []
     if keep_old_classes:
         if not source.run:

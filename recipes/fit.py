@@ -14,18 +14,19 @@ import recipes.data
 from recipes.config.presets import list_recipes, load_recipe
 from recipes.config.settings import DataSettings, Model, Recipe, ResolvedRecipe
 from recipes.data import Data
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import at_once
 from recipes.data.decoding import Resize
 from recipes.distributed import team as workers
 from recipes.distributed.team import LostWorkerError, Team
 from recipes.run.folder import Run, check_free
 from recipes.tasks import TASKS
 from recipes.training import checkpoint
-from recipes.training.session import Fitted, hand_over, load_images, versions
+from recipes.training.session import Fitted, hand_over, load_images, notes_on, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
 from zoo.backend import as_keras_ships, keras
 from zoo.errors import FailureError, RequestError
+from zoo.groups import check_copies, copies_in
 from zoo.registry import check_options, require_plugin
 
 __all__ = ["Fitted", "fit", "resume"]
@@ -199,14 +200,14 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
         state = train(model, images, training.recipe, run if team.is_chief else None, quiet=quiet, team=team)
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
-    scores = model.predict(images.test.batches(EVALUATION_BATCH), verbose=0)
+    scores = model.predict(images.test.batches(at_once(copies_in(model))), verbose=0)
     task = TASKS[images.task]
     if team.is_chief:
         metrics = hand_over(model, scores, images, run)
     else:
         metrics = task.metrics(images.test, scores, images.class_names)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
-    return Fitted(run, metrics, state.best_epoch, tuple(warnings))
+    return Fitted(run, metrics, state.best_epoch, tuple(warnings), notes_on(model))
 
 
 def resolve(
@@ -242,6 +243,7 @@ def resolve(
     card = get_card(model.name)
     check_options(card, model.options)
     shape = model.input_shape or card.input_shape
+    check_copies(model.symmetry, shape, card.symmetry, model.name)
     return ResolvedRecipe(
         **dict(recipe)
         | {

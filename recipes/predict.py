@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from recipes.data.decoding import Resize, check_is_file, decode_to, pillow_warnings
+from recipes.evaluate.averaging import averaged, check_average
 from recipes.scorers import open_scorer
 from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
@@ -32,7 +34,9 @@ class Prediction:
 
 
 @as_keras_ships
-def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3) -> list[Prediction]:
+def predict(
+    source: str | Path, images: Sequence[str | Path], *, top_k: int = 3, average: str | None = None
+) -> list[Prediction]:
     """Classifies image files of any size and mode.
 
     A `.tflite` file is run by LiteRT and needs nothing but itself: labels and the resize rule are inside. So are those
@@ -42,9 +46,12 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         source: a run folder, or a `.tflite`, `.keras` or `.onnx` file.
         images: image files; the memory that is needed does not depend on how many.
         top_k: how many predictions for each image, at most the number of classes.
+        average: scores are the mean over so many views of each image, a name in
+            `recipes.evaluate.averaging.AVERAGES`; the image alone if None.
 
     Raises:
-        RequestError: a file that cannot be read, as a model or as an image; no prediction is returned then.
+        RequestError: a file that cannot be read, as a model or as an image, or an average that its images cannot have;
+            no prediction is returned then.
     """
     if top_k < 1:
         raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
@@ -52,7 +59,11 @@ def predict(source: str | Path, images: Sequence[str | Path], *, top_k: int = 3)
         check_is_file(image)
     scorer = open_scorer(source)
     labels, task = scorer.class_names, scorer.task
-    scores = [row for batch in _batches(images, scorer.image_shape, scorer.resize) for row in scorer.scores(batch)]
+    score = scorer.scores
+    if average is not None:
+        check_average(average, scorer.image_shape, scorer.symmetry[0])
+        score = partial(averaged, score, average=average)
+    scores = [row for batch in _batches(images, scorer.image_shape, scorer.resize) for row in score(batch)]
     names = labels or [str(number) for number in range(len(scores[0]) if scores else 0)]
     return [
         Prediction(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from typing import Any
 
+from zoo import layers
 from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
@@ -32,7 +33,8 @@ class Layer:
         output_shape: without the batch.
         parameters: all weights, BatchNorm statistics included.
         macs: multiply-adds for one image, of convolutions, blurs and matrix products; other pooling, normalisation,
-            biases and activations are not counted (the convention of the mobile papers; FLOPs are twice as many).
+            biases and activations are not counted (the convention of the mobile papers; FLOPs are twice as many). Where
+            an image is seen in several copies, of all of them; so is `activation_bytes`.
         receptive_field: (height, width) in pixels of the image that one unit can see along paths that keep places
             apart, padding included; None where there is no such path, and a unit sees the whole image.
         stride: pixels of the image between neighbouring units.
@@ -274,21 +276,29 @@ def _follow(model: "keras.Model", values: dict[int, int], line: Timeline) -> Non
         values |= {id(tensor): made for tensor in node.output_tensors}
 
 
-def _walk(model: "keras.Model", views: dict[int, Seen]) -> Iterator[Layer]:
-    """Layers in order; `views` of the tensors is filled along the way. Nested models are entered."""
+def _walk(model: "keras.Model", views: dict[int, Seen], copies: int = 1) -> Iterator[Layer]:
+    """Layers in order; `views` of the tensors is filled along the way. Nested models are entered.
+
+    Between the layers that make copies of the image and pool over them, everything is computed `copies` times.
+    """
     for node in nodes(model):
         operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
         if node.is_input:
             continue
+        if isinstance(operation, layers.ImageCopies):
+            copies = operation.group.order
+        elif isinstance(operation, layers.CopyPooling):
+            copies = 1
         if isinstance(operation, keras.Model):
             inner = {id(own): views[id(given)] for own, given in zip(operation.inputs, inputs, strict=True)}
-            yield from _walk(operation, inner)
+            yield from _walk(operation, inner, copies)
             seen = inner[id(operation.outputs[0])]
         else:
             shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
             seen = merge(operation, shapes, [views[id(tensor)] for tensor in inputs])
             seen = look(operation, max(shapes, key=places), tuple(outputs[0].shape[1:]), seen)
-            yield _layer(operation, inputs, outputs[0], seen)
+            layer = _layer(operation, inputs, outputs[0], seen)
+            yield replace(layer, macs=copies * layer.macs, activation_bytes=copies * layer.activation_bytes)
         views |= {id(tensor): seen for tensor in outputs}
 
 

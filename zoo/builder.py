@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo import layers
 from zoo.backend import keras, keras_as_shipped
 from zoo.cards import SUBSAMPLING
 from zoo.errors import RequestError, first_line, unknown
-from zoo.groups import output_group, symmetry_of
+from zoo.groups import check_copies, output_group, symmetry_of
 from zoo.heads import ACTIVATIONS, HEADS, apply_head
 from zoo.plugins import place_of, reason
 from zoo.registry import Card, Scaling, check_options, get_card
@@ -25,6 +26,7 @@ def create_model(
     dropout: float | None = None,
     activation: str = "softmax",
     weights: str | Path | None = None,
+    symmetry: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """Builds a registered architecture as a plain Keras model.
@@ -44,11 +46,14 @@ def create_model(
         weights: None (or `"none"`) for new ones; the name of published weights on the card, as `imagenet`; a run
             folder, or a `.keras` or `.weights.h5` file of the same backbone. The head's come with them if they have
             exactly its shapes, otherwise it is new.
+        symmetry: `mirror`, `c4` (quarter turns) or `d4` (both): the backbone sees every image in 2, 4 or 8 copies, and
+            the maximum over them is taken of each feature, so that scores are exactly the same for all; None or
+            `"none"` for the image alone.
         **options: the architecture's own settings, see `zoo.get_card(name).options`.
 
     Raises:
-        RequestError: an unknown name or option, a size that the architecture cannot be built for, or weights that do
-            not fit its backbone.
+        RequestError: an unknown name or option, a symmetry that it has already or cannot have, a size that the
+            architecture cannot be built for, or weights that do not fit its backbone.
         FailureError: weights that could not be fetched.
     """
     card = get_card(name)
@@ -66,18 +71,12 @@ def create_model(
     if hidden and pooling == "convolutional":
         raise RequestError("the convolutional head has no hidden layers; choose another pooling, or leave out hidden.")
 
+    check_copies(symmetry, shape, card.symmetry, name)
     image = keras.Input(shape, name="image")
     try:
         scaled = rescale(card.scaling, image)
         backbone = _backbone(card, shape, options)
-        scores = apply_head(
-            backbone(scaled),
-            classes=classes,
-            activation=activation,
-            group=output_group(backbone),
-            symmetry=symmetry_of(backbone),
-            **head,
-        )
+        scores = assemble(scaled, backbone, symmetry, name, classes=classes, activation=activation, **head)
     except Exception as error:
         told = isinstance(error, (ValueError, TypeError)) or card.plugin  # a fault of the zoo's own keeps its traceback
         if isinstance(error, RequestError) or not told:
@@ -90,6 +89,27 @@ def create_model(
     if weights not in (None, "none"):
         load_weights(model, card, weights)
     return model
+
+
+def assemble(
+    scaled: keras.KerasTensor, backbone: keras.Model, symmetry: str | None, name: str, **head: Any
+) -> keras.KerasTensor:
+    """Scores (B, classes) of scaled images: their copies under a group if one is asked for, the backbone, and the head.
+
+    Args:
+        scaled: (B, H, W, C).
+        backbone: to a feature map.
+        symmetry: as `create_model` takes it.
+        name: of the model, for messages.
+        **head: what `zoo.heads.apply_head` takes.
+
+    Raises:
+        RequestError: as `zoo.groups.check_copies`, or `zoo.heads.apply_head`.
+    """
+    own = symmetry_of(backbone)
+    copies = check_copies(symmetry, scaled.shape[1:], own, name)
+    seen = layers.ImageCopies(copies, name="copies")(scaled) if copies else scaled
+    return apply_head(backbone(seen), group=output_group(backbone), symmetry=own, copies=copies, **head)
 
 
 def head_of(

@@ -4,12 +4,13 @@ An element is a number: `m * rotations + k` mirrors left and right first if m is
 k steps. Arrays are rotated by `numpy.rot90`, so that what quarter turns and mirrors do to pixels is exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from zoo.errors import unknown
+from zoo.errors import RequestError, unknown
 from zoo.keras_internals import all_layers
 
 if TYPE_CHECKING:
@@ -113,6 +114,66 @@ def find_group(name: str) -> Group:
     return GROUPS[name]
 
 
+def check_group(asked: str | None) -> str:
+    """The exact group that is asked for; empty for None and `none`.
+
+    Raises:
+        RequestError: an unknown group, or one that does not map pixels onto pixels, with the nearest that does.
+    """
+    if asked in (None, "none"):
+        return ""
+    if asked in EXACT:
+        return str(asked)
+    if asked in GROUPS:
+        raise RequestError(
+            f"symmetry={asked!r} is not possible: only quarter turns and mirrors bring pixels onto pixels; nearest: "
+            f"{GROUPS[asked].exact}."
+        )
+    raise unknown("symmetry", str(asked), (*EXACT, "none"))
+
+
+def check_square(group: str, shape: Sequence[int | None], what: str) -> None:
+    """Raises a `RequestError` where a group has quarter turns and images are not square; `what` asks for it.
+
+    Height and width come first in `shape`.
+    """
+    height, width = shape[0], shape[1]
+    if not find_group(group).quarter_turns or (height == width and height is not None):
+        return
+    if height is None or width is None:
+        raise RequestError(f"{what} needs square images of one size: give input_shape, or choose 'mirror'.")
+    low, high = sorted((height, width))
+    raise RequestError(
+        f"{what} needs square images: received {height}x{width}, nearest: {low}x{low} or {high}x{high}; 'mirror' takes "
+        "any size."
+    )
+
+
+def check_copies(asked: str | None, shape: Sequence[int | None], own: str, name: str) -> str:
+    """The group under whose elements a model is to see every image; empty where none is asked for.
+
+    Args:
+        asked: `mirror`, `c4`, `d4`; None or `none` for none.
+        shape: of the images, height and width first.
+        own: the group that the model has built in, empty for none.
+        name: of the model.
+
+    Raises:
+        RequestError: an unknown group, quarter turns of what is not square, or a symmetry that is built in already.
+    """
+    group = check_group(asked)
+    if not group:
+        return ""
+    check_square(group, shape, f"symmetry={group!r}")
+    if own and together(own, group) == own:
+        left = [other for other in EXACT if together(own, other) != own]
+        raise RequestError(
+            f"{name} has {own} built in: symmetry={group!r} would cost {GROUPS[group].order} times as much for "
+            f"nothing; allowed: {', '.join([*left, 'none'])}."
+        )
+    return group
+
+
 def output_group(model: "keras.Model") -> str:
     """The group whose copies lie side by side in the channels of a model's output; empty where there are none.
 
@@ -125,10 +186,34 @@ def output_group(model: "keras.Model") -> str:
 def symmetry_of(model: Any) -> str:
     """What a model's scores are meant to be exactly the same under: a group's name, or `shift`; empty where nothing is.
 
-    Layers on fields have a group; what `zoo.layers.PolyphaseSampling2D` samples follows circular shifts.
+    Layers on fields have a group; what `zoo.layers.PolyphaseSampling2D` samples follows circular shifts. Copies of the
+    image bring the group that they are made under; shifts are no more told of then, though they hold.
     """
-    layers = all_layers(model)
+    layers, copies = all_layers(model), copies_group(model)
     groups: list[str] = [layer.group.exact for layer in layers if hasattr(layer, "output_group")]
-    if groups:
-        return min(groups, key=lambda name: GROUPS[name].order)
+    own = min(groups, key=lambda name: GROUPS[name].order) if groups else ""
+    if own or copies:
+        return together(own, copies)
     return SHIFT if any(hasattr(layer, "taken_apart") for layer in layers) else ""
+
+
+def copies_group(model: Any) -> str:
+    """The group under whose elements a model sees every image; empty where it sees the image alone."""
+    groups: list[str] = [layer.group.name for layer in all_layers(model) if hasattr(layer, "copies_of_image")]
+    return groups[0] if groups else ""
+
+
+def together(one: str, other: str) -> str:
+    """The smallest exact group that holds two others; what is no exact group does not count.
+
+    >>> together("c4", "mirror"), together("mirror", "mirror"), together("", "c4")
+    ('d4', 'mirror', 'c4')
+    """
+    names = {name for name in (one, other) if name in EXACT}
+    return "d4" if len(names) > 1 else "".join(names)
+
+
+def copies_in(model: Any) -> int:
+    """How many copies of an image a model sees, 1 where it sees the image alone: so many times are its costs."""
+    name = copies_group(model)
+    return GROUPS[name].order if name else 1

@@ -135,6 +135,7 @@ def apply_head(
     nonlinearity: str = "relu",
     group: str = "",
     symmetry: str = "",
+    copies: str = "",
 ) -> Tensor:
     """Scores (B, classes) of a feature map (B, h, w, c).
 
@@ -147,6 +148,8 @@ def apply_head(
         group: whose copies lie side by side in the channels, see `zoo.groups.output_group`. `flatten` and
             `convolutional` are group convolutions then; before other heads is the maximum over the group.
         symmetry: under which scores must not change, a group that rotates or mirrors the map, or `shift`.
+        copies: the group whose copies of an image the maps are of, one after the other, see `zoo.layers.ImageCopies`:
+            the maximum over them is taken of what the classifier is given, or of logits where the head has none.
 
     Raises:
         RequestError: `flatten` of a feature map whose size is open, or a head that would change with a rotation
@@ -172,9 +175,11 @@ def apply_head(
         x = _convolutional_fields(features, classes, group)
     else:
         x = HEADS[pooling](pooled_over_group(features, group) if group else features, classes)
+    for number, width in enumerate(units[:-1], start=1):
+        x = keras.layers.Dense(width, nonlinearity, name=f"hidden_{number}")(_drop(x, dropout))
+    if copies:
+        x = layers.CopyPooling(copies, name="over_copies")(x)
     if pooling != "convolutional" and units:
-        for number, width in enumerate(units[:-1], start=1):
-            x = keras.layers.Dense(width, nonlinearity, name=f"hidden_{number}")(_drop(x, dropout))
         x = keras.layers.Dense(classes, name="logits")(_drop(x, dropout))
     # float32 whatever the policy: half-precision probabilities lose the small classes.
     return keras.layers.Activation(activation, dtype="float32", name="scores")(x)

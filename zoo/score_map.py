@@ -2,6 +2,7 @@
 
 from zoo.backend import as_keras_ships, keras
 from zoo.errors import RequestError, unknown
+from zoo.groups import copies_group
 from zoo.heads import ACTIVATIONS
 
 
@@ -28,6 +29,11 @@ def score_map_model(
             cannot be built for that size.
     """
     names = {layer.name for layer in model.layers}
+    if group := copies_group(model):
+        raise RequestError(
+            f"{model.name} has no score map: it takes the maximum over copies of an image under {group}, "
+            "which have their places elsewhere; allowed: symmetry 'none'."
+        )
     averaged = "pooling" in names and isinstance(model.get_layer("pooling"), keras.layers.GlobalAveragePooling2D)
     if "backbone" not in names or not averaged or any(name.startswith("hidden_") for name in names):
         raise RequestError(

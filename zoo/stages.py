@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.groups import copies_in
 from zoo.keras_internals import nodes
 
 
@@ -134,6 +135,9 @@ def _narrowed(steps: list[_Step], number: int) -> "keras.KerasTensor":
 class Parts:
     """A model of this zoo as a chain of four models that share its layers.
 
+    Where the model sees copies of the image, what lies between has a row for each copy, see
+    `zoo.layers.ImageCopies`.
+
     Attributes:
         scaling: from the image to what the backbone takes.
         backbone: to the feature map.
@@ -145,6 +149,18 @@ class Parts:
     backbone: "keras.Model"
     pooling: "keras.Model"
     classifier: "keras.Model"
+
+    @property
+    def copies(self) -> int:
+        """Rows an image between scaling and pooling."""
+        return copies_in(self.scaling)
+
+    @property
+    def feature_copies(self) -> int:
+        """Rows an image between pooling and classifier: 1 where the maximum over the copies is taken before."""
+        from zoo.layers import CopyPooling
+
+        return 1 if any(isinstance(layer, CopyPooling) for layer in self.pooling.layers) else self.copies
 
 
 def take_apart(model: "keras.Model") -> Parts:
@@ -171,10 +187,21 @@ def take_apart(model: "keras.Model") -> Parts:
     return Parts(scaling, node.operation, pooling, keras.Model(features, head.output, name="classifier"))
 
 
-def chained(*parts: "keras.Model | None") -> "keras.Model":
-    """One model that does what these do one after the other; None is left out."""
+def chained(*parts: "keras.Model | None", given: int = 1, made: int = 1) -> "keras.Model":
+    """One model that does what these do one after the other; None is left out.
+
+    Args:
+        *parts: each takes what the one before it makes.
+        given, made: rows an image that the first takes and the last makes. Where there are several, the chain takes or
+            makes them as one more dimension, (B, rows, ...), so that an image is one row of whatever is kept.
+    """
     models = [part for part in parts if part is not None]
-    x = first = keras.Input(models[0].input_shape[1:], dtype=models[0].inputs[0].dtype)
+    shape = models[0].input_shape[1:]
+    x = first = keras.Input(shape if given == 1 else (given, *shape), dtype=models[0].inputs[0].dtype)
+    if given > 1:
+        x = keras.ops.reshape(x, (-1, *shape))
     for model in models:
         x = model(x)
+    if made > 1:
+        x = keras.ops.reshape(x, (-1, made, *x.shape[1:]))
     return keras.Model(first, x)

@@ -27,6 +27,14 @@ devices = click.option(
 )
 
 
+average = click.option(
+    "--average",
+    metavar="mirror|c4|d4|6",  # `recipes.evaluate.averaging.AVERAGES`, which would bring in NumPy
+    help="Average scores (probabilities) over mirrored (mirror), rotated (c4), both (d4), or mirrored and by a pixel "
+    "shifted copies (6) of each image; the model is run 2, 4, 8 or 6 times.",
+)
+
+
 def overrides(what: str) -> Callable[[Command], Command]:
     """`--set KEY=VALUE`, any number of times; `what` is its help."""
     return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=what)

@@ -121,6 +121,7 @@ def with_overrides(recipe: AnyRecipe, overrides: Sequence[str]) -> AnyRecipe:
 
 def model_options(overrides: Sequence[str]) -> dict[str, Any]:
     """Options of a model from `option=value` settings; `model.options.option=value`, as for a recipe, is the same.
+    `symmetry=group` and `model.symmetry=group` are among them, too.
 
     Raises:
         RequestError: a setting that is not of that form.
@@ -130,7 +131,7 @@ def model_options(overrides: Sequence[str]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for override in overrides:
-        _override(settings, override.strip().removeprefix("model.options."))
+        _override(settings, override.strip().removeprefix("model.").removeprefix("options."))
     return settings
 
 

@@ -10,6 +10,7 @@ from recipes.augment.pipeline import Augment
 from recipes.data.decoding import Resize
 from recipes.data.readers import absolute_source
 from zoo.errors import unknown
+from zoo.groups import check_group
 from zoo.heads import HEADS
 from zoo.plugins import PluginFile, PluginPackage
 
@@ -39,6 +40,8 @@ class Model(_Settings):
         hidden: units of the head's hidden layers.
         dropout: fraction of the features that is dropped in training.
         weights: what is begun with, as `zoo.create_model` takes it: `imagenet`, a run, or a file.
+        symmetry: scores are exactly the same for mirrored images (`mirror`), quarter turns (`c4`) or both (`d4`), by
+            the maximum of features over 2, 4 or 8 copies of each image, which costs as many times as much.
         options: the architecture's own, see `zoo show NAME`.
     """
 
@@ -48,6 +51,7 @@ class Model(_Settings):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     weights: str | None = None
+    symmetry: str | None = None
     options: dict[str, Any] = {}
 
     @field_validator("pooling")
@@ -56,6 +60,12 @@ class Model(_Settings):
         if pooling is not None and pooling not in HEADS:
             raise unknown("pooling", pooling, HEADS)
         return pooling
+
+    @field_validator("symmetry")
+    @classmethod
+    def _is_exact(cls, symmetry: str | None) -> str | None:
+        check_group(symmetry)
+        return symmetry
 
     @field_validator("weights")
     @classmethod

@@ -17,6 +17,11 @@ PARTS = ("train", "validation", "test")
 EVALUATION_BATCH = 250  # images at a time where nothing is learned
 
 
+def at_once(copies: int) -> int:
+    """`EVALUATION_BATCH` for a model that sees so many copies of each image: as much memory, whatever it sees."""
+    return max(EVALUATION_BATCH // copies, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and labels in a fixed order.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo.backend import as_keras_ships, keras, tf
+from zoo.groups import copies_group, find_group
 
 MAP_SIZES = 5  # feature maps of so many sizes are shown
 LEAST_MAP = 4  # rows and columns that a map must have to say where something is
@@ -91,7 +92,9 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
     features = model.layers[model.layers.index(backbone) + 1].input  # the backbone's output in the outer graph
     two_ends = keras.Model(backbone.input, [mapped[-1].output, backbone.output])
     head = keras.Model(features, model.get_layer("scores").input)
-    scaled = tf.convert_to_tensor(_front(model)(images))
+    names = {layer.name for layer in model.layers}
+    front = keras.Model(model.input, model.get_layer("copies" if "copies" in names else "rescaling").output)
+    scaled = tf.convert_to_tensor(front(images))
     with tf.GradientTape() as tape:
         tape.watch(scaled)  # also what frozen layers do is then recorded
         maps, last = two_ends(scaled, training=False)
@@ -101,6 +104,11 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
         chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
     weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
     cam = tf.nn.relu(tf.reduce_sum(tf.cast(weights * maps, tf.float32), axis=-1)).numpy()
+    if name := copies_group(model):  # where each copy of the image was looked at, brought back and averaged
+        group = find_group(name)
+        of_copy = cam.reshape(-1, group.order, *cam.shape[1:])
+        back = (group.applied(group.inverse(e), of_copy[:, e], (1, 2)) for e in range(group.order))
+        cam = np.mean(list(back), axis=0)
     shares: np.ndarray = cam / np.maximum(cam.max((1, 2), keepdims=True), 1e-12)
     return shares
 

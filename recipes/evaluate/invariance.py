@@ -8,8 +8,9 @@ import numpy as np
 from recipes.augment.pipeline import Affine, affine_matrices
 from recipes.augment.warp import warp
 from recipes.data import Split
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import at_once
 from zoo.backend import as_keras_ships, keras, tf
+from zoo.groups import copies_in
 
 ROTATIONS = (*range(-45, 50, 5), 90, 180, 270)  # degrees
 TRANSLATIONS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)  # of the image's size, in each of eight directions
@@ -67,9 +68,8 @@ class _Measure:
 
     def __init__(self, model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, fill: str) -> None:
         self._labels, self._fill = test.labels, fill
-        self._batches = [
-            tf.constant(test.images[i : i + EVALUATION_BATCH]) for i in range(0, len(test), EVALUATION_BATCH)
-        ]
+        most = at_once(copies_in(model) if isinstance(model, keras.Model) else 1)
+        self._batches = [tf.constant(test.images[i : i + most]) for i in range(0, len(test), most)]
         compiled = scores_of(model) if isinstance(model, keras.Model) else None
         self._scores: Callable[[tf.Tensor], np.ndarray] = (
             (lambda images: model(images.numpy())) if compiled is None else (lambda images: compiled(images).numpy())

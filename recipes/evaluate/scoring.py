@@ -8,6 +8,7 @@ import numpy as np
 
 from recipes.data import Reader, Split
 from recipes.data.readers import FileReader, open_reader
+from recipes.evaluate.averaging import check_average, measure_average
 from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select
 from recipes.run.folder import Run
 from recipes.scorers import Scorer, open_scorer
@@ -20,7 +21,8 @@ from zoo.backend import as_keras_ships
 from zoo.drawing import as_matplotlib_ships
 from zoo.errors import FailureError, RequestError
 
-MEASURED_APART = ("invariance", "equivariance", "symmetry")  # they cost more, and stay true of the same model
+# They cost more, and stay true of the same model.
+MEASURED_APART = ("invariance", "equivariance", "symmetry", "averaged")
 ENDINGS = (".png", ".svg", ".pdf")  # of a drawing
 
 
@@ -30,6 +32,7 @@ def evaluate(
     *,
     data: str | Reader | None = None,
     invariance: bool = False,
+    average: str | None = None,
     skip_bad: bool = False,
     plot: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -45,6 +48,8 @@ def evaluate(
         data: other images to score it on, see `recipes.evaluate.selection.select`. A file needs it.
         invariance: measure too how the answers hold up under rotation, translation, scaling and mirroring, and
             layer by layer, where Keras runs the model, how well the feature maps follow a shift.
+        average: measure too what it brings to average the scores of each image over so many views of it, a name in
+            `recipes.evaluate.averaging.AVERAGES`; all other metrics stay those of the image alone.
         skip_bad: leaves out files of `data` that cannot be used; a run that did so in its training does so again.
         plot: a PNG, SVG or PDF file to draw the confusion matrix to.
 
@@ -52,13 +57,14 @@ def evaluate(
         The metrics of `recipes.tasks.Task.metrics`; if asked for, `invariance`,
         those of `recipes.evaluate.invariance.measure_invariance`, and `equivariance`, those of
         `recipes.evaluate.equivariance.equivariance_errors`; of a model with a symmetry built in also `symmetry`, that
-        of `recipes.evaluate.symmetry.Symmetry`. If data were given also `data`, `scored` (which of its images, in
+        of `recipes.evaluate.symmetry.Symmetry`; for an average `averaged`, that of
+        `recipes.evaluate.averaging.measure_average`. If data were given also `data`, `scored` (which of its images, in
         words), `runtime`, `trained_on` (how many of them are known to be ones that the model's training used) and
         `notes`, sentences on what was taken for granted.
 
     Raises:
         RequestError: there is no such thing, one without a model, a file without data, data with classes that it does
-            not know, or another number of scores than there are classes.
+            not know, another number of scores than there are classes, or an average that images cannot have.
         FailureError: scores are not numbers; invariance is asked for, and a symmetry that is built in does not hold.
     """
     if plot is not None:
@@ -75,13 +81,15 @@ def evaluate(
     if reader is None:
         assert own is not None
         loaded = own.load_data()
-        metrics = scored(scorer, Labelled(TASKS[loaded.task], own.class_names, loaded.test), invariance=invariance)
+        labelled = Labelled(TASKS[loaded.task], own.class_names, loaded.test)
+        metrics = scored(scorer, labelled, invariance=invariance, average=average)
         metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
         own.write_json("metrics.json", metrics)
         if "confusion_matrix" in metrics:
             _draw(metrics, own.path / "confusion_matrix.png")
     else:
-        metrics = scored_on(scorer, select(reader, scorer.run), invariance=invariance, skip_bad=skip_bad)
+        chosen = select(reader, scorer.run)
+        metrics = scored_on(scorer, chosen, invariance=invariance, average=average, skip_bad=skip_bad)
     if plot is not None:
         if "confusion_matrix" not in metrics:
             raise RequestError(
@@ -92,7 +100,12 @@ def evaluate(
 
 
 def scored_on(
-    scorer: Scorer, selection: Selection, *, invariance: bool = False, skip_bad: bool = False
+    scorer: Scorer,
+    selection: Selection,
+    *,
+    invariance: bool = False,
+    average: str | None = None,
+    skip_bad: bool = False,
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for images of a source."""
     images = selection.load(scorer, skip_bad=skip_bad)
@@ -109,7 +122,7 @@ def scored_on(
     elif selection.may_hold_training_images(scorer):
         source = selection.reader.source
         notes.append(f"{scorer.path} was trained with other test images of {source}: some of these it was trained on.")
-    metrics = scored(scorer, images, invariance=invariance, notes=notes)
+    metrics = scored(scorer, images, invariance=invariance, average=average, notes=notes)
     return metrics | {
         "data": selection.reader.source,
         "scored": selection.words,
@@ -120,13 +133,20 @@ def scored_on(
 
 
 def scored(
-    scorer: Scorer, images: Labelled, *, invariance: bool = False, notes: list[str] | None = None
+    scorer: Scorer,
+    images: Labelled,
+    *,
+    invariance: bool = False,
+    average: str | None = None,
+    notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for these images; what is done to the scores is added to the notes."""
     task, test, names = images.task, images.split, images.class_names
     if invariance and not task.labels.single_label:
         what = "run" if scorer.path.is_dir() else "file"
         raise RequestError(f"invariance is measured of one class an image; {scorer.path} is a {what} for {task.name}.")
+    if average is not None:
+        check_average(average, scorer.image_shape, scorer.symmetry[0])
     looked = scorer.task is None  # a model from elsewhere is looked at, not believed
     if looked:
         _check_count(scorer, images)
@@ -140,8 +160,14 @@ def scored(
         if missing and notes is not None:
             notes.append(f"{scorer.path}: {missing.words} them.")
     metrics = task.metrics(test, missing.added_to(raw), names)
+
+    def score(images: np.ndarray) -> np.ndarray:
+        return missing.added_to(scorer.scores(images))
+
+    if average is not None:
+        metrics["averaged"] = measure_average(score, test, average, task, metrics, names)
     if invariance:
-        metrics |= _invariance(scorer, test, lambda images: missing.added_to(scorer.scores(images)), bool(missing))
+        metrics |= _invariance(scorer, test, score, bool(missing))
     return metrics
 
 

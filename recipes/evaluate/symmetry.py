@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import at_once
 from zoo.backend import keras
 from zoo.errors import FailureError
-from zoo.groups import SHIFT, find_group, symmetry_of
+from zoo.groups import SHIFT, copies_in, find_group, symmetry_of
 from zoo.keras_internals import all_layers
 
 IMAGES = 1000  # so many are rotated and mirrored, evenly chosen
@@ -81,7 +81,7 @@ def symmetry_of_model(model: "keras.Model", images: np.ndarray, *, most: int = I
         return None
 
     def scores(images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+        found: np.ndarray = model.predict(images, batch_size=at_once(copies_in(model)), verbose=0)
         return found
 
     symmetry = measure_symmetry(scores, images, group, most=most)
@@ -96,9 +96,8 @@ def refuse_broken(symmetry: Symmetry, what: str, most: float) -> None:
     if not change <= most:  # not-a-number is no symmetry
         raise FailureError(
             f"{what} is built to give the same scores under {symmetry.group}, and a score changes by {change:.3g} "
-            f"where images are {_done(symmetry.group, element)} (at most {most:g} allowed): some layer "
-            f"{'' if symmetry.group == SHIFT else 'between its group layers '}does not treat all places and copies "
-            "alike."
+            f"where images are {_done(symmetry.group, element)} (at most {most:g} allowed): some layer does not treat "
+            "all places and copies alike."
         )
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from recipes.data import Data, Split, load
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import at_once
 from recipes.run.folder import Run
 from recipes.run.keras_file import image_model, load_keras_file, refuse_hdf5
 from recipes.support.files import check_writable
 from zoo.backend import keras
 from zoo.errors import RequestError
 from zoo.files import check_file
+from zoo.groups import copies_in
 
 
 class ExportSource(ABC):
@@ -100,7 +101,8 @@ class ExportSource(ABC):
     @cached_property
     def expected(self) -> np.ndarray:
         """The model's scores (N, classes) float32 of the test images."""
-        return np.asarray(self.model.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0), np.float32)
+        batches = self.data.test.batches(at_once(copies_in(self.model)))
+        return np.asarray(self.model.predict(batches, verbose=0), np.float32)
 
     def with_test_images(self, images: np.ndarray) -> "ExportSource":
         """The same model with other test images uint8 (N, H, W, C), whose labels nobody asks for."""
@@ -201,7 +203,7 @@ class FileSource(ExportSource):
         """That of the file; with a softmax or a sigmoid behind it if its scores on the test images are no shares."""
         from recipes.export.scores import with_shares
 
-        scores = self._in_file.predict(self.data.test.batches(EVALUATION_BATCH), verbose=0)
+        scores = self._in_file.predict(self.data.test.batches(at_once(copies_in(self._in_file))), verbose=0)
         return with_shares(self._in_file, np.asarray(scores), self.data.task, len(self.class_names))
 
     @cached_property

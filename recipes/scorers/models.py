@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data.batches import batches
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import at_once
 from recipes.run.folder import Run
 from recipes.run.keras_file import image_model, load_keras_file
 from recipes.scorers.scorer import Scorer
@@ -16,6 +16,7 @@ from recipes.tasks import task_of
 from zoo.anatomy import dissect
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.groups import copies_in, symmetry_of
 
 
 class _Model(Scorer):
@@ -28,8 +29,12 @@ class _Model(Scorer):
         raise NotImplementedError
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        given = batches(images, np.zeros(len(images), np.int64), EVALUATION_BATCH)
+        given = batches(images, np.zeros(len(images), np.int64), at_once(copies_in(self.keras_model)))
         return np.asarray(self.keras_model.predict(given, verbose=0))
+
+    @property
+    def symmetry(self) -> tuple[str, float]:
+        return symmetry_of(self.keras_model), 1e-4
 
     @property
     def model_name(self) -> str:

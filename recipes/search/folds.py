@@ -8,12 +8,13 @@ import numpy as np
 
 from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data, Split
-from recipes.data.dataset import EVALUATION_BATCH, concatenate
+from recipes.data.dataset import at_once, concatenate
 from recipes.data.labels import LABEL_KINDS
 from recipes.data.splits import draw_parts
 from recipes.tasks import TASKS
 from zoo.backend import keras
 from zoo.errors import RequestError
+from zoo.groups import copies_in
 
 
 def learnable(data: Data) -> Split:
@@ -70,7 +71,7 @@ def train_fold(
     recipe = recipe.in_epochs(len(data.train))
     model = compiled_model(recipe, data)
     train(model, data, recipe, None, quiet=True, callbacks=callbacks)
-    scores = model.predict(data.test.batches(EVALUATION_BATCH), verbose=0)
+    scores = model.predict(data.test.batches(at_once(copies_in(model))), verbose=0)
     return score_of(data, scores), scores
 
 

@@ -25,6 +25,7 @@ from recipes.training.session import load_images
 from zoo import get_card
 from zoo.backend import as_keras_ships, keras, tf
 from zoo.errors import FailureError, RequestError, first_line
+from zoo.groups import check_copies
 from zoo.registry import check_options, require_plugin
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = Non
     """
     own = [] if seed is None else [f"seed={seed}", *([f"epochs={search.epochs}"] if search.epochs else [])]
     recipe = with_overrides(search.recipe, [*settings, *own])
-    check_options(get_card(recipe.model.name), recipe.model.options)
+    card, model = get_card(recipe.model.name), recipe.model
+    check_options(card, model.options)
+    check_copies(model.symmetry, model.input_shape or card.input_shape, card.symmetry, model.name)
     return recipe
 
 

@@ -45,6 +45,27 @@ def symmetry(measured: Mapping[str, Any]) -> str:
     return f"Symmetry built in: {measured['group']}. {unchanged(measured)}."
 
 
+def averaged(measured: Mapping[str, Any]) -> str:
+    """What `recipes.evaluate.averaging.measure_average` returns."""
+    metric, digits = measured["metric"], ".1%" if "interval" in measured else ".3f"
+
+    def told(value: float | None, interval: str) -> str:
+        number = "none" if value is None else format(value, digits)
+        ends = " to ".join(f"{end:.1%}" for end in measured.get(interval, ()))
+        return f"{number} (95 % interval {ends})" if ends else number
+
+    lines = [
+        f"Scores averaged over {measured['over']}, {measured['passes']} passes of each image in place of one:",
+        f"{metric} {told(measured['value'], 'interval')}, without {told(measured['without'], 'interval_without')}",
+    ]
+    if test := measured.get("mcnemar"):
+        lines.append(
+            f"{test['only_wrong']:,} images are wrong only with it, {test['only_other_wrong']:,} only without; "
+            f"McNemar's p {test['p']:.3g}"
+        )
+    return "\n".join(lines)
+
+
 def unchanged(measured: Mapping[str, Any]) -> str:
     """How little scores change under the elements of a group."""
     largest, count = measured["largest"], f"{measured['images']:,} images under {len(measured['differences'])} elements"

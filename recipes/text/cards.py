@@ -8,6 +8,7 @@ from zoo import Anatomy, Card
 from zoo.anatomy import Layer, totals
 from zoo.cards import Weights
 from zoo.catalogue import macs
+from zoo.groups import check_group, find_group
 from zoo.receptive_field import in_words
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def _number(count: int | None) -> str:
     return "?" if count is None else f"{count:,}"
 
 
-def model(card: Card, anatomy: Anatomy) -> str:
-    """The facts of a complete card, see `zoo.anatomy.complete`, and its layers."""
+def model(card: Card, anatomy: Anatomy, copies: str | None = None) -> str:
+    """The facts of a complete card, see `zoo.anatomy.complete`, and its layers; `copies` is `model.symmetry`."""
     facts, paper = card.to_dict(), card.paper
     measured = ", measured" if card.measured else ""
     hidden = " > ".join(str(units) for units in facts["hidden"])
@@ -61,6 +62,7 @@ def model(card: Card, anatomy: Anatomy) -> str:
         ("parameters", f"{card.parameters:,}, of them trained {card.trainable_parameters:,}{measured}"),
         ("arena", f"{anatomy.arena_bytes:,} bytes of values as int8, estimated"),
         *([("symmetry", _symmetry(card, anatomy))] if card.symmetry else []),
+        *([("copies", _copies(copies, anatomy))] if check_group(copies) else []),
         ("a last unit sees", in_words(anatomy.receptive_field, anatomy.whole_image)),
         *(row for weights in card.weights for row in _weights(weights)),
         *((f"option {name}", f"{o['default']}  ({o['allowed']})") for name, o in facts["options"].items()),
@@ -75,6 +77,10 @@ def _symmetry(card: Card, anatomy: Anatomy) -> str:
         f"{card.symmetry}: scores are exactly the same under {words[card.symmetry]}; with the copies of its kernels "
         f"{anatomy.parameters_expanded:,} parameters and {anatomy.macs:,} MACs"
     )
+
+
+def _copies(group: str | None, anatomy: Anatomy) -> str:
+    return f"{find_group(str(group)).order} of each image, under {group}; {anatomy.macs:,} MACs in all"
 
 
 def _weights(weights: Weights) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.data.labels import LABEL_KINDS
 from recipes.support.tables import lines, short, table
 from recipes.tasks import summary, task_of
+from recipes.tasks.words import averaged
 
 if TYPE_CHECKING:
     from recipes.data.checks.doctor import CheckResult
@@ -32,7 +33,8 @@ def embedded(result: "Embedded") -> str:
 
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
-    return task_of(metrics).evaluation(metrics)
+    told = task_of(metrics).evaluation(metrics)
+    return f"{told}\n\n{averaged(metrics['averaged'])}" if "averaged" in metrics else told
 
 
 def comparison(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data, Split
 from recipes.data.batches import gather_rows
-from recipes.data.dataset import EVALUATION_BATCH
+from recipes.data.dataset import at_once
 from recipes.tasks import TASKS, Task
 from zoo import create_model
 from zoo.backend import keras, tf
+from zoo.groups import check_group, find_group
 from zoo.keras_internals import average_by, averages, index_of
 
 STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
@@ -85,7 +86,9 @@ def training_batches(
 def evaluation_batches(split: Split, recipe: Recipe, classes: int, task: Task) -> tf.data.Dataset:
     """All images once, in order, unchanged."""
     labels = task.targets(split.labels, recipe, classes)
-    return replace(split, labels=labels).batches(EVALUATION_BATCH)
+    group = check_group(recipe.model.symmetry) if recipe.model else ""
+    copies = find_group(group).order if group else 1
+    return replace(split, labels=labels).batches(at_once(copies))
 
 
 def stream(name: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -120,6 +123,7 @@ def new_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
             dropout=chosen.dropout,
             weights=chosen.weights,
             activation=task.activation,
+            symmetry=chosen.symmetry,
             **chosen.options,
         )
     return task.in_units(model, data)

@@ -13,7 +13,9 @@ from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
+from zoo.anatomy import dissect
 from zoo.backend import keras
+from zoo.groups import copies_group, copies_in
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Fitted:
     best_epoch: int
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+
+def notes_on(model: "keras.Model") -> tuple[str, ...]:
+    """What a training costs more than its architecture says, a sentence each."""
+    if (copies := copies_in(model)) == 1:
+        return ()
+    group, macs = copies_group(model), dissect(model).macs
+    return (f"symmetry {group}: the model sees {copies} copies of each image, {macs:,} multiply-adds in all.",)
 
 
 def versions() -> dict[str, str]:

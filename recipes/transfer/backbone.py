@@ -25,9 +25,8 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         FailureError: weights that could not be fetched.
     """
     from zoo import create_model
-    from zoo.builder import head_of
-    from zoo.groups import output_group, symmetry_of
-    from zoo.heads import apply_head
+    from zoo.builder import assemble, head_of
+    from zoo.layers import ImageCopies
     from zoo.stages import take_apart
 
     if source.file:
@@ -38,20 +37,14 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         image = keras.Input(wanted.input_shape, name="image")
         x = image
         for layer in parts.scaling.layers[1:]:
-            x = layer(x)
+            x = x if isinstance(layer, ImageCopies) else layer(x)
         head: dict[str, Any] = {"pooling": wanted.pooling, "hidden": wanted.hidden, "dropout": wanted.dropout}
         if model.name in list_models():
             head = head_of(get_card(model.name), {}, **head)
         else:
             head = {"pooling": "average"} | {key: value for key, value in head.items() if value is not None}
-        scores = apply_head(
-            parts.backbone(x),
-            classes=classes,
-            activation=activation,
-            group=output_group(parts.backbone),
-            symmetry=symmetry_of(parts.backbone),
-            **head,
-        )
+        head |= {"classes": classes, "activation": activation}
+        scores = assemble(x, parts.backbone, wanted.symmetry, model.name, **head)
         return keras.Model(image, scores, name=model.name)
     model = create_model(
         wanted.name,
@@ -61,6 +54,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         hidden=wanted.hidden,
         dropout=wanted.dropout,
         activation=activation,
+        symmetry=wanted.symmetry,
         **wanted.options,
     )
     weights = source.run.path if source.run else wanted.weights

@@ -13,9 +13,10 @@ from recipes.data.pixels import memory_limit
 from recipes.training.model import stream
 from zoo.backend import keras, tf
 from zoo.errors import FailureError
+from zoo.groups import copies_in
 from zoo.keras_internals import with_constants
 
-BATCH = 64
+BATCH = 64  # rows at a time: an image has as many as it has copies
 
 
 class Frozen:
@@ -29,7 +30,8 @@ class Frozen:
 
     def __init__(self, part: keras.Model, dtype: np.dtype, augment: Augment | None = None) -> None:
         self._part, self._augment = part, Augment() if augment is None else augment
-        self._given = tf.TensorSpec((BATCH, *part.input_shape[1:]), dtype)
+        self._batch = max(BATCH // copies_in(part), 1)
+        self._given = tf.TensorSpec((self._batch, *part.input_shape[1:]), dtype)
 
     def __call__(self, split: Split, *, views: int = 1, seed: int = 0, file: Path | None = None) -> Split:
         """The outputs for all images, in their order, with their labels.
@@ -50,11 +52,11 @@ class Frozen:
         outputs = _room((views * count, *self._part.output_shape[1:]), file)
         for view in range(views):
             draws = self._augment.draw(count, stream("augment", seed, tf.constant(view, tf.int64))) if view else None
-            for start in range(0, count, BATCH):
-                rows = np.minimum(np.arange(start, start + BATCH), count - 1)  # one shape, one compilation
+            for start in range(0, count, self._batch):
+                rows = np.minimum(np.arange(start, start + self._batch), count - 1)  # one shape, one compilation
                 batch = tf.constant(split.images[rows])
                 made = self._plain(batch) if draws is None else self._varied(batch, tf.gather(draws, rows))
-                end = min(start + BATCH, count)
+                end = min(start + self._batch, count)
                 outputs[view * count + start : view * count + end] = made.numpy()[: end - start]
         if file is not None and isinstance(outputs, np.memmap):
             outputs.flush()
@@ -72,7 +74,7 @@ class Frozen:
         def run(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
             return self._part(tf.ensure_shape(self._augment(images, draws), self._given.shape), training=False)
 
-        return _with_constants(run, self._given, tf.TensorSpec((BATCH, columns), tf.float32))
+        return _with_constants(run, self._given, tf.TensorSpec((self._batch, columns), tf.float32))
 
 
 def _with_constants(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Callable[..., tf.Tensor]:

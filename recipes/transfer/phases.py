@@ -11,7 +11,7 @@ from recipes.config.settings import FineTune, ResolvedRecipe, Schedule
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
-from recipes.training.session import Fitted, hand_over
+from recipes.training.session import Fitted, hand_over, notes_on
 from zoo.backend import keras
 from zoo.errors import FailureError, RequestError
 from zoo.keras_internals import all_layers
@@ -76,10 +76,13 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
     images, model, parts, views = tuning.images, tuning.model, tuning.parts, tuning.settings.views
     task = TASKS[images.task]
     # The boundary is what the second phase trains from, and on the way to the features of the first.
-    below = chained(parts.scaling, tuning.cut.lower) if tuning.cut.lower else None
+    # Where an image has several copies, they are kept together, and the second phase learns from all of them.
+    copies = parts.copies if tuning.cut.lower else 1  # of what `above` is given
+    below = chained(parts.scaling, tuning.cut.lower, made=copies) if tuning.cut.lower else None
     boundary = _through(below, images, tuning, run, "boundary", views=views) if below else images
     above = [None if below else parts.scaling, tuning.cut.upper, parts.pooling]
-    features = _through(chained(*above), boundary, tuning, run, "features", views=1 if below else views, test=False)
+    to_features = chained(*above, given=copies, made=parts.feature_copies)
+    features = _through(to_features, boundary, tuning, run, "features", views=1 if below else views, test=False)
 
     head = _train_head(tuning, features, run, quiet=quiet)
     best_epoch, best = head.best_epoch, head.history[head.best_epoch - 1]
@@ -95,9 +98,11 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
         else:
             model.set_weights(before)
     model.trainable = True  # as any other model; what was frozen is for this training to know
-    scores = Frozen(chained(*above, parts.classifier), boundary.test.images.dtype)(boundary.test).images
+    scored = chained(*above, parts.classifier, given=copies)
+    scores = Frozen(scored, boundary.test.images.dtype)(boundary.test).images
     warnings = task.warnings(best, images)
-    return Fitted(run, hand_over(model, scores, images, run), best_epoch, tuple(warnings), tuning.notes)
+    notes = (*tuning.notes, *notes_on(model))
+    return Fitted(run, hand_over(model, scores, images, run), best_epoch, tuple(warnings), notes)
 
 
 def _through(
@@ -124,7 +129,7 @@ def _train_head(tuning: FineTuning, features: Data, run: Run, *, quiet: bool) ->
     from recipes.training.model import compile_model
 
     recipe = tuning.recipe.model_copy(update={"augment": Augment()})  # it is in the views already
-    head = chained(tuning.parts.classifier)
+    head = chained(tuning.parts.classifier, given=tuning.parts.feature_copies)
     compile_model(head, recipe, features)
     return train(head, features, recipe, run, quiet=quiet, phase="head")
 
@@ -145,8 +150,8 @@ def _train_top(tuning: FineTuning, boundary: Data, head: "State", run: Run, *, q
         }
     )
     set_batch_norm(upper, trainable=settings.batch_norm == "trained")
-    scaling = None if tuning.cut.lower else tuning.parts.scaling
-    top = chained(scaling, upper, tuning.parts.pooling, tuning.parts.classifier)
+    scaling, copies = (None, tuning.parts.copies) if tuning.cut.lower else (tuning.parts.scaling, 1)
+    top = chained(scaling, upper, tuning.parts.pooling, tuning.parts.classifier, given=copies)
     rates = layer_rates(upper, settings.layer_decay) if settings.layer_decay < 1 else None
     compile_model(top, second, boundary, rates=rates)
     return train(top, boundary, second, run, quiet=quiet, phase="top", before=head.history)

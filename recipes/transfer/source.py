@@ -62,7 +62,9 @@ def open_source(name: str | Path, weights: str | None = None) -> Source:
 def _model_in(path: Path) -> Model:
     config = check_archive(path)
     try:
-        named, first = config["config"], config["config"]["layers"][0]
-        return Model(name=named["name"], input_shape=tuple(first["config"]["batch_shape"][1:]))
+        named, layers = config["config"], config["config"]["layers"]
+        groups = [layer["config"]["group"] for layer in layers if layer["class_name"] == "ImageCopies"]
+        shape = tuple(layers[0]["config"]["batch_shape"][1:])
+        return Model(name=named["name"], input_shape=shape, symmetry=groups[0] if groups else None)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError):
         raise RequestError(f"{path} is damaged, or not a model of one image of a fixed size.") from None

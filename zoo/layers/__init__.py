@@ -26,6 +26,7 @@ Pooling: TypeAlias = Literal[tuple(POOLINGS)]  # type: ignore[valid-type]
 _PLACES = {
     "across": ["ChannelAverage", "ChannelLp", "Maxout"],
     "convolution": ["Conv2D"],
+    "copies": ["CopyPooling", "ImageCopies"],
     "fields": ["FieldNormalization", "FieldPooling2D", "GroupPooling"],
     "group": ["GroupConv2D", "LiftingConv2D"],
     "pooling": sorted({layer.split(":")[1] for layer, _ in POOLINGS.values() if layer.startswith(__name__)}),
