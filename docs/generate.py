@@ -208,7 +208,7 @@ def _api() -> str:
     rooms = sorted(file.parent for file in (DOCS.parent / "recipes").glob("*/__init__.py"))
     commands = sorted((DOCS.parent / "recipes").glob("[!_]*.py"))
     names = ["zoo", "zoo.errors", "zoo.layers"]
-    names += [f"recipes.{place.stem}" for place in (*commands, *rooms) if place.name != "text"]  # that is cli.py's
+    names += [f"recipes.{place.stem}" for place in (*commands, *rooms) if place.name != "text"]  # the command line's
     for name in names:
         module = importlib.import_module(name)
         if public := getattr(module, "__all__", []):

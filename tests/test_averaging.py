@@ -376,7 +376,7 @@ def test_averaged_scores_do_not_change_with_the_image(average, seed):
 
 
 def test_the_command_line_names_every_average():
-    for command in (cli.evaluate, cli.predict):
+    for command in (cli.commands.commands[name] for name in ("evaluate", "predict")):
         (option,) = [option for option in command.params if option.name == "average"]
         assert option.metavar.split("|") == list(AVERAGES)
 

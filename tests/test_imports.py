@@ -30,8 +30,8 @@ RANKS = {
     "recipes/search": 10,
     "recipes": 11,  # the faces: one file a command
     "recipes/text": 12,
-    "recipes/command_line": 12,
-    "cli.py": 13,
+    "recipes/command_line": 13,
+    "cli.py": 14,
 }
 OUTSIDE = {"tests", "benchmarks", "docs"}  # which nothing that is installed may import
 

@@ -95,7 +95,7 @@ def test_the_command_to_reproduce_is_one_that_the_command_line_takes(reported):
 
     words = command_to_reproduce(reported[0], reported[0].recipe).split()
     assert words[:2] == ["zoo", "fit"]
-    assert cli.fit.make_context("fit", words[2:]).params["model"] == "lenet5"
+    assert cli.commands.commands["fit"].make_context("fit", words[2:]).params["model"] == "lenet5"
 
 
 def test_a_model_without_convolutions_says_so():

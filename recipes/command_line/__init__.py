@@ -1,3 +1,3 @@
-"""What is typed: values of the command line, and options that several commands share; imported by `cli.py` alone."""
+"""The commands, each of which parses, calls one recipe and prints what it returns; imported by `cli.py` alone."""
 
 __all__: list[str] = []

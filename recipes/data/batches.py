@@ -9,7 +9,7 @@ from zoo.backend import tf
 _ALIGNMENT = 64  # bytes; TensorFlow ends the process over a tensor that does not begin at a multiple
 
 
-def gather_rows(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+def gather_rows(images: np.ndarray) -> "Callable[[tf.Tensor], tf.Tensor]":
     """A function from row numbers (B,) to images (B, H, W, C), for use inside `Dataset.map`.
 
     Images in memory become one tensor. A mapped file is read where it is, without a copy and without Python, if it is
@@ -25,14 +25,14 @@ def gather_rows(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         mapped = tf.experimental.dlpack.from_dlpack(images.__dlpack__())
         return lambda rows: tf.gather(mapped, rows)
 
-    def through_numpy(rows: tf.Tensor) -> tf.Tensor:
+    def through_numpy(rows: "tf.Tensor") -> "tf.Tensor":
         taken = tf.numpy_function(lambda wanted: images[wanted], [rows], images.dtype, stateful=False)
         return tf.ensure_shape(taken, (None, *images.shape[1:]))
 
     return through_numpy
 
 
-def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
+def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int | None = None) -> "tf.data.Dataset":
     """All rows once, in batches (images (B, ...), labels (B, ...)), the last of which may be smaller.
 
     Args:
@@ -45,7 +45,7 @@ def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int |
     if seed is not None:
         rows = rows.shuffle(count, seed=seed, reshuffle_each_iteration=True)
 
-    def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def batch(rows: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
         return pixels(rows), tf.gather(targets, rows)
 
     dataset = rows.batch(batch_size).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
