@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.batches import batches
-from recipes.data.dataset import at_once
+from recipes.data.dataset import Split, at_once
 from recipes.run.folder import Run
 from recipes.run.keras_file import image_model, load_keras_file
 from recipes.scorers.scorer import Scorer
@@ -29,7 +28,8 @@ class _Model(Scorer):
         raise NotImplementedError
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        given = batches(images, np.zeros(len(images), np.int64), at_once(copies_in(self.keras_model)))
+        labels = np.zeros(len(images), np.int64)  # which Keras does not ask for
+        given = Split(images, labels).batches(at_once(copies_in(self.keras_model)))
         return np.asarray(self.keras_model.predict(given, verbose=0))
 
     @property
