@@ -1,13 +1,17 @@
 """Subsampling behind a blur, and on places that follow a circular shift: layers, architectures, exported files."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import nearly, positive
 
 import zoo
+from cli import commands
 from recipes.data import Split
 from recipes.evaluate.symmetry import measure_symmetry, symmetry_of_model
 from recipes.export import convert
@@ -195,6 +199,16 @@ def test_branches_are_sampled_on_the_same_places():
     choices = [layer for layer in backbone.layers if isinstance(layer, layers.PolyphaseChoice2D)]
     samplings = [layer for layer in backbone.layers if isinstance(layer, layers.PolyphaseSampling2D)]
     assert (len(choices), len(samplings)) == (2, 4)
+
+
+def test_show_takes_options():
+    shown = CliRunner().invoke(commands, ["show", "lenet5", "--set", "model.options.antialias=true", "--json"])
+    found = json.loads(shown.output)
+    assert found["options"]["antialias"] == {"default": False, "allowed": "true | false"}
+    assert [layer["kind"] for layer in found["anatomy"]["layers"]].count("BlurPooling2D") == 2
+    assert found["anatomy"]["macs"] > zoo.describe("lenet5").macs
+    refused = CliRunner().invoke(commands, ["show", "lenet5", "--set", "antialiased=true"])
+    assert "unknown option of lenet5 'antialiased': did you mean 'antialias'" in str(refused.exception)
 
 
 def test_what_it_costs_is_counted():
