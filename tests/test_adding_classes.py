@@ -63,6 +63,7 @@ def test_what_a_run_was_tested_on_is_tested_on_when_classes_are_added(tmp_path, 
     np.testing.assert_array_equal(second.load_data().test.images, after.test.images)
 
 
+@pytest.mark.slow
 def test_a_new_image_that_the_run_is_tested_on_is_told_or_left_out(tmp_path):
     old, new = digit_folders(tmp_path / "old", "14", per_class=20), digit_folders(tmp_path / "new", "3", per_class=20)
     settings = ["epochs=1", "model.input_shape=[28,28,1]"]

@@ -163,6 +163,7 @@ def test_what_is_in_the_way_is_kept(images, tmp_path, no_room):
             write(source, TURNED, tmp_path / taken, overwrite=True, **given)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_came_to_and_what_is_not_possible(images, tmp_path, capsys):
     def told(*arguments):
         code = cli.main(["augment", "write", *map(str, arguments)])

@@ -392,6 +392,7 @@ def test_averages_that_cannot_be_are_refused():
     check_average("6", (28, 32, 1), "d4")
 
 
+@pytest.mark.slow
 def test_evaluate_tells_what_averaging_brings_and_costs(digits_run, tmp_path):
     from recipes import text
 

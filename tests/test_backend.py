@@ -173,6 +173,7 @@ def test_settings_of_a_script_change_nothing_and_stay(first, tmp_path, trained_a
     assert told[2] == ["float16", 0.1, "channels_first", "mixed_bfloat16", 1, 1]
 
 
+@pytest.mark.slow
 def test_a_model_is_built_the_same_under_other_settings(tmp_path):
     program = (
         "import hashlib, json, sys, zoo, keras\n"
@@ -201,6 +202,7 @@ def test_another_backend_in_the_environment_is_one_line(name, tmp_path):
     assert error.startswith(f"Error: KERAS_BACKEND={name} is not possible; convzoo needs tensorflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "tensorflow"])
 def test_the_backend_that_is_needed_may_be_named(name, tmp_path):
     code, _, error = python("import zoo, os; zoo.create_model('lenet5')", KERAS_BACKEND=name, HOME=tmp_path)

@@ -148,6 +148,7 @@ def test_a_model_in_float32_is_left_as_it_is(digits_run):
     assert in_float32(model) is model
 
 
+@pytest.mark.slow
 def test_a_file_of_open_size_takes_any_size(pooled_run, tmp_path):
     out = tmp_path / "any.tflite"
     export(pooled_run, to="float32", out=out, dynamic_size=True, force=True)

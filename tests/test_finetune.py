@@ -170,6 +170,7 @@ def test_layers_far_from_the_head_learn_more_slowly(digits, tmp_path):
         assert np.abs(whole).max() > 0
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command):
     folder = digit_folders(tmp_path / "images", "357")
     code, out, err = zoo_command("finetune", digits_run.path, "--data", folder, "--out", tmp_path / "run", "--json")

@@ -64,6 +64,7 @@ def test_two_runs_of_one_recipe_have_bit_identical_weights(tmp_path, prepared_da
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_plain_keras_loads_the_model_whatever_it_was_trained_by(tmp_path, prepared_data_folder):
     settings = ["steps=50", "schedule.name=one-cycle"]
     run = fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True).run

@@ -145,6 +145,7 @@ def test_conversion_to_tflite_builtins(name, to, tmp_path):
     agrees_as_tflite({name: ALL[name]}, to, tmp_path)
 
 
+@pytest.mark.slow
 def test_conversion_to_tflite_builtins_of_all_at_once(tmp_path):
     agrees_as_tflite(ALL, "float32", tmp_path)
 

@@ -34,6 +34,7 @@ def test_the_system_is_told_from_the_file():
     assert [of_machine(error) for error in others] == [None] * 5
 
 
+@pytest.mark.slow
 def test_a_full_temporary_folder_does_not_call_a_run_damaged(digits_run, no_room, tmp_path):
     import zoo
 

@@ -122,6 +122,7 @@ def test_at_the_command_line_it_is_one_line_and_code_2(tmp_path):
     assert refusal("list", environment={"ZOO_PLUGINS": str(gone)}) == f"{gone} does not exist."
 
 
+@pytest.mark.slow
 def test_a_fault_in_an_architecture_names_its_line(tmp_path):
     file = file_with(tmp_path / "mine.py", LIGHT.replace("return x", "return nothing"))
     assert refusal("--plugin", file, "show", "light_net") == (
@@ -185,6 +186,7 @@ def trained(tmp_path_factory):
     return file, run
 
 
+@pytest.mark.slow
 def test_a_run_remembers_its_plugin(trained):
     import hashlib
     import tomllib

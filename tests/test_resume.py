@@ -148,6 +148,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step(tmp_path, prepared_data
         fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True)
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_as_long_as_it_is_told(tmp_path, prepared_data_folder):
     settings = ["epochs=30", "early_stopping=1", "optimizer.learning_rate=1e-9", "batch_size=3500"]
     fitted = fit("lenet5", data="digits", out=tmp_path / "run", recipe="quick", overrides=settings, quiet=True)

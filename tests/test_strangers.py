@@ -223,6 +223,7 @@ def test_a_child_has_no_more_memory_and_time_than_it_may(tmp_path, monkeypatch, 
         TFLiteFile(path, isolated=True).predict(np.zeros((1, 8, 8, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_mutated_files_are_refused_or_run(tmp_path, fuzz):
     seed = written(small_model(), tmp_path / "seed.tflite")
     fuzz.READERS["tflite"].read(seed)

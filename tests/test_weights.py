@@ -253,6 +253,7 @@ def test_arrays_that_lie_in_another_file_are_not_followed(lenet, tmp_path):
         zoo.create_model("lenet5", weights=tmp_path / "links.weights.h5")
 
 
+@pytest.mark.slow
 def test_the_second_rescaling_of_efficientnet_is_kept(monkeypatch):
     """Keras adds a layer to EfficientNet when its weights are ImageNet's; ours must compute the same without."""
     draw = np.random.default_rng(0)
