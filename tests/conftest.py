@@ -27,6 +27,13 @@ if not WORKER:
 os.environ["CONVZOO_CACHE"] = str(Path(os.environ["TFDS_DATA_DIR"]).with_name(f"cache-{WORKER}"))
 
 
+LONGEST = ("test_tune", "test_workers", "test_snippets_run", "test_resume")  # first: none is left alone at the end
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 def pytest_unconfigure():
     if not WORKER:
         _FOLDER.cleanup()

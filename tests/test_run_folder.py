@@ -174,7 +174,7 @@ def test_the_command_of_a_fine_tuned_run_is_a_fine_tuning(earlier):
     run = Run.open(earlier)
     words = shlex.split(command_to_reproduce(run, run.recipe))
     assert words[:3] == ["zoo", "finetune", "/runs/first"]
-    given = cli.finetune.make_context("finetune", words[2:]).params
+    given = cli.commands.commands["finetune"].make_context("finetune", words[2:]).params
     assert given["keep_old_classes"]
     assert given["skip_bad"]
     assert (given["data"], given["resize"], given["weights"]) == ("/images/new", "fit", None)
@@ -186,7 +186,7 @@ def test_the_command_of_a_fine_tuned_model_names_its_weights(tmp_path):
     settings["data"] = {"source": "digits", "image_shape": [224, 224, 3]}
     recipe = Recipe.model_validate(settings | {"finetune": {"source": "efficientnet_lite0"}})
     words = shlex.split(command_to_reproduce(Run(tmp_path), recipe))
-    given = cli.finetune.make_context("finetune", words[2:]).params
+    given = cli.commands.commands["finetune"].make_context("finetune", words[2:]).params
     assert (given["source"], given["weights"], given["keep_old_classes"]) == ("efficientnet_lite0", "imagenet", False)
 
 

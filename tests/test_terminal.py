@@ -189,7 +189,7 @@ def test_an_error_that_nobody_foresaw_is_one_line(monkeypatch, capsys):
     def fails(*_, **__):
         raise KeyError("a\nb\x1b[2J")
 
-    monkeypatch.setattr(cli, "select", fails)
+    monkeypatch.setattr("recipes.command_line.models.select", fails)
     assert cli.main(["list"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
