@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from images import class_folders, noise, save
 
@@ -151,6 +151,7 @@ def test_damage_of_cached_images_is_healed(tmp_path, folder, capsys, place):
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), length=st.sampled_from([1, 40, 5000]), value=st.integers(0, 255))
+@example(place=0.32421875, length=1, value=128)  # a name in the schema that is not UTF-8
 def test_damage_of_what_is_known_of_files_is_healed(tmp_path_factory, monkeypatch, capsys, place, length, value):
     root = tmp_path_factory.mktemp("known")
     monkeypatch.setenv("CONVZOO_CACHE", str(root))

@@ -72,15 +72,23 @@ def _rows(file: Path, paths: Sequence[str]) -> list[tuple[str, bytes, Sequence[A
                 asked = ", ".join("?" * len(some))
                 rows = database.execute(f"SELECT path, {_COLUMNS} FROM {_TABLE} WHERE path IN ({asked})", list(some))
                 found += [(some[key], key, row) for key, *row in rows]
-    except sqlite3.OperationalError:  # no such table yet, or it is locked for long: things take longer, that is all
-        return []
-    except (sqlite3.DatabaseError, KeyError):
+    except (sqlite3.DatabaseError, KeyError, UnicodeDecodeError) as error:  # the last: of a name in the schema
+        if _is_no_damage(error):  # things take longer, that is all
+            return []
         say(f"{file} is damaged: every file is looked at again.")
         for part in (file, file.with_name(f"{file.name}-journal")):
             with suppress(OSError):
                 part.unlink()
         return []
     return found
+
+
+def _is_no_damage(error: Exception) -> bool:
+    """Whether there is no such table yet, or the system stands in the way: a lock that lasts, a permission."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # its low byte; Python's own have none
+    return code != sqlite3.SQLITE_ERROR or str(error) == f"no such table: {_TABLE}"
 
 
 def remember(found: Iterable[tuple[str, Identity | None, bytes, Mapping[str, Any]]]) -> None:
@@ -98,7 +106,7 @@ def remember(found: Iterable[tuple[str, Identity | None, bytes, Mapping[str, Any
         with closing(sqlite3.connect(folder / "files.sqlite", timeout=10)) as database, database:
             database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (path BLOB PRIMARY KEY, {_COLUMNS})")
             database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?)", rows)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         say(f"{folder} cannot be written ({error}): the next start looks at every file again.")
 
 
