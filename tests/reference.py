@@ -20,6 +20,18 @@ def with_weights(layer, shape):
     return layer
 
 
+def settled(model, seed=0):
+    """Gives all weights values that a training could: statistics, scales and biases are not 0 and 1."""
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        kind = weight.path.split("/")[-1]
+        if kind in ("gamma", "moving_variance"):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+        elif kind in ("beta", "bias", "moving_mean"):
+            weight.assign(0.1 * random.normal(size=weight.shape))
+    return model
+
+
 def margins(size, pool, stride):
     total = max((-(-size // stride) - 1) * stride + pool - size, 0)
     return total // 2, total - total // 2

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import settled
 
 import zoo
 from recipes.augment.affine import affine_matrices
@@ -34,18 +35,6 @@ def differences(predict, group, given):
     """For each element, how far any score is from that of the images as they are."""
     before = predict(given)
     return [float(np.abs(predict(one) - before).max()) for one in moved(group, given)]
-
-
-def settle(model, seed=0):
-    """Gives all weights values that a training could: statistics, scales and biases are not 0 and 1."""
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        kind = weight.path.split("/")[-1]
-        if kind in ("gamma", "moving_variance"):
-            weight.assign(random.uniform(0.5, 1.5, weight.shape))
-        elif kind in ("beta", "bias", "moving_mean"):
-            weight.assign(0.1 * random.normal(size=weight.shape))
-    return model
 
 
 # ---- groups ------------------------------------------------------------------------------------------------------
@@ -148,7 +137,7 @@ def small(name, size, kernel=3, fields=3, statistic="max"):
     x = layers.GroupConv2D(fields, kernel, 1, "same", name, activation="relu")(x)
     x = layers.GroupPooling(statistic, name)(x)
     x = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
-    return settle(keras.Model(image, keras.layers.Softmax(dtype="float32")(x)))
+    return settled(keras.Model(image, keras.layers.Softmax(dtype="float32")(x)))
 
 
 @settings(max_examples=6, deadline=None)
@@ -183,7 +172,7 @@ def test_scores_are_the_same_to_half_precision(policy, most):
 @pytest.mark.parametrize("side", [pytest.param(28, marks=pytest.mark.slow), 31])
 def test_a_card_states_the_group_that_its_model_is_exact_under(card, side):
     keras.utils.set_random_seed(1)
-    model = settle(zoo.create_model(card.name, input_shape=(side, side, card.input_shape[2])))
+    model = settled(zoo.create_model(card.name, input_shape=(side, side, card.input_shape[2])))
     assert symmetry_of(model) == card.symmetry
     given = images(side, 3, card.input_shape[2])
     assert max(differences(lambda x: np.asarray(model(x)), find_group(card.symmetry), given)) < 2e-6
@@ -197,14 +186,14 @@ def test_no_other_model_has_a_symmetry_built_in():
 @pytest.mark.parametrize("pooling", ["average", "max", "gem", "attention", "convolutional", "flatten"])
 def test_heads_on_fields_keep_the_symmetry(pooling):
     hidden = () if pooling == "convolutional" else (6,)
-    model = settle(zoo.create_model("p4_cnn", input_shape=(24, 24, 1), pooling=pooling, hidden=hidden, classes=3))
+    model = settled(zoo.create_model("p4_cnn", input_shape=(24, 24, 1), pooling=pooling, hidden=hidden, classes=3))
     assert model.get_layer("backbone").output_shape[-1] == 40
     assert max(differences(lambda x: np.asarray(model(x)), find_group("c4"), images(24, 2))) < 2e-6
 
 
 @pytest.mark.parametrize(("name", "pooling"), [("p4_cnn", "convolutional"), ("rosette_c4", "average")])
 def test_a_score_map_has_the_scores_as_its_mean_and_rotates_with_the_image(name, pooling):
-    model = settle(zoo.create_model(name, pooling=pooling, classes=3, activation="linear"))
+    model = settled(zoo.create_model(name, pooling=pooling, classes=3, activation="linear"))
     score_map = zoo.score_map_model(model, input_shape=model.input_shape[1:])
     given, rotated = images(28, 2), np.rot90(images(28, 2), 1, (1, 2))
     scores = np.asarray(score_map(given))
@@ -251,7 +240,7 @@ def test_in_files_a_layer_is_one_convolution_and_integers_are_the_same_to_the_bi
 def test_the_int8_file_of_every_symmetric_model_is_the_same_to_the_bit(card, tmp_path):
     side = 28 if card in QUICK else 12
     keras.utils.set_random_seed(0)
-    model = settle(zoo.create_model(card.name, input_shape=(side, side, card.input_shape[2]), classes=4))
+    model = settled(zoo.create_model(card.name, input_shape=(side, side, card.input_shape[2]), classes=4))
     given = images(side, 6, card.input_shape[2])
     path = tmp_path / "int8.tflite"
     path.write_bytes(convert(model, "int8", Split(given, np.arange(6) % 4)))

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from zoo.terminal import escaped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ENDINGS = (".png", ".svg")
 SHOWN = 14  # feature maps at most; of more, those whose size or kind changes
 
 
@@ -32,6 +33,14 @@ def as_matplotlib_ships() -> Iterator[None]:
         yield
 
 
+def check_drawing(file: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Raises a `RequestError` for a file to draw to that has another ending, or whose folder does not exist."""
+    if file.suffix not in endings:
+        raise RequestError(f"{file} cannot be drawn; allowed endings: {', '.join(endings)}.")
+    if not file.absolute().parent.is_dir():
+        raise RequestError(f"{file.parent} is not a folder; make it first.")
+
+
 @as_matplotlib_ships()
 def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = None) -> None:
     """Draws feature maps as stacked sheets, and the receptive fields of a middle unit on an image.
@@ -45,10 +54,7 @@ def draw(anatomy: Anatomy, title: str, file: Path, image: np.ndarray | None = No
     Raises:
         RequestError: another ending, or a folder that does not exist.
     """
-    if file.suffix not in (".png", ".svg"):
-        raise RequestError(f"{file} cannot be drawn; allowed endings: .png, .svg.")
-    if not file.absolute().parent.is_dir():
-        raise RequestError(f"{file.parent} is not a folder; make it first.")
+    check_drawing(file)
     import matplotlib
     from matplotlib.figure import Figure
 

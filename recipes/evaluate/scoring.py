@@ -18,7 +18,7 @@ from recipes.support.tables import some_of
 from recipes.tasks import TASKS
 from recipes.tasks.confusion import draw_matrix
 from zoo.backend import as_keras_ships
-from zoo.drawing import as_matplotlib_ships
+from zoo.drawing import as_matplotlib_ships, check_drawing
 from zoo.errors import FailureError, RequestError
 
 # They cost more, and stay true of the same model.
@@ -227,10 +227,7 @@ def _refuse_own(run: Run, reader: Reader) -> None:
 
 
 def _check_plot(plot: Path) -> None:
-    if plot.suffix not in ENDINGS:
-        raise RequestError(f"{plot} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
-    if not plot.parent.is_dir():
-        raise RequestError(f"{plot.parent} is not a folder; make it first.")
+    check_drawing(plot, ENDINGS)
     check_writable(plot, plot.parent)
 
 

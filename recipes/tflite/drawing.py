@@ -4,11 +4,9 @@ from pathlib import Path
 
 from recipes.support.files import write_whole
 from recipes.tflite.memory import Memory
-from zoo.drawing import as_matplotlib_ships
-from zoo.errors import RequestError
+from zoo.drawing import as_matplotlib_ships, check_drawing
 from zoo.terminal import escaped
 
-ENDINGS = (".png", ".svg")
 _NAMED = 0.04  # of the whole memory: what takes less is drawn without its name
 
 
@@ -24,10 +22,7 @@ def draw_memory(memory: Memory, title: str, file: Path) -> None:
         RequestError: another ending, or a folder that does not exist.
         FailureError: it cannot be written.
     """
-    if file.suffix not in ENDINGS:
-        raise RequestError(f"{file} cannot be drawn; allowed endings: {', '.join(ENDINGS)}.")
-    if not file.absolute().parent.is_dir():
-        raise RequestError(f"{file.parent} is not a folder; make it first.")
+    check_drawing(file)
     write_whole(file, lambda aside: _draw(memory, title, aside))
 
 
