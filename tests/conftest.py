@@ -7,6 +7,7 @@ asks for it, in a folder that all of them know.
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def pytest_collection_modifyitems(items):
 def pytest_unconfigure():
     if not WORKER:
         _FOLDER.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered():
+    """Models that a test leaves in the register fail the test that left them, not one that counts models later."""
+    before = models_from_elsewhere()
+    yield
+    assert models_from_elsewhere() == before, "registered by this test and left there, or taken away by it"
+
+
+def models_from_elsewhere():
+    """Names of the registered models that are not of `zoo/models/`; a register that nobody has imported has none."""
+    cards = sys.modules["zoo.registry"]._CARDS if "zoo.registry" in sys.modules else {}
+    return {name for name, card in cards.items() if not card.build.__module__.startswith("zoo.models.")}
 
 
 @pytest.fixture(scope="session")
