@@ -10,6 +10,7 @@ from recipes.command_line.group import Commands
 from recipes.command_line.options import as_json, overrides, quiet, resize, skip_bad, split_near_duplicates
 from recipes.command_line.printing import answer, line
 from recipes.command_line.values import Shape
+from zoo.errors import RequestError
 
 
 @click.group(cls=Commands)
@@ -129,9 +130,24 @@ def data_() -> None:
 @click.argument("data")
 @click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
 @split_near_duplicates
+@click.option(
+    "--labels",
+    metavar="RUN|FILE",
+    help="Look for wrong labels instead, by the scores of a run, of a model file, or of what zoo cross-validate --out "
+    "wrote, which finds most.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="With --labels: an HTML page to decide on, one by one.")
 @quiet
 @as_json
-def check(data: str, task: str | None, split_near_duplicates: bool, quiet: bool, as_json: bool) -> int:
+def check(
+    data: str,
+    task: str | None,
+    split_near_duplicates: bool,
+    labels: str | None,
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
     """Open every image of DATA and tell what is wrong with it; exit code 1 if it cannot be trained on as it is.
 
     DATA is a folder of class folders, with or without train/, validation/ and test/; a folder of IDX files; a CSV or
@@ -139,7 +155,17 @@ def check(data: str, task: str | None, split_near_duplicates: bool, quiet: bool,
 
     \b
     Example: zoo data check photos/ --json
+    Example: zoo data check photos/ --labels runs/first --out labels.html
     """
+    if labels is not None:
+        from recipes.check_labels import check_labels
+        from recipes.data import open_reader
+
+        checked = check_labels(open_reader(data, task), labels, out=out)
+        answer(as_json, checked.to_dict(), lambda: text.labels(checked))
+        return 0
+    if out is not None:
+        raise RequestError("--out goes with --labels: zoo data check DATA --labels RUN --out labels.html.")
     from recipes.data import check
 
     report = check(data, task=task, split_near_duplicates=split_near_duplicates, quiet=quiet)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from recipes.text.cards import model, model_list, recipes
     from recipes.text.files import all_exported, exported, inspected, predictions, timings
     from recipes.text.studies import cross_validated, trials, tuned
-    from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted
+    from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted, labels
 
 __all__ = [
     "all_exported",
@@ -20,6 +20,7 @@ __all__ = [
     "exported",
     "fitted",
     "inspected",
+    "labels",
     "model",
     "model_list",
     "predictions",
@@ -36,7 +37,7 @@ __getattr__ = lazy_names(
         "cards": ["model", "model_list", "recipes"],
         "files": ["all_exported", "exported", "inspected", "predictions", "timings"],
         "studies": ["cross_validated", "trials", "tuned"],
-        "training": ["comparison", "diagnosis", "embedded", "evaluation", "fitted"],
+        "training": ["comparison", "diagnosis", "embedded", "evaluation", "fitted", "labels"],
     },
 )
 

@@ -9,6 +9,7 @@ from recipes.tasks import summary, task_of
 from recipes.tasks.words import averaged
 
 if TYPE_CHECKING:
+    from recipes.check_labels import CheckedLabels
     from recipes.data.checks.doctor import CheckResult
     from recipes.embed import Embedded
     from recipes.fit import Fitted
@@ -72,6 +73,31 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["mcnemar"]
     ]
     return "\n".join([table(header, cells, right=range(4, len(header))), *map(lines, tests)])
+
+
+def labels(checked: "CheckedLabels") -> str:
+    told = [
+        f"{found['image']}  labelled {found['label']} {found['label_score']:.0%}, likely {found['likely']} "
+        f"{found['likely_score']:.0%}{'  (trained on)' if found['learnt'] else ''}"
+        for found in checked.suspects[:10]
+    ]
+    if len(checked.suspects) > 10:
+        told.append(f"and {len(checked.suspects) - 10:,} more; --json lists them all, --out labels.html shows them")
+    for group in checked.alike[:10]:
+        told.append(f"alike  {', '.join('{image} ({label})'.format(**one) for one in group)}")
+    unlike = f"{len(checked.unlike):,} are like no class"
+    told.append(
+        f"{checked.source}: of {checked.images:,} images {len(checked.suspects):,} labels are suspected; "
+        f"{len(checked.alike):,} groups look alike and have different labels; {unlike}."
+    )
+    if checked.learnt:
+        told.append(
+            f"The model was trained on {checked.learnt:,} of them and knows their labels by heart; scores of models "
+            "that have not: zoo cross-validate --out FILE.csv."
+        )
+    if checked.page is not None:
+        told.append(f"written to {checked.page}")
+    return lines(*told)
 
 
 def diagnosis(source: str, report: "CheckResult") -> str:

@@ -1,0 +1,71 @@
+"""Which labels are probably wrong, told from what a model that has not learnt them says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class LabelErrors:
+    """Suspected labels, the most suspect first.
+
+    Attributes:
+        rows: int64 (M,), of the images.
+        likely: int64 (M,), the class that each probably is of.
+        margins: float64 (M,), the score of the label less that of the likely class: below 0, or 0.
+    """
+
+    rows: np.ndarray
+    likely: np.ndarray
+    margins: np.ndarray
+
+
+def find_label_errors(labels: np.ndarray, scores: np.ndarray) -> LabelErrors:
+    """Confident learning: the labels off the diagonal of the confident joint.
+
+    An image counts as one of class j if its score for j is at least what images that are labelled j have on average, so
+    that a class of which the model is less sure has a lower bar; of several such classes, the one of the highest
+    score. It is suspected if that is not the class of its label. Northcutt, Jiang and Chuang 2021,
+    https://arxiv.org/abs/1911.00068, section 3.1 (the joint), and section 3.2 (the normalised margin, by which it is
+    sorted).
+
+    Args:
+        labels: int64 (N,).
+        scores: probabilities (N, K), by a model that was not trained on the image.
+    """
+    scores = np.asarray(scores, np.float64)
+    images, classes = scores.shape
+    own = scores[np.arange(images), labels]
+    counts = np.bincount(labels, minlength=classes)
+    bars = np.bincount(labels, own, minlength=classes) / np.maximum(counts, 1)
+    bars[counts == 0] = np.inf
+    above = scores >= bars * (1 - 1e-9)  # the mean of equal scores may be a bit larger than they are
+    confident = np.where(above, scores, -np.inf)
+    likely = confident.argmax(axis=1)
+    margins = own - scores[np.arange(images), likely]
+    rows = np.flatnonzero((confident.max(axis=1) > -np.inf) & (likely != labels) & (margins <= 0))
+    rows = rows[np.argsort(margins[rows], kind="stable")]
+    return LabelErrors(rows, likely[rows], margins[rows])
+
+
+def unlike_any_class(labels: np.ndarray, scores: np.ndarray, most: int = 50) -> np.ndarray:
+    """Row numbers int64 (M,) of images that are like no class, the least like any first.
+
+    Their scores have at least half the entropy that equal scores of all classes would have; the scores of a class
+    count against those that its own images have on average (Kuan and Mueller 2022, https://arxiv.org/abs/2207.03061,
+    section 3.2).
+
+    Args:
+        labels, scores: as for `find_label_errors`.
+        most: M is at most so many.
+    """
+    scores = np.asarray(scores, np.float64)
+    images, classes = scores.shape
+    counts = np.bincount(labels, minlength=classes)
+    bars = np.bincount(labels, scores[np.arange(images), labels], minlength=classes) / np.maximum(counts, 1)
+    shifted = np.maximum(scores - bars + bars.max(), 1e-12)
+    shares = shifted / shifted.sum(axis=1, keepdims=True)
+    entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1) / np.log(max(classes, 2))
+    plain = -(scores * np.log(np.maximum(scores, 1e-12))).sum(axis=1) / np.log(max(classes, 2))
+    rows = np.flatnonzero(plain >= 0.5)
+    return rows[np.argsort(-entropy[rows], kind="stable")][:most]
