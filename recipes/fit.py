@@ -21,7 +21,7 @@ from recipes.distributed.team import LostWorkerError, Team
 from recipes.run.folder import Run, check_free
 from recipes.tasks import TASKS
 from recipes.training import checkpoint
-from recipes.training.session import Fitted, hand_over, load_images, notes_on, versions
+from recipes.training.session import Fitted, hand_over, judged, load_images, notes_on, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
 from zoo.backend import as_keras_ships, keras
@@ -193,6 +193,7 @@ def _build(settings: ResolvedRecipe, images: Data, team: Team) -> "keras.Model":
 
 
 def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
+    from recipes.training.calibration import before_scores, calibrate
     from recipes.training.loop import train
 
     model, images, team = training.model, training.images, training.team
@@ -200,12 +201,19 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
         state = train(model, images, training.recipe, run if team.is_chief else None, quiet=quiet, team=team)
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
-    scores = model.predict(images.test.batches(at_once(copies_in(model))), verbose=0)
-    task = TASKS[images.task]
+    task, together = TASKS[images.task], at_once(copies_in(model))
+    temperature = calibrate(
+        model,
+        lambda: before_scores(model).predict(images.validation.batches(together), verbose=0),
+        images.validation,
+        training.recipe,
+        task,
+    )
+    scores = model.predict(images.test.batches(together), verbose=0)
     if team.is_chief:
-        metrics = hand_over(model, scores, images, run)
+        metrics = hand_over(model, scores, images, run, temperature)
     else:
-        metrics = task.metrics(images.test, scores, images.class_names)
+        metrics = judged(scores, images, temperature)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
     return Fitted(run, metrics, state.best_epoch, tuple(warnings), notes_on(model))
 

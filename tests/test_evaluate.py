@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
 
 from recipes.evaluate.scoring import evaluate, other_images
 from recipes.run.folder import Run
-from recipes.tasks.metrics import classification_metrics
+from recipes.tasks.metrics import classification_metrics, wilson
 from zoo.errors import RequestError
 
 NAMES = ("cat", "dog", "eel")
@@ -22,8 +23,14 @@ def test_figures_of_a_case_worked_by_hand():
     assert metrics["loss"] == pytest.approx(-np.log([0.7, 0.3, 0.5, 0.4]).mean())
     assert metrics["top_k"] == {"k": 2, "accuracy": 1.0}
     assert metrics["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
-    assert metrics["per_class"]["cat"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
-    assert metrics["per_class"]["eel"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
+    half, none = {"precision": 0.5, "recall": 0.5, "f1": 0.5}, {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    of_two, of_one, of_none = wilson(1, 2), wilson(0, 1), [0.0, 1.0]
+    intervals = {"precision_interval": of_two, "recall_interval": of_two}
+    assert metrics["per_class"]["cat"] == half | {"support": 2} | intervals
+    intervals = {"precision_interval": of_none, "recall_interval": of_one}  # nothing was taken for an eel
+    assert metrics["per_class"]["eel"] == none | {"support": 1} | intervals
+    assert metrics["balanced_accuracy"] == balanced_accuracy_score(LABELS, SCORES.argmax(1))
+    assert metrics["mcc"] == matthews_corrcoef(LABELS, SCORES.argmax(1))
 
 
 def test_scores_that_miss_one_by_rounding_are_taken():

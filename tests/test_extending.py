@@ -66,8 +66,6 @@ def test_a_data_source_is_named_where_others_are(npz, tmp_path):
 
 
 def test_a_metric(digits_run, tmp_path, monkeypatch):
-    from sklearn.metrics import brier_score_loss
-
     from recipes.evaluate import evaluate
     from recipes.run import Run
     from recipes.tasks.metrics import METRICS, classification_metrics
@@ -76,11 +74,11 @@ def test_a_metric(digits_run, tmp_path, monkeypatch):
     example("A metric")
     labels, right = np.array([0, 1, 1, 0]), np.array([0.2, 0.7, 0.4, 0.9])
     metrics = classification_metrics(labels, np.stack([1 - right, right], axis=1), ("no", "yes"))
-    assert metrics["brier_score"] == pytest.approx(2 * brier_score_loss(labels, right))  # of both columns
+    assert metrics["mean_lead"] == pytest.approx(np.abs(2 * right - 1).mean())
 
     run = Run.open(shutil.copytree(digits_run.path, tmp_path / "run"))
-    assert 0 < evaluate(run)["brier_score"] < 1
-    assert json.loads((run.path / "metrics.json").read_text())["brier_score"] == evaluate(run)["brier_score"]
+    assert 0 < evaluate(run)["mean_lead"] < 1
+    assert json.loads((run.path / "metrics.json").read_text())["mean_lead"] == evaluate(run)["mean_lead"]
 
 
 def test_a_report_section(digits_run, tmp_path, monkeypatch):

@@ -15,8 +15,8 @@ from recipes.report.sections import command_to_reproduce
 from recipes.run.folder import Run
 from zoo import create_model
 
-ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "invariance")
-ALWAYS += ("inside-the-model", "saliency", "reproduce")
+ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "calibration")
+ALWAYS += ("invariance", "inside-the-model", "saliency", "reproduce")
 
 
 @pytest.fixture(scope="module")

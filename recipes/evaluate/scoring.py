@@ -160,6 +160,8 @@ def scored(
         if missing and notes is not None:
             notes.append(f"{scorer.path}: {missing.words} them.")
     metrics = task.metrics(test, missing.added_to(raw), names)
+    if not scorer.score_step:  # what is rounded does not tell what it would be at another temperature
+        metrics |= task.calibration(test.labels, raw, scorer.temperature)
 
     def score(images: np.ndarray) -> np.ndarray:
         return missing.added_to(scorer.scores(images))

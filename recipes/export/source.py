@@ -62,6 +62,11 @@ class ExportSource(ABC):
     def digest(self) -> str:
         """sha256 of what the model was trained with (its recipe) and of its weights."""
 
+    @property
+    def answers(self) -> Mapping[str, Any]:
+        """What files say of their scores: the `temperature` that is in the model, if that is known."""
+        return {}
+
     @abstractmethod
     def check_keeps(self) -> None:
         """Raises a `RequestError` where `keep` could not write."""
@@ -165,6 +170,11 @@ class RunSource(ExportSource):
     @cached_property
     def digest(self) -> str:
         return _digest(self.model, (self.run.path / "recipe.toml").read_bytes())
+
+    @property
+    def answers(self) -> Mapping[str, Any]:
+        kept = self.run.calibration
+        return {key: kept[key] for key in ("temperature",) if key in kept}
 
     def check_keeps(self) -> None:
         check_writable(self.run.path / "export.json", self.run.path)

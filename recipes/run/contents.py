@@ -175,6 +175,14 @@ class _Data(_Facts):
 
 KEPT_OF_DATA: TypeAdapter[Any] = TypeAdapter(_Data)
 
+
+class _Calibration(_Facts):
+    temperature: Annotated[float, Field(gt=0)]
+    images: Count
+
+
+CALIBRATION: TypeAdapter[Any] = TypeAdapter(_Calibration)
+
 _FROM_COPY = "put a copy of it back; without it the model has to be trained again"
 WAYS_ON = {  # where a file cannot be read
     "recipe.toml": _FROM_COPY,
@@ -182,5 +190,6 @@ WAYS_ON = {  # where a file cannot be read
     "history.csv": "remove it; what is known of the epochs is lost then, and nothing else",
     "metrics.json": "remove it, and `zoo evaluate {run}` writes it anew",
     "export.json": "remove it; the next `zoo export {run}` writes it anew",
+    "calibration.json": "remove it; what probabilities were before they were made honest is not known then",
     "data.json": "put a copy of it back; it says what the images were that the model was trained on",
 }

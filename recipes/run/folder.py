@@ -19,7 +19,7 @@ from recipes.config.presets import SCHEMA, load_resolved
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data.labels import task_name
 from recipes.data.names import from_lines, to_lines
-from recipes.run.contents import EXPORTS, KEPT_OF_DATA, METRICS, WAYS_ON
+from recipes.run.contents import CALIBRATION, EXPORTS, KEPT_OF_DATA, METRICS, WAYS_ON
 from recipes.run.keras_file import check_model, load_keras_file
 from recipes.support.files import check_writable, is_half_written, write_whole
 from recipes.support.reading import Document
@@ -41,6 +41,7 @@ _READ_ONCE = {
     "metrics.json": "metrics",
     "export.json": "exports",
     "data.json": "data_digests",
+    "calibration.json": "calibration",
 }
 
 
@@ -152,6 +153,14 @@ class Run:
         file = self.document("export.json")
         rows: dict[str, dict[str, Any]] = file.json(EXPORTS) if file.is_there else {}
         return rows
+
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        """The `temperature` that is in its model, and how many validation `images` it was fitted on; empty where the
+        model has none."""
+        file = self.document("calibration.json")
+        kept: dict[str, Any] = file.json(CALIBRATION) if file.is_there else {}
+        return kept
 
     @cached_property
     def data_digests(self) -> dict[str, str]:

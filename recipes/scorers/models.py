@@ -64,6 +64,10 @@ class RunScorer(_Model):
     def model_name(self) -> str:
         return self.opened.recipe.model.name
 
+    @property
+    def temperature(self) -> float | None:
+        return self.opened.calibration.get("temperature")
+
     @cached_property
     def keras_model(self) -> "keras.Model":
         return self.opened.load_model()
@@ -100,6 +104,10 @@ class KerasFileScorer(_Model):
     def run(self) -> Run | None:
         folder = Run(self.path.absolute().parent)
         return folder if folder.is_run and self.path.name == "model.keras" else None
+
+    @property
+    def temperature(self) -> float | None:
+        return None if self.run is None else RunScorer(self.run).temperature
 
     @property
     def facts(self) -> Mapping[str, Any]:

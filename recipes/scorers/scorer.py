@@ -11,6 +11,7 @@ import numpy as np
 from recipes.data.decoding import Resize
 from recipes.run.folder import Run
 from recipes.tasks import Task, task_of
+from recipes.tasks.calibration import COLDEST, HOTTEST
 from zoo.errors import RequestError
 from zoo.groups import EXACT, SHIFT
 from zoo.registry import get_card, list_models
@@ -51,6 +52,11 @@ class Scorer(ABC):
         Raises:
             RequestError: a file cannot be run, or does not give scores.
         """
+
+    @property
+    def temperature(self) -> float | None:
+        """What its logits were divided by to make probabilities honest; None where that is not known."""
+        return None
 
     @property
     def model_name(self) -> str:
@@ -100,6 +106,12 @@ def symmetry_told(facts: Mapping[str, Any], *, whole: bool) -> tuple[str, float]
         return "", 0.0
     usual = 0.0 if whole else 0.05
     return group, float(within) if isinstance(within, int | float) and 0 <= within <= 1 else usual
+
+
+def temperature_told(facts: Mapping[str, Any]) -> float | None:
+    """The temperature that a file says its logits were divided by; None where it says nothing that could be one."""
+    told = facts.get("temperature")
+    return float(told) if isinstance(told, int | float) and COLDEST <= told <= HOTTEST else None
 
 
 def task_told(facts: Mapping[str, Any]) -> Task | None:

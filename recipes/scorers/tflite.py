@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import recipes.tflite.file
-from recipes.scorers.scorer import Scorer, symmetry_told, task_told
+from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told
 
 
 class TFLiteScorer(Scorer):
@@ -38,6 +38,10 @@ class TFLiteScorer(Scorer):
     @property
     def model_name(self) -> str:
         return str(self.file.facts.get("model", self.path.stem))
+
+    @property
+    def temperature(self) -> float | None:
+        return temperature_told(self.file.facts)
 
     @cached_property
     def symmetry(self) -> tuple[str, float]:

@@ -8,10 +8,11 @@ import numpy as np
 from recipes.data import Data, Split, class_weights
 from recipes.data.labels import ONE_CLASS
 from recipes.support.tables import SHOWN, some_of, table
+from recipes.tasks.calibration import fit_temperature, reheated
 from recipes.tasks.confusion import LARGEST_WRITTEN, most_confused
-from recipes.tasks.metrics import accuracy_interval, classification_metrics
+from recipes.tasks.metrics import accuracy_interval, calibration, classification_metrics, log_loss
 from recipes.tasks.task import ParityWords, Task
-from recipes.tasks.words import equivariance, invariance, listed_classes, symmetry
+from recipes.tasks.words import equivariance, honesty, invariance, listed_classes, symmetry
 from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
@@ -88,6 +89,16 @@ class Classification(Task):
     def metrics(self, split: Split, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
         return {"task": self.name} | classification_metrics(split.labels, scores, class_names, split.files)
 
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float | None:
+        return fit_temperature(logits, labels)
+
+    def calibration(self, labels: np.ndarray, scores: np.ndarray, temperature: float | None) -> dict[str, Any]:
+        if temperature is None:
+            return {}
+        before = reheated(scores, 1 / temperature)
+        found = {"loss": log_loss(labels, before), **calibration(labels, before)}
+        return {"calibration": {"temperature": temperature, "before": found}}
+
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """int64 (N,): the class with the largest score."""
         best: np.ndarray = scores.argmax(1)
@@ -117,6 +128,7 @@ class Classification(Task):
             f"accuracy {metrics['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), top-{k['k']} "
             f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
             f"{metrics['examples']:,} images",
+            honesty(metrics),
             note + table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
             _confusion(metrics),
         ]

@@ -1,6 +1,6 @@
 """How good scores are, by scikit-learn's definitions where it has one."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -36,8 +36,10 @@ def classification_metrics(
         files: the image file behind each row, to name mistakes by.
 
     Returns:
-        `accuracy` (top-1) and `accuracy_interval` (95 %), `top_k` (`{"k": k, "accuracy": fraction with the label among
-        the k best}`), `loss` (natural log), `calibration_error`, `per_class` (precision, recall, f1, support),
+        `accuracy` (top-1) and `accuracy_interval` (95 %), `balanced_accuracy` (the mean recall of the classes that have
+        images) and `mcc` (Matthews' correlation), `top_k` (`{"k": k, "accuracy": fraction with the label among the k
+        best}`), `loss` (natural log), what `calibration` has, `per_class` (precision, recall, their 95 % intervals, f1,
+        support),
         `most_confused` and, of at most 1,000 classes, `confusion_matrix` (see `recipes.tasks.confusion.confusion`),
         `worst_mistakes`, `wrong` (row numbers of all of them), `examples_digest` (of labels and files, see
         `examples_digest`); and what is in `METRICS["classification"]`.
@@ -50,11 +52,15 @@ def classification_metrics(
         labels, predicted, labels=classes, zero_division=0
     )
     k = min(TOP_K, len(class_names) - 1)
+    counts = [np.bincount(those, minlength=len(classes)) for those in (labels[labels == predicted], predicted, labels)]
+    correct, guessed, there = counts
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "accuracy_interval": accuracy_interval(predicted == labels),
+        "balanced_accuracy": float(recall[there > 0].mean()),
+        "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
         "loss": log_loss(labels, scores),
-        "calibration_error": calibration_error(labels, scores),
+        **calibration(labels, scores),
         "top_k": {"k": k, "accuracy": float((_rank(labels, scores) < k).mean())},
         "examples": len(labels),
         "per_class": {
@@ -63,6 +69,8 @@ def classification_metrics(
                 "recall": float(recall[i]),
                 "f1": float(f1[i]),
                 "support": int(support[i]),
+                "precision_interval": wilson(int(correct[i]), int(guessed[i])),
+                "recall_interval": wilson(int(correct[i]), int(there[i])),
             }
             for i, name in enumerate(class_names)
         },
@@ -75,8 +83,25 @@ def classification_metrics(
     }
 
 
+def wilson(correct: int, count: int, *, level: float = 0.95) -> list[float]:
+    """Wilson's score interval of a fraction (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953): its lower
+    and its upper end. Of none, nothing is known: from 0 to 1.
+
+    >>> [round(end, 3) for end in wilson(50, 50)]
+    [0.929, 1.0]
+    """
+    from scipy.special import ndtri
+
+    if not count:
+        return [0.0, 1.0]
+    z = float(ndtri((1 + level) / 2))
+    middle = (correct + z * z / 2) / (count + z * z)
+    reach = z / (count + z * z) * (correct * (count - correct) / count + z * z / 4) ** 0.5
+    return [max(middle - reach, 0.0) if correct else 0.0, min(middle + reach, 1.0) if correct < count else 1.0]
+
+
 def accuracy_interval(right: np.ndarray, *, level: float = 0.95) -> list[float]:
-    """Wilson's score interval of an accuracy (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
+    """Wilson's interval of an accuracy, see `wilson`.
 
     It holds near 0 and 1 too, where the bootstrap says that 50 of 50 correct predictions leave no doubt.
 
@@ -90,10 +115,7 @@ def accuracy_interval(right: np.ndarray, *, level: float = 0.95) -> list[float]:
     >>> [round(end, 3) for end in accuracy_interval(np.ones(50, bool))]
     [0.929, 1.0]
     """
-    from scipy.stats import binomtest
-
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
-    return [float(interval.low), float(interval.high)]
+    return wilson(int(right.sum()), len(right), level=level)
 
 
 def mcnemar(wrong: Collection[int], other_wrong: Collection[int]) -> dict[str, Any]:
@@ -143,10 +165,61 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = BIN
     >>> calibration_error(1 - labels, scores)
     0.5
     """
-    confidence, right = scores.max(1).astype(np.float64), scores.argmax(1) == labels
+    return _gap(reliability(scores.max(1), scores.argmax(1) == labels, bins=bins))
+
+
+def _gap(rows: Sequence[Mapping[str, float]]) -> float:
+    count = sum(row["images"] for row in rows)
+    return float(sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / count)
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) -> list[dict[str, float]]:
+    """What a reliability diagram draws: bins of equal width by confidence, without those that are empty.
+
+    Args:
+        confidence: floats (N,) from 0 to 1; one on a border belongs to the lower bin.
+        right: booleans (N,), whether each came true.
+        bins: how many.
+
+    Returns:
+        For each its mean `confidence`, its `accuracy` (the fraction that came true), and its `images`.
+    """
+    confidence = confidence.astype(np.float64)
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    counts = np.bincount(bin_of, minlength=bins)
+    sums = [np.bincount(bin_of, weights=values, minlength=bins) for values in (confidence, right)]
+    return [
+        {"confidence": float(sums[0][i] / n), "accuracy": float(sums[1][i] / n), "images": int(n)}
+        for i, n in enumerate(counts)
+        if n
+    ]
+
+
+def brier_score(labels: np.ndarray, scores: np.ndarray) -> float:
+    """How far probabilities (N, classes) are from the truth, squared: 0 is perfect, 2 surely wrong (Brier 1950).
+
+    >>> brier_score(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+    1.0
+    """
+    own = np.take_along_axis(scores, labels[:, None], 1)[:, 0].astype(np.float64)
+    return float((np.einsum("ij,ij->i", scores, scores, dtype=np.float64) - 2 * own + 1).mean())
+
+
+def calibration(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """Whether probabilities are right as often as they say: `calibration_error`, `brier_score`, and `reliability`.
+
+    Args:
+        labels: integers (N,); or 0 and 1 (N, classes), and every score is the probability of a yes. The squares of the
+            Brier score are then those of all classes, in the mean, and 0.25 is knowing nothing.
+        scores: probabilities (N, classes).
+    """
+    if labels.ndim > 1:
+        flat, truth = scores.reshape(-1).astype(np.float64), labels.reshape(-1)
+        rows = reliability(flat, truth > 0)
+        brier = float(np.square(flat - truth).mean())
+    else:
+        rows, brier = reliability(scores.max(1), scores.argmax(1) == labels), brier_score(labels, scores)
+    return {"calibration_error": _gap(rows), "brier_score": brier, "reliability": rows}
 
 
 def worst_mistakes(
@@ -189,9 +262,9 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
 
     Returns:
         `map` (mean over the classes of average precision), `f1` (over all labels together) and `f1_macro` (mean
-        over the classes), `exact` (fraction of images with all classes right), `per_class` (average_precision, f1,
-        support), and what is in `METRICS["multilabel"]`. Classes without an image have no average precision (None);
-        in both means they count as 0, as in scikit-learn.
+        over the classes), `exact` (fraction of images with all classes right), what `calibration` has, `per_class`
+        (average_precision, f1, support), and what is in `METRICS["multilabel"]`. Classes without an image have no
+        average precision (None); in both means they count as 0, as in scikit-learn.
     """
     from sklearn import metrics
 
@@ -208,6 +281,7 @@ def multilabel_metrics(labels: np.ndarray, scores: np.ndarray, class_names: Sequ
         "f1_macro": float(f1.mean()),
         "exact": float((truth == predicted).all(1).mean()),
         "examples": len(truth),
+        **calibration(labels, scores),
         "per_class": {
             name: {"average_precision": precision[i], "f1": float(f1[i]), "support": int(support[i])}
             for i, name in enumerate(class_names)

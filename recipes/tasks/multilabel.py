@@ -8,9 +8,10 @@ import numpy as np
 from recipes.data import Data, Split
 from recipes.data.labels import SEVERAL_CLASSES
 from recipes.support.tables import some_of, table
-from recipes.tasks.metrics import multilabel_metrics
+from recipes.tasks.calibration import fit_temperature, reheated_each, yes_or_no
+from recipes.tasks.metrics import calibration, log_loss, multilabel_metrics
 from recipes.tasks.task import ParityWords, Task
-from recipes.tasks.words import listed_classes
+from recipes.tasks.words import honesty, listed_classes
 from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class Multilabel(Task):
     def metrics(self, split: Split, scores: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
         return {"task": self.name} | multilabel_metrics(split.labels, scores, class_names)
 
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float | None:
+        return fit_temperature(yes_or_no(logits), labels.reshape(-1).astype(int))
+
+    def calibration(self, labels: np.ndarray, scores: np.ndarray, temperature: float | None) -> dict[str, Any]:
+        if temperature is None:
+            return {}
+        before = reheated_each(scores, 1 / temperature)
+        flat, truth = before.reshape(-1), labels.reshape(-1).astype(int)
+        loss = log_loss(truth, np.stack([1 - flat, flat], axis=1))
+        return {"calibration": {"temperature": temperature, "before": {"loss": loss, **calibration(labels, before)}}}
+
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """bool (N, classes): the classes with a score of at least 0.5."""
         return scores >= 0.5
@@ -78,7 +90,7 @@ class Multilabel(Task):
             for name, c in shown
         ]
         classes = note + table(["class", "average precision", "f1", "images"], rows, right=[1, 2, 3])
-        return f"{super().evaluation(metrics)}\n\n{classes}"
+        return "\n\n".join(filter(None, [super().evaluation(metrics), honesty(metrics), classes]))
 
     def facts(self, metrics: Mapping[str, Any]) -> dict[str, str]:
         return {

@@ -150,6 +150,25 @@ class Task(ABC):
             class_names: position is the column of the scores.
         """
 
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float | None:
+        """The temperature that makes scores honest, see `recipes.tasks.calibration`; None where they are no
+        probabilities."""
+        return None
+
+    def calibration(self, labels: np.ndarray, scores: np.ndarray, temperature: float | None) -> dict[str, Any]:
+        """What the temperature that is in a model changes.
+
+        Args:
+            labels: of a `Split`.
+            scores: of the model with its logits divided by the temperature.
+            temperature: None where that is not known.
+
+        Returns:
+            `calibration`, if there is one: the `temperature`, and what metrics would be `before` it: `loss`,
+            `calibration_error`, `brier_score` and `reliability`.
+        """
+        return {}
+
     @abstractmethod
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """The prediction that scores (N, classes) come down to, to be compared with labels (N, ...)."""

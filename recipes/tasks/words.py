@@ -24,6 +24,24 @@ def listed_classes(
     return lowest, f"The {len(lowest)} of {len(per_class):,} classes of the lowest {by.replace('_', ' ')}:\n"
 
 
+def honesty(metrics: Mapping[str, Any]) -> str:
+    """Whether probabilities are right as often as they say, after and before the temperature; "" of older metrics."""
+    if "brier_score" not in metrics:
+        return ""
+    after = _honesty(metrics)
+    if "calibration" not in metrics:
+        return f"Probabilities: {after}"
+    changed = metrics["calibration"]
+    words = f"before their temperature of {changed['temperature']:.3f}: {_honesty(changed['before'])}"
+    return f"Probabilities: {after}\n{words}"
+
+
+def _honesty(found: Mapping[str, Any]) -> str:
+    return f"calibration error {found['calibration_error']:.2%} (15 bins of equal width), Brier score " + (
+        f"{found['brier_score']:.4f}" + (f", loss {found['loss']:.4f}" if "loss" in found else "")
+    )
+
+
 def invariance(measured: Mapping[str, Any]) -> str:
     """What `recipes.evaluate.invariance.measure_invariance` returns."""
     parts = []

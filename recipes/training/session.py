@@ -62,10 +62,20 @@ def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bo
     return data
 
 
-def hand_over(model: "keras.Model", scores: np.ndarray, images: Data, run: Run) -> dict[str, Any]:
+def judged(scores: np.ndarray, images: Data, temperature: float | None) -> dict[str, Any]:
+    """The metrics of the test images, by scores of a model that a temperature was folded into."""
+    task, test = TASKS[images.task], images.test
+    return task.metrics(test, scores, images.class_names) | task.calibration(test.labels, scores, temperature)
+
+
+def hand_over(
+    model: "keras.Model", scores: np.ndarray, images: Data, run: Run, temperature: float | None
+) -> dict[str, Any]:
     """Ends a training: keeps the model and its metrics on the test images, and removes what only training needs."""
     run.save_model(model)
-    metrics = TASKS[images.task].metrics(images.test, scores, images.class_names)
+    if temperature is not None:
+        run.write_json("calibration.json", {"temperature": temperature, "images": len(images.validation)})
+    metrics = judged(scores, images, temperature)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
     return metrics

@@ -71,6 +71,7 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
     Raises:
         FailureError: as `recipes.training.loop.train`; statistics of BatchNorm moved although they are frozen.
     """
+    from recipes.training.calibration import before_scores, calibrate
     from recipes.transfer.features import Frozen
 
     images, model, parts, views = tuning.images, tuning.model, tuning.parts, tuning.settings.views
@@ -98,11 +99,17 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
         else:
             model.set_weights(before)
     model.trainable = True  # as any other model; what was frozen is for this training to know
+
+    def logits() -> np.ndarray:
+        made = chained(*above, before_scores(parts.classifier), given=copies)
+        return Frozen(made, boundary.validation.images.dtype)(boundary.validation).images
+
+    temperature = calibrate(model, logits, images.validation, tuning.recipe, task)
     scored = chained(*above, parts.classifier, given=copies)
     scores = Frozen(scored, boundary.test.images.dtype)(boundary.test).images
     warnings = task.warnings(best, images)
     notes = (*tuning.notes, *notes_on(model))
-    return Fitted(run, hand_over(model, scores, images, run), best_epoch, tuple(warnings), notes)
+    return Fitted(run, hand_over(model, scores, images, run, temperature), best_epoch, tuple(warnings), notes)
 
 
 def _through(

@@ -45,6 +45,7 @@ class Onnx(ExportKind):
             "resize": source.resize,
             "image_shape": list(source.image_shape),
             **({"symmetry": group, "symmetric_to": self.symmetric_to} if group else {}),
+            **source.answers,
             "run": source.digest,
             "versions": dict(source.versions),
         }

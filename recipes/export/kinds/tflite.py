@@ -30,6 +30,7 @@ _INSIDE = (  # what the metadata has no field for
     "image_shape",
     "symmetry",
     "symmetric_to",
+    "temperature",
     "run",
     "versions",
 )
@@ -150,6 +151,7 @@ class TFLite(ExportKind):
             "dynamic_size": options.dynamic_size,
             "resize": source.resize,
             **({"symmetry": group, "symmetric_to": self.symmetric_to} if group else {}),
+            **source.answers,
             "made_with": f"convzoo {version('convzoo')}",
             "versions": dict(source.versions),
         }

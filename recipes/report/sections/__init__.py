@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from recipes.report.sections.calibration import calibration
 from recipes.report.sections.contents import Page
 from recipes.report.sections.data import augmentation, samples
 from recipes.report.sections.exports import exports
@@ -24,6 +25,7 @@ SECTIONS: dict[str, Section] = {
     "Learning curves": learning_curves,
     "Confusion matrix": confusion_matrix,
     "Worst mistakes": worst_mistakes,
+    "Calibration": calibration,
     "Invariance": invariance,
     "Shift equivariance": equivariance,
     "Inside the model": inside,

@@ -35,9 +35,13 @@ def _each_class(m: Mapping[str, Any]) -> str:
     if "per_class" not in m:
         return ""
     keys = [key for key in next(iter(m["per_class"].values())) if key != "support"]
-    rows = [
-        (name, *("-" if c[key] is None else f"{c[key]:.1%}" for key in keys), f"{c['support']:,}")
-        for name, c in m["per_class"].items()
-    ]
+    rows = [(name, *(_share(c[key]) for key in keys), f"{c['support']:,}") for name, c in m["per_class"].items()]
     header = ["class", *(key.replace("_", " ") for key in keys), "images"]
     return charts.folded(f"Each of the {len(rows):,} classes", charts.table(header, rows, "Metrics of each class"))
+
+
+def _share(value: float | list[float] | None) -> str:
+    """A fraction, or the two ends of an interval."""
+    if isinstance(value, list):
+        return " to ".join(map(_share, value))
+    return "-" if value is None else f"{value:.1%}"
