@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import forked
 import pytest
 from filelock import FileLock
 
@@ -176,6 +177,17 @@ def zoo_command():
         done = subprocess.run(
             [sys.executable, "-m", "cli", *map(str, arguments)], capture_output=True, text=True, timeout=timeout
         )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def forked_command():
+    """As `zoo_command`, for what loads TensorFlow and is not asked how, see forked.py."""
+
+    def run(*arguments, timeout=300):
+        done = forked.run("import sys, cli; sys.exit(cli.main(sys.argv[1:]))", *arguments, timeout=timeout)
         return done.returncode, done.stdout, done.stderr
 
     return run

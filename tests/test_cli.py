@@ -121,7 +121,7 @@ def test_an_option_out_of_reach_names_the_nearest(zoo_command):
 
 
 @pytest.mark.slow
-def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_image):
+def test_the_main_job_from_digits_to_a_proven_file(zoo_command, forked_command, tmp_path, digit_image):
     run = tmp_path / "run"
     code, out, err = zoo_command("fit", "lenet5", "--data", "digits", "--out", run, "--recipe", "quick", "--epochs", 2)
     assert code == 0, err
@@ -130,30 +130,30 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, tmp_path, digit_
     assert err.count("images/s") == 2  # a line an epoch, and nothing of TensorFlow's
     assert len(err.strip().splitlines()) == 2
 
-    code, out, err = zoo_command("evaluate", run, "--json")
+    code, out, err = forked_command("evaluate", run, "--json")
     assert (code, err) == (0, "")
     metrics = json.loads(out)
     assert {"accuracy", "loss", "top_k", "confusion_matrix", "class_names"} <= set(metrics)
     assert (run / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
-    code, out, err = zoo_command("report", run, "--json")
+    code, out, err = forked_command("report", run, "--json")
     assert (code, err) == (0, "")
     assert Path(json.loads(out)["file"]) == run / "report.html"
 
-    code, out, err = zoo_command("compare", run, "--json")
+    code, out, err = forked_command("compare", run, "--json")
     assert (code, err) == (0, "")
     assert [row["accuracy"] for row in json.loads(out)] == [metrics["accuracy"]]
 
-    code, out, err = zoo_command("export", run, "--to", "int8", "--json")
+    code, out, err = forked_command("export", run, "--to", "int8", "--json")
     assert (code, err) == (0, "")
     exported = json.loads(out)
     assert exported["bytes"] == Path(exported["file"]).stat().st_size
 
-    code, out, err = zoo_command("predict", exported["file"], digit_image, "--json")
+    code, out, err = forked_command("predict", exported["file"], digit_image, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)[0]["guesses"][0]["name"] == "6"
 
-    code, out, err = zoo_command("export", run, "--to", "float32", "--budget", "agreement=2")
+    code, out, err = forked_command("export", run, "--to", "float32", "--budget", "agreement=2")
     assert code == 2
     assert err.count("\n") == 1
 

@@ -1,9 +1,8 @@
 """Several devices of one machine train as one does."""
 
 import csv
-import subprocess
-import sys
 
+import forked
 import pytest
 
 from recipes.distributed.team import join
@@ -25,7 +24,7 @@ def test_two_devices_have_the_loss_curve_of_one(tmp_path):
         run = tmp_path / devices
         command = ["fit", "lenet5", "--data", "digits", "--out", str(run), "--recipe", "quick", "--epochs", "2"]
         arguments = [*command, "--devices", devices, "--quiet"]
-        subprocess.run([sys.executable, "-c", TWO_CPUS, *arguments], check=True, capture_output=True)
+        forked.run(TWO_CPUS, *arguments, check=True)
         with open(run / "history.csv") as file:
             curves[devices] = [[float(row["loss"]), float(row["val_loss"])] for row in csv.DictReader(file)]
     for one, both in zip(curves["1"], curves["all"], strict=True):

@@ -171,9 +171,9 @@ def test_layers_far_from_the_head_learn_more_slowly(digits, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, zoo_command):
+def test_a_run_becomes_a_run_for_other_classes(digits_run, tmp_path, forked_command):
     folder = digit_folders(tmp_path / "images", "357")
-    code, out, err = zoo_command("finetune", digits_run.path, "--data", folder, "--out", tmp_path / "run", "--json")
+    code, out, err = forked_command("finetune", digits_run.path, "--data", folder, "--out", tmp_path / "run", "--json")
     assert code == 0, err
     assert "recipe last-stage, for 66 training images" in err
     assert json.loads(out)["class_names"] == ["3", "5", "7"]

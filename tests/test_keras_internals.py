@@ -1,9 +1,8 @@
 """Each private part of Keras and TensorFlow that is used, held against what is installed: a new release tells."""
 
 import contextlib
-import subprocess
-import sys
 
+import forked
 import keras
 import numpy as np
 import pytest
@@ -181,7 +180,7 @@ print("mean", float(np.array(norm.moving_mean)[0]))
 
 @pytest.mark.slow
 def test_devices_take_sums_as_they_come_and_share_statistics():
-    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], capture_output=True, text=True)
+    done = forked.run(ON_TWO_DEVICES)
     with relying_on("BaseOptimizer._all_reduce_sum_gradients on TensorFlow"):
         assert "moved by -1.0" in done.stdout, done.stderr[-500:]
     with relying_on("BatchNormalization.synchronized, set on a layer that is there"):

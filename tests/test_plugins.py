@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import forked
 import numpy as np
 import pytest
 
@@ -48,14 +49,13 @@ FIT = ("--data", "digits", "--recipe", "quick", "--set", "optimizer.learning_rat
 
 def zoo_commands(*commands, environment=None, program="", timeout=900):
     """Runs command lines one after the other in one process: the exit codes, what was printed, the errors."""
-    program += f"import cli\nprint('codes', [cli.main(command) for command in {[list(map(str, c)) for c in commands]}])"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, **(environment or {})},
-    )
+    code = f"import cli\nprint('codes', [cli.main(command) for command in {[list(map(str, c)) for c in commands]}])"
+    environment = {**os.environ, **(environment or {})}
+    if program:  # what is loaded when: in an interpreter that has loaded nothing
+        command = [sys.executable, "-c", program + code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+    else:
+        done = forked.run(code, env=environment, timeout=timeout)
     assert done.stdout, done.stderr
     *printed, codes = done.stdout.splitlines()
     return json.loads(codes.removeprefix("codes ")), "\n".join(printed), done.stderr
@@ -246,7 +246,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(trained, tmp_path):
     )
     fit = ["--plugin", file, "fit", "twice_net", *FIT, "--epochs", 3, "--quiet", "--out"]
     program = f"{stop}checkpoint.save = stopped\nimport cli\ncli.main({[*map(str, fit), str(tmp_path / 'stopped')]})"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 9
+    assert forked.run(program).returncode == 9
     assert not (tmp_path / "stopped" / "metrics.json").exists()
     # Compared in that process: opening a run here would register its model for all tests after this one.
     codes, _, errors = zoo_commands(

@@ -8,10 +8,9 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import click
+import forked
 import numpy as np
 import pytest
 from images import digit_folders, save
@@ -134,11 +133,5 @@ def workspace(tmp_path, digits_run):
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NOT_RUN])
 def test_what_a_page_prints_can_be_done(page, workspace):
     (workspace / "steps.json").write_text(json.dumps(list(steps(page))), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, "steps.json"],
-        cwd=workspace,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = forked.run(CHILD, "steps.json", cwd=workspace, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]

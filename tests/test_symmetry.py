@@ -91,7 +91,7 @@ def test_what_changed_is_said_in_words():
 
 @pytest.mark.slow
 def test_evaluation_puts_it_beside_what_is_measured(trained, tmp_path):
-    run = trained("rosette_d4", "epochs=1")
+    run = trained("rosette_d4", "epochs=1", "model.input_shape=[15,15,1]")
     metrics = evaluate(run, invariance=True)
     assert metrics["symmetry"]["group"] == "d4"
     assert metrics["symmetry"]["largest"] < 1e-4

@@ -1,10 +1,9 @@
 """Searches: what is drawn, what is skipped, what survives a kill, and what the winner is."""
 
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pytest
 
 import recipes.tune
@@ -22,12 +21,13 @@ SPACE = """
 "model.options.width" = [2, 4, 64]
 "optimizer.learning_rate" = { low = 1e-3, high = 1e-2, log = true }
 """
+SMALL = SPACE.replace(", 64", "")
 SETTINGS = ["epochs=2", "batch_size=256", "model.input_shape=[16,16,1]", "augment=none"]
 
 
-def command(tmp_path, *more):
+def command(tmp_path, *more, searched=SPACE):
     space = tmp_path / "space.toml"
-    space.write_text(SPACE)
+    space.write_text(searched)
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     given = ["tune", "vgg_small", "--data", "digits", "--recipe", "quick", "--space", str(space), *sets, "--folds", "2"]
     return [*given, "--out", str(tmp_path / "study"), "--quiet", *more]
@@ -167,18 +167,19 @@ def test_a_search_that_is_not_possible_is_refused(tmp_path, capsys, asked, messa
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_loses_nothing_and_counts_nothing_twice(tmp_path):
-    asked = [sys.executable, "-m", "cli", *command(tmp_path, "--trials", "4", "--pruner", "none")]
+    asked = command(tmp_path, "--trials", "3", "--pruner", "none", "--folds", "1", searched=SMALL)
+    program = "import sys, cli; sys.exit(cli.main(sys.argv[1:]))"
     journal = tmp_path / "study" / "journal.log"
-    process = subprocess.Popen(asked, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = forked.Process(program, *asked)
     while not (journal.exists() and '"settings"' in journal.read_text()) and process.poll() is None:
         time.sleep(0.05)
     time.sleep(1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = recipes.tune.show(tmp_path / "study")
-    subprocess.run(asked, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert main(asked) == 0
     rows = recipes.tune.show(tmp_path / "study")
-    assert sum(row["state"] == "complete" for row in rows) == 4
+    assert sum(row["state"] == "complete" for row in rows) == 3
     assert {row["state"] for row in rows} <= {"complete", "stopped"}
     for lost in (row for row in before if row["state"] == "running"):
         again = [row for row in rows if row["seed"] == lost["seed"] and row["state"] == "complete"]
@@ -187,10 +188,8 @@ def test_a_search_that_is_killed_loses_nothing_and_counts_nothing_twice(tmp_path
 
 @pytest.mark.slow
 def test_two_workers_share_a_study(tmp_path):
-    assert (
-        main(command(tmp_path, "--trials", "4", "--workers", "2", "--pruner", "none", "--objective", "accuracy,macs"))
-        == 0
-    )
+    asked = ["--trials", "4", "--workers", "2", "--pruner", "none", "--objective", "accuracy,macs", "--folds", "1"]
+    assert main(command(tmp_path, *asked, searched=SMALL)) == 0
     study = Study.open(tmp_path / "study")
     rows = recipes.tune.show(study.path)
     assert [row["state"] for row in rows] == ["complete"] * 4
