@@ -25,12 +25,19 @@ class Prediction:
     Attributes:
         named: whether names are names; numbers if the file carries no labels.
         shares: whether scores are probabilities, 0 to 1; else they are in the unit that the model was trained on.
+        threshold: the best score from which on the prediction is sure, of a run or a file that has one.
     """
 
     image: str
     guesses: tuple[tuple[str, float], ...]
     named: bool = True
     shares: bool = True
+    threshold: float | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether the best score reaches the threshold, if there is one."""
+        return self.threshold is None or self.guesses[0][1] >= self.threshold
 
 
 @as_keras_ships
@@ -71,6 +78,7 @@ def predict(
             tuple((names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]),
             named=bool(labels),
             shares=task is None or task.probabilities,
+            threshold=scorer.threshold,
         )
         for image, row in zip(images, scores, strict=True)
     ]

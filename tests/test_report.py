@@ -16,7 +16,7 @@ from recipes.run.folder import Run
 from zoo import create_model
 
 ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "calibration")
-ALWAYS += ("invariance", "inside-the-model", "saliency", "reproduce")
+ALWAYS += ("not-sure", "invariance", "inside-the-model", "saliency", "reproduce")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_browser_opens_it_without_a_complaint(reported, tmp_path, options):
     assert complaints == []
     assert {s["id"] for s in page.all("section")} == {*ALWAYS, "shift-equivariance", "exports"}
     assert len(page.all("img")) > 60
-    assert len([svg for svg in page.all("svg") if svg.get("role") == "img"]) == 6
+    assert len([svg for svg in page.all("svg") if svg.get("role") == "img"]) == 7
 
 
 def test_the_browser_tells_of_what_fails_to_load(tmp_path):

@@ -14,6 +14,11 @@ from recipes.command_line.printing import answer, line, warn
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--data", help="Other images, instead of the run's test images; a file needs it.")
 @click.option("--invariance", is_flag=True, help="Also rotated, shifted, scaled and mirrored.")
+@click.option(
+    "--precision",
+    type=float,
+    help="Choose the score from which on predictions are sure, so that so many of those are right; 0 forgets it.",
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrix (PNG, SVG or PDF).")
 @average
 @skip_bad
@@ -24,6 +29,9 @@ def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, *
     A run is scored on its test images, and metrics.json and confusion_matrix.png are left in it. With --data a run or a
     file is scored on other images, matched by the names of their classes, and nothing is left. .tflite and .onnx
     files run in a process of their own, with limits.
+
+    With --precision 0.99 a threshold is chosen on the run's validation images and kept in the run: `zoo predict` says
+    "not sure" below it, and files that are exported from then on carry it.
 
     With --average also what averaging brings and costs; the other metrics stay those of one pass.
 
@@ -105,5 +113,9 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, average: str | N
         click.echo(f"Scores are the mean of {passes(average)} passes of each image.", err=True)
     if predictions and not predictions[0].named:
         warn(f"{source} carries no labels: classes are numbers.")
-    facts = [{"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]} for p in predictions]
+    facts = [
+        {"image": p.image, "guesses": [{"name": n, "score": s} for n, s in p.guesses]}
+        | ({} if p.threshold is None else {"sure": p.sure, "threshold": p.threshold})
+        for p in predictions
+    ]
     answer(as_json, facts, lambda: text.predictions(predictions))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data import Reader, Split
+from recipes.data import Data, Reader, Split
 from recipes.data.readers import FileReader, open_reader
 from recipes.evaluate.averaging import check_average, measure_average
 from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select
@@ -17,6 +17,7 @@ from recipes.support.files import check_writable, write_whole
 from recipes.support.tables import some_of
 from recipes.tasks import TASKS
 from recipes.tasks.confusion import draw_matrix
+from recipes.tasks.selective import CONFIDENCE, at_threshold, choose_threshold, highest_shown, least_images
 from zoo.backend import as_keras_ships
 from zoo.drawing import as_matplotlib_ships, check_drawing
 from zoo.errors import FailureError, RequestError
@@ -33,6 +34,7 @@ def evaluate(
     data: str | Reader | None = None,
     invariance: bool = False,
     average: str | None = None,
+    precision: float | None = None,
     skip_bad: bool = False,
     plot: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -50,6 +52,8 @@ def evaluate(
             layer by layer, where Keras runs the model, how well the feature maps follow a shift.
         average: measure too what it brings to average the scores of each image over so many views of it, a name in
             `recipes.evaluate.averaging.AVERAGES`; all other metrics stay those of the image alone.
+        precision: choose, on the run's validation images, the score from which on predictions are sure, so that this
+            fraction of them is right, and keep it in the run, see `recipes.tasks.selective`; 0 takes it away.
         skip_bad: leaves out files of `data` that cannot be used; a run that did so in its training does so again.
         plot: a PNG, SVG or PDF file to draw the confusion matrix to.
 
@@ -63,9 +67,11 @@ def evaluate(
         `notes`, sentences on what was taken for granted.
 
     Raises:
-        RequestError: there is no such thing, one without a model, a file without data, data with classes that it does
-            not know, another number of scores than there are classes, or an average that images cannot have.
-        FailureError: scores are not numbers; invariance is asked for, and a symmetry that is built in does not hold.
+        RequestError: there is no such thing, one without a model, a file without data, a precision for a file or for
+            other data, or one that is no fraction, data with classes that it does not know, another number of scores
+            than there are classes, or an average that images cannot have.
+        FailureError: scores are not numbers; the precision cannot be shown on so few images; invariance is asked for,
+            and a symmetry that is built in does not hold.
     """
     if plot is not None:
         _check_plot(Path(plot))
@@ -73,6 +79,8 @@ def evaluate(
     if data is None and not is_run:
         open_scorer(run)  # what is wrong with it comes first
         raise RequestError(f"{run} does not say which images to score it on: give --data.")
+    if precision is not None:
+        _check_precision(precision, run, is_run, data)
     scorer = open_scorer(run)
     reader = None if data is None else open_reader(data)
     own = Run.open(scorer.path) if is_run else None
@@ -82,6 +90,8 @@ def evaluate(
         assert own is not None
         loaded = own.load_data()
         labelled = Labelled(TASKS[loaded.task], own.class_names, loaded.test)
+        if precision is not None:
+            _choose_threshold(scorer, scorer.run or own, loaded, precision)
         metrics = scored(scorer, labelled, invariance=invariance, average=average)
         metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
         own.write_json("metrics.json", metrics)
@@ -162,6 +172,10 @@ def scored(
     metrics = task.metrics(test, missing.added_to(raw), names)
     if not scorer.score_step:  # what is rounded does not tell what it would be at another temperature
         metrics |= task.calibration(test.labels, raw, scorer.temperature)
+    if scorer.threshold is not None and task.labels.single_label:
+        kept = {"value": scorer.threshold} if scorer.run is None else scorer.run.calibration.get("threshold", {})
+        kept = {**kept, "value": scorer.threshold}  # a file has its own
+        metrics["threshold"] = at_threshold(test.labels, missing.added_to(raw), kept)
 
     def score(images: np.ndarray) -> np.ndarray:
         return missing.added_to(scorer.scores(images))
@@ -171,6 +185,39 @@ def scored(
     if invariance:
         metrics |= _invariance(scorer, test, score, bool(missing))
     return metrics
+
+
+def _check_precision(precision: float, run: str | Path | Run | Scorer, is_run: bool, data: str | Reader | None) -> None:
+    if not 0 <= precision < 1:
+        near = min(max(precision, 0.5), 0.999) if precision == precision else 0.99
+        raise RequestError(
+            f"precision={precision:g} is not possible; allowed: a fraction such as 0.99, or 0 for none; the nearest is "
+            f"{near:g}."
+        )
+    if not is_run or data is not None:
+        what = "a file has none" if not is_run else "leave out --data"
+        raise RequestError(f"--precision is chosen on the validation images of a run, and kept in it: {what}.")
+
+
+def _choose_threshold(scorer: Scorer, run: Run, data: Data, precision: float) -> None:
+    """Keeps a threshold in a run."""
+    if not TASKS[data.task].labels.single_label:
+        raise RequestError(f"--precision is of one class an image; {run.path} is a run for {data.task}.")
+    if precision == 0:
+        run.keep_threshold(None)
+        return
+    part = data.validation
+    scores = scorer.scores(part.images)
+    best, right = scores.max(1), scores.argmax(1) == part.labels
+    chosen = choose_threshold(best, right, precision)
+    if chosen is None:
+        least, shown = least_images(precision), highest_shown(best, right, precision)
+        nearest = f"the highest that can is {shown:g}" if shown else "nor can any other"
+        raise FailureError(
+            f"{run.path}: a precision of {precision:g} cannot be shown with {CONFIDENCE:.0%} confidence on "
+            f"{len(part):,} validation images (it takes {least:,} that are all right); {nearest}."
+        )
+    run.keep_threshold(chosen.to_dict())
 
 
 def _invariance(

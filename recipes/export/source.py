@@ -64,7 +64,8 @@ class ExportSource(ABC):
 
     @property
     def answers(self) -> Mapping[str, Any]:
-        """What files say of their scores: the `temperature` that is in the model, if that is known."""
+        """What files say of their scores, if it is known: the `temperature` that is in the model, and the `threshold`
+        from which on a prediction is sure."""
         return {}
 
     @abstractmethod
@@ -173,8 +174,9 @@ class RunSource(ExportSource):
 
     @property
     def answers(self) -> Mapping[str, Any]:
-        kept = self.run.calibration
-        return {key: kept[key] for key in ("temperature",) if key in kept}
+        kept = {key: value for key, value in self.run.calibration.items() if key == "temperature"}
+        threshold = self.run.calibration.get("threshold")
+        return kept | ({"threshold": threshold["value"]} if threshold else {})
 
     def check_keeps(self) -> None:
         check_writable(self.run.path / "export.json", self.run.path)

@@ -176,9 +176,18 @@ class _Data(_Facts):
 KEPT_OF_DATA: TypeAdapter[Any] = TypeAdapter(_Data)
 
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Threshold(_Facts):
+    value: Probability
+    precision: Probability
+
+
 class _Calibration(_Facts):
-    temperature: Annotated[float, Field(gt=0)]
-    images: Count
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    images: Count = 0
+    threshold: _Threshold | None = None
 
 
 CALIBRATION: TypeAdapter[Any] = TypeAdapter(_Calibration)
@@ -190,6 +199,6 @@ WAYS_ON = {  # where a file cannot be read
     "history.csv": "remove it; what is known of the epochs is lost then, and nothing else",
     "metrics.json": "remove it, and `zoo evaluate {run}` writes it anew",
     "export.json": "remove it; the next `zoo export {run}` writes it anew",
-    "calibration.json": "remove it; what probabilities were before they were made honest is not known then",
+    "calibration.json": "remove it; the temperature in the model, and the threshold, are not known then",
     "data.json": "put a copy of it back; it says what the images were that the model was trained on",
 }

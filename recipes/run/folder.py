@@ -156,8 +156,9 @@ class Run:
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
-        """The `temperature` that is in its model, and how many validation `images` it was fitted on; empty where the
-        model has none."""
+        """The `temperature` that is in its model, and how many validation `images` it was fitted on; and the
+        `threshold` from which on predictions are sure, a `recipes.tasks.selective.Threshold`. What there is none of is
+        left out."""
         file = self.document("calibration.json")
         kept: dict[str, Any] = file.json(CALIBRATION) if file.is_there else {}
         return kept
@@ -312,6 +313,11 @@ class Run:
         """Adds to `export.json`, or replaces, a row for each kind of export; the rows of other kinds stay."""
         self._read_again("export.json")  # another process may have exported meanwhile
         self.write_json("export.json", self.exports | dict(rows))
+
+    def keep_threshold(self, threshold: Mapping[str, Any] | None) -> None:
+        """Adds it to `calibration.json`, replaces it there, or takes it away."""
+        kept = {key: value for key, value in self.calibration.items() if key != "threshold"}
+        self.write_json("calibration.json", kept | ({"threshold": threshold} if threshold else {}))
 
     def save_model(self, model: "keras.Model") -> None:
         """Keeps the model without its optimizer: with it the file would be three times as large, and plain Keras could

@@ -68,6 +68,11 @@ class RunScorer(_Model):
     def temperature(self) -> float | None:
         return self.opened.calibration.get("temperature")
 
+    @property
+    def threshold(self) -> float | None:
+        kept = self.opened.calibration.get("threshold")
+        return kept["value"] if kept else None
+
     @cached_property
     def keras_model(self) -> "keras.Model":
         return self.opened.load_model()
@@ -108,6 +113,10 @@ class KerasFileScorer(_Model):
     @property
     def temperature(self) -> float | None:
         return None if self.run is None else RunScorer(self.run).temperature
+
+    @property
+    def threshold(self) -> float | None:
+        return None if self.run is None else RunScorer(self.run).threshold
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from recipes.data.decoding import RESIZE_RULES
 from recipes.data.names import check_count, from_lines
-from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told
+from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told, threshold_told
 from recipes.support.extras import require
 from recipes.tflite.child import OnnxRuntime, channels_first
 from recipes.tflite.file import FACTS, LABELS, MAX_SIDE, MESSAGE
@@ -75,6 +75,10 @@ class OnnxScorer(Scorer):
     @property
     def temperature(self) -> float | None:
         return temperature_told(self._facts)
+
+    @property
+    def threshold(self) -> float | None:
+        return threshold_told(self._facts)
 
     @cached_property
     def symmetry(self) -> tuple[str, float]:

@@ -59,6 +59,11 @@ class Scorer(ABC):
         return None
 
     @property
+    def threshold(self) -> float | None:
+        """The score from which on a prediction is sure, a probability; None where there is none."""
+        return None
+
+    @property
     def model_name(self) -> str:
         """What the model is called."""
         return self.path.stem
@@ -112,6 +117,12 @@ def temperature_told(facts: Mapping[str, Any]) -> float | None:
     """The temperature that a file says its logits were divided by; None where it says nothing that could be one."""
     told = facts.get("temperature")
     return float(told) if isinstance(told, int | float) and COLDEST <= told <= HOTTEST else None
+
+
+def threshold_told(facts: Mapping[str, Any]) -> float | None:
+    """The threshold that a file says its scores have; None where it says nothing that could be one."""
+    told = facts.get("threshold")
+    return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else None
 
 
 def task_told(facts: Mapping[str, Any]) -> Task | None:

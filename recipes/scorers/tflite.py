@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import recipes.tflite.file
-from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told
+from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told, threshold_told
 
 
 class TFLiteScorer(Scorer):
@@ -42,6 +42,10 @@ class TFLiteScorer(Scorer):
     @property
     def temperature(self) -> float | None:
         return temperature_told(self.file.facts)
+
+    @property
+    def threshold(self) -> float | None:
+        return threshold_told(self.file.facts)
 
     @cached_property
     def symmetry(self) -> tuple[str, float]:

@@ -12,7 +12,7 @@ from recipes.tasks.calibration import fit_temperature, reheated
 from recipes.tasks.confusion import LARGEST_WRITTEN, most_confused
 from recipes.tasks.metrics import accuracy_interval, calibration, classification_metrics, log_loss
 from recipes.tasks.task import ParityWords, Task
-from recipes.tasks.words import equivariance, honesty, invariance, listed_classes, symmetry
+from recipes.tasks.words import equivariance, honesty, invariance, listed_classes, selection, symmetry
 from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Classification(Task):
             f"{k['accuracy']:.2%}, loss {metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.2%}, "
             f"{metrics['examples']:,} images",
             honesty(metrics),
+            selection(metrics),
             note + table(["class", "precision", "recall", "f1", "images"], rows, right=[1, 2, 3, 4]),
             _confusion(metrics),
         ]

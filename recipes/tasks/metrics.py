@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recipes.tasks.confusion import confusion
+from recipes.tasks.selective import selective, wilson
 
 TOP_K = 5
 WORST = 24  # mistakes that are listed
@@ -38,11 +39,11 @@ def classification_metrics(
     Returns:
         `accuracy` (top-1) and `accuracy_interval` (95 %), `balanced_accuracy` (the mean recall of the classes that have
         images) and `mcc` (Matthews' correlation), `top_k` (`{"k": k, "accuracy": fraction with the label among the k
-        best}`), `loss` (natural log), what `calibration` has, `per_class` (precision, recall, their 95 % intervals, f1,
-        support),
-        `most_confused` and, of at most 1,000 classes, `confusion_matrix` (see `recipes.tasks.confusion.confusion`),
-        `worst_mistakes`, `wrong` (row numbers of all of them), `examples_digest` (of labels and files, see
-        `examples_digest`); and what is in `METRICS["classification"]`.
+        best}`), `loss` (natural log), what `calibration` and `recipes.tasks.selective.selective` have, `per_class`
+        (precision, recall, their 95 % intervals, f1, support), `most_confused` and, of at most 1,000 classes,
+        `confusion_matrix` (see `recipes.tasks.confusion.confusion`), `worst_mistakes`, `wrong` (row numbers of all of
+        them), `examples_digest` (of labels and files, see `examples_digest`); and what is in
+        `METRICS["classification"]`.
     """
     from sklearn import metrics
 
@@ -61,6 +62,7 @@ def classification_metrics(
         "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
         "loss": log_loss(labels, scores),
         **calibration(labels, scores),
+        **selective(labels, scores),
         "top_k": {"k": k, "accuracy": float((_rank(labels, scores) < k).mean())},
         "examples": len(labels),
         "per_class": {
@@ -81,23 +83,6 @@ def classification_metrics(
         "examples_digest": examples_digest(labels, files),
         **further("classification", labels, scores),
     }
-
-
-def wilson(correct: int, count: int, *, level: float = 0.95) -> list[float]:
-    """Wilson's score interval of a fraction (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953): its lower
-    and its upper end. Of none, nothing is known: from 0 to 1.
-
-    >>> [round(end, 3) for end in wilson(50, 50)]
-    [0.929, 1.0]
-    """
-    from scipy.special import ndtri
-
-    if not count:
-        return [0.0, 1.0]
-    z = float(ndtri((1 + level) / 2))
-    middle = (correct + z * z / 2) / (count + z * z)
-    reach = z / (count + z * z) * (correct * (count - correct) / count + z * z / 4) ** 0.5
-    return [max(middle - reach, 0.0) if correct else 0.0, min(middle + reach, 1.0) if correct < count else 1.0]
 
 
 def accuracy_interval(right: np.ndarray, *, level: float = 0.95) -> list[float]:

@@ -36,6 +36,27 @@ def honesty(metrics: Mapping[str, Any]) -> str:
     return f"Probabilities: {after}\n{words}"
 
 
+def selection(metrics: Mapping[str, Any]) -> str:
+    """What becomes of errors where the least sure predictions are left out; "" of older metrics."""
+    if "aurc" not in metrics:
+        return ""
+    told = (
+        f"Sure first: 99 % of the surest {metrics['coverage_at_99']:.1%} are right; area under risk and coverage "
+        f"{metrics['aurc']:.4f}"
+    )
+    if not (kept := metrics.get("threshold")):
+        return told
+    asked = f", chosen for a precision of {kept['precision']:g}" if "precision" in kept else ""
+    found = "none of the images is given a prediction"
+    if kept["precision_found"] is not None:
+        low, high = kept["interval"]
+        found = (
+            f"{kept['coverage']:.1%} of the images are given a prediction, {kept['precision_found']:.2%} of these are "
+            f"right (95 % interval {low:.1%} to {high:.1%})"
+        )
+    return f"{told}\nfrom a score of {kept['value']:.4f} on{asked}: {found}"
+
+
 def _honesty(found: Mapping[str, Any]) -> str:
     return f"calibration error {found['calibration_error']:.2%} (15 bins of equal width), Brier score " + (
         f"{found['brier_score']:.4f}" + (f", loss {found['loss']:.4f}" if "loss" in found else "")

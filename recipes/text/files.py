@@ -187,8 +187,9 @@ def _counted(operations: Mapping[str, int]) -> str:
 
 
 def predictions(results: Iterable["Prediction"]) -> str:
-    rows = [
-        (p.image, "  ".join(f"{name} {score:.1%}" if p.shares else f"{name} {score:.4g}" for name, score in p.guesses))
-        for p in results
-    ]
-    return table(["image", "predictions"], rows)
+    return table(["image", "predictions"], [(p.image, _guesses(p)) for p in results])
+
+
+def _guesses(p: "Prediction") -> str:
+    listed = "  ".join(f"{name} {score:.1%}" if p.shares else f"{name} {score:.4g}" for name, score in p.guesses)
+    return listed if p.sure else f"not sure ({listed})"

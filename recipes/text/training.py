@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from recipes.fit import Fitted
 
 
+# Metrics of whether answers can be relied on, where any of the runs has them: the key, its words, the format.
+_TRUST = (
+    ("calibration_error", "calibration error", ".2%"),
+    ("aurc", "AURC", ".4f"),
+    ("coverage_at_99", "covered at 99 %", ".1%"),
+)
+
+
 def fitted(result: "Fitted") -> str:
     run, metrics = result.run.path, result.metrics
     return lines(
@@ -41,6 +49,7 @@ def evaluation(metrics: Mapping[str, Any]) -> str:
 def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
     families = list(dict.fromkeys(name for row in rows for name in row["invariance"] or ()))
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["exports"]))
+    trust = [columns for columns in _TRUST if any(columns[0] in row["metrics"] for row in rows)]
     header = [
         "run",
         "model",
@@ -49,6 +58,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         "parameters",
         "MACs",
         *(["bytes"] if any(row.get("bytes") for row in rows) else []),
+        *(words for _, words, _ in trust),
         *families,
         *(f"{k} bytes" for k in kinds),
     ]
@@ -61,6 +71,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
             "-" if row["parameters"] is None else f"{row['parameters']:,}",
             "-" if row["macs"] is None else short(row["macs"]),
             *([f"{row['bytes']:,}" if row.get("bytes") else "-"] if "bytes" in header else []),
+            *(format(row["metrics"][key], form) if key in row["metrics"] else "-" for key, _, form in trust),
             *(f"{row['invariance'][name]:.1%}" if row["invariance"] else "-" for name in families),
             *(f"{row['exports'][kind]:,}" if kind in row["exports"] else "-" for kind in kinds),
         )

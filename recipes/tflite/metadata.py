@@ -28,7 +28,7 @@ _UNREADABLE = (zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 _ALIGNMENT = 16  # of weights: what the schema asks for, and what kernels on small boards rely on
 
 _CONTENT = {1: "FeatureProperties", 2: "ImageProperties"}
-_OPTIONS = {1: "Normalization"}
+_OPTIONS = {1: "Normalization", 3: "ScoreThresholding"}
 _SCHEMA: Schema = {
     "Model": {
         "name": TEXT,
@@ -60,6 +60,7 @@ _SCHEMA: Schema = {
     "ImageProperties": {"color_space": "u1"},
     "FeatureProperties": {},
     "Normalization": {"mean": "[f4]", "std": "[f4]"},
+    "ScoreThresholding": {"global_score_threshold": "f4"},
     "Stats": {"max": "[f4]", "min": "[f4]"},
     "File": {"name": TEXT, "description": TEXT, "type": "u1"},
 }
@@ -76,6 +77,7 @@ def classifier_metadata(
     resize: str,
     label_file: str,
     shares: bool = True,
+    threshold: float | None = None,
 ) -> bytes:
     """Metadata of a model from one image, pixels 0-255, to a score a class.
 
@@ -84,6 +86,7 @@ def classifier_metadata(
         resize: what is done to images of another size; the schema has no field for it, so it is described.
         label_file: the attached file with class names.
         shares: whether scores are from 0 to 1; else they are numbers in a unit of their own.
+        threshold: the score below which MediaPipe gives no answer.
     """
     image = {
         "name": "image",
@@ -100,12 +103,20 @@ def classifier_metadata(
         "name": "score",
         "description": "A score for each class." if shares else "A number, in the unit that the model was trained on.",
         "content": {"content_properties_type": 1, "content_properties": {}},
+        **({"process_units": [_threshold_unit(threshold)]} if threshold is not None else {}),
         **({"stats": {"max": [1.0], "min": [0.0]}} if shares else {}),
         "associated_files": [{"name": label_file, "description": "Class names, one a line.", "type": AXIS_LABELS}],
     }
     facts = {"name": name, "description": description, "version": version, "author": author, "license": license}
     graph = {"input_tensor_metadata": [image], "output_tensor_metadata": [scores]}
     return encode(facts | {"subgraph_metadata": [graph], "min_parser_version": "1.0.0"})
+
+
+def _threshold_unit(threshold: float) -> dict[str, Any]:
+    # A float32 of its own: rounded up, it would leave out the very image that it was taken from.
+    least = np.float32(threshold)
+    least = least if float(least) <= threshold else np.nextafter(least, np.float32(0))
+    return {"options_type": 3, "options": {"global_score_threshold": float(least)}}
 
 
 def encode(facts: Mapping[str, Any]) -> bytes:
@@ -119,7 +130,7 @@ def _write(builder: flatbuffers.Builder, table: str, values: Mapping[str, Any]) 
     fields = _SCHEMA[table]
     children = {}  # a flatbuffer is written from the leaves up: everything a table refers to comes before it
     for field, kind in fields.items():
-        if kind == "u1" or values.get(field) is None:
+        if kind in ("u1", "f4") or values.get(field) is None:
             continue
         if isinstance(kind, dict):
             kind = kind[values[f"{field}_type"]]
@@ -128,6 +139,8 @@ def _write(builder: flatbuffers.Builder, table: str, values: Mapping[str, Any]) 
     for slot, (field, kind) in enumerate(fields.items()):
         if kind == "u1":
             builder.PrependUint8Slot(slot, values.get(field, 0), 0)
+        elif kind == "f4":
+            builder.PrependFloat32Slot(slot, values.get(field, 0.0), 0.0)
         elif field in children:
             builder.PrependUOffsetTRelativeSlot(slot, children[field], 0)
     return int(builder.EndObject())
@@ -245,6 +258,13 @@ def normalization(metadata: Mapping[str, Any]) -> tuple[Sequence[float], Sequenc
         if "mean" in (options := unit.get("options", {})):
             return options["mean"], options["std"]
     return [0.0], [1.0]
+
+
+def score_threshold(metadata: Mapping[str, Any]) -> float | None:
+    """The score below which there is no answer, None if it says none."""
+    units = first(metadata, "output").get("process_units", [])
+    told = [unit.get("options", {}) for unit in units if unit.get("options_type") == 3]
+    return next((float(options.get("global_score_threshold", 0.0)) for options in told), None)
 
 
 def append_files(content: bytes, files: Mapping[str, str]) -> bytes:

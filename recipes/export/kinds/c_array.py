@@ -82,7 +82,8 @@ class CArray(ExportKind):
         model.write_bytes(content)
         _check_operations(content, model.name)
         about = f"{describe(source, self.name)} Images of another size: `{source.resize}`."
-        write_c_array(content, file.with_suffix(""), source.class_names, about, self._arena(model))
+        threshold = source.answers.get("threshold")
+        write_c_array(content, file.with_suffix(""), source.class_names, about, self._arena(model), threshold)
 
     def check_place(self, out: Path) -> None:
         if wrong := re.search(r'["\\\\\x00-\x1f]', out.name):
@@ -158,7 +159,12 @@ def _measured(content: bytes, name: str) -> "Arena":
 
 
 def write_c_array(
-    content: bytes, stem: Path, labels: Sequence[str], about: str, arena: "Arena | None" = None
+    content: bytes,
+    stem: Path,
+    labels: Sequence[str],
+    about: str,
+    arena: "Arena | None" = None,
+    threshold: float | None = None,
 ) -> tuple[Path, Path]:
     """Writes `STEM.h` and `STEM.cc` and returns both.
 
@@ -168,13 +174,14 @@ def write_c_array(
         labels: class names, in the order of the scores.
         about: a line on what the model is.
         arena: as it was measured; estimated if None.
+        threshold: the score below which a prediction is not sure.
     """
     from recipes.tflite.graph import read_graph
 
     name = c_name(stem.name)
     header = stem.with_name(f"{stem.name}.h")
     source = stem.with_name(f"{stem.name}.cc")
-    header.write_text(_header(name, content, read_graph(content), labels, about, arena), "utf-8")
+    header.write_text(_header(name, content, read_graph(content), labels, about, arena, threshold), "utf-8")
     source.write_text(_source(name, content, labels, header.name), "utf-8")
     return header, source
 
@@ -200,7 +207,15 @@ def arena_estimate(graph: "Graph") -> int:
     return -(-(plan_memory(graph).bytes + records_estimate(graph)) // 16) * 16
 
 
-def _header(name: str, content: bytes, graph: "Graph", labels: Sequence[str], about: str, arena: "Arena | None") -> str:
+def _header(
+    name: str,
+    content: bytes,
+    graph: "Graph",
+    labels: Sequence[str],
+    about: str,
+    arena: "Arena | None",
+    threshold: float | None,
+) -> str:
     from recipes.tflite.micro import resolver_calls
 
     given = graph.tensors[graph.inputs[0]]
@@ -216,7 +231,7 @@ def _header(name: str, content: bytes, graph: "Graph", labels: Sequence[str], ab
 
 constexpr unsigned int {name}_size = {len(content)};
 constexpr unsigned int {name}_classes = {len(labels)};
-{_arena_lines(name, graph, arena)}
+{_threshold_lines(name, threshold)}{_arena_lines(name, graph, arena)}
 
 extern const unsigned char {name}[{name}_size];
 extern const char* const {name}_labels[{name}_classes];
@@ -231,6 +246,14 @@ constexpr unsigned int {name}_operators = {len(calls)};
   }} while (0)
 
 #endif  // {name.upper()}_H_
+"""
+
+
+def _threshold_lines(name: str, threshold: float | None) -> str:
+    if threshold is None:
+        return ""
+    return f"""// The best score, as a real value, from which on a prediction is sure; below it, say that it is not.
+constexpr float {name}_threshold = {threshold:.9f}f;
 """
 
 

@@ -31,6 +31,7 @@ _INSIDE = (  # what the metadata has no field for
     "symmetry",
     "symmetric_to",
     "temperature",
+    "threshold",
     "run",
     "versions",
 )
@@ -122,6 +123,7 @@ class TFLite(ExportKind):
                 resize=source.resize,
                 label_file=LABELS,
                 shares=TASKS[source.task].probabilities,
+                threshold=source.answers.get("threshold"),
             ),
         )
         inside = {key: facts[key] for key in _INSIDE if key in facts}

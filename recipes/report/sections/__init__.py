@@ -11,6 +11,7 @@ from recipes.report.sections.learning import learning_curves
 from recipes.report.sections.mistakes import confusion_matrix, worst_mistakes
 from recipes.report.sections.movement import equivariance, invariance
 from recipes.report.sections.reproduce import command_to_reproduce, reproduce
+from recipes.report.sections.selection import not_sure
 from recipes.report.sections.summary import summary
 
 __all__ = ["SECTIONS", "Page", "Section", "command_to_reproduce"]
@@ -26,6 +27,7 @@ SECTIONS: dict[str, Section] = {
     "Confusion matrix": confusion_matrix,
     "Worst mistakes": worst_mistakes,
     "Calibration": calibration,
+    "Not sure": not_sure,
     "Invariance": invariance,
     "Shift equivariance": equivariance,
     "Inside the model": inside,

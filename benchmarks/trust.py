@@ -1,0 +1,153 @@
+"""Whether what a model says of itself is true: its probabilities, its thresholds, and images that it does not know.
+
+    python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist                     # calibration
+    python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist --part precision
+    python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist --part unknown
+
+Runs of digits and of Fashion-MNIST are kept in `--out`; those that are there are not trained again. Temperatures and
+thresholds are fitted on validation images, and everything is measured on test images.
+
+`precision` resamples: of the test images a sample is drawn with replacement, a threshold is chosen on it, and held
+against all test images; and again with one half of them against the other half.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+# Small nets that are seen converge: epochs so that a run takes a minute or three.
+RUNS = {
+    "digits lenet5": ("digits", "lenet5", "digits-lenet", ("epochs=20",)),
+    "digits vgg": ("digits", None, "digits-vgg", ("epochs=15",)),
+    "fashion lenet5": ("fashion", "lenet5", "digits-lenet", ("epochs=6", "augment=none")),
+    "fashion smoothed": ("fashion", "lenet5", "digits-lenet", ("epochs=6", "augment=none", "label_smoothing=0.1")),
+}
+
+
+def run_of(name, seed, arguments):
+    """A finished run: the one in its folder, or a new one."""
+    from recipes.fit import fit
+    from recipes.run.folder import Run
+
+    folder = arguments.out / f"{name.replace(' ', '-')}-{seed}"
+    if (folder / "metrics.json").exists():
+        return Run.open(folder)
+    print(f"{folder}", file=sys.stderr, flush=True)
+    source, model, recipe, settings = RUNS[name]
+    data = arguments.fashion if source == "fashion" else source
+    overrides = [*settings, f"seed={seed}"]
+    return fit(model, data=data, recipe=recipe, overrides=overrides, out=folder, overwrite=True, quiet=True).run
+
+
+def int8_of(run):
+    from recipes.export.handover import export
+    from recipes.tflite.file import TFLiteFile
+
+    file = run.path / f"{run.recipe.model.name}-int8.tflite"
+    if not file.exists():
+        export(run, to="int8")
+    return TFLiteFile(file)
+
+
+def calibration(arguments):
+    """Calibration error, Brier score and loss of the test images before and after, and of the int8 file: with the
+    model's temperature, and with one more, fitted on the file's own validation scores."""
+    from recipes.tasks.calibration import fit_temperature, reheated
+    from recipes.tasks.metrics import calibration, log_loss
+
+    rows = {}
+    for seed in range(arguments.seeds):
+        for name in arguments.runs:
+            run = run_of(name, seed, arguments)
+            metrics, data, file = run.metrics, run.load_data(), int8_of(run)
+            row = {"temperature": metrics["calibration"]["temperature"], "accuracy": metrics["accuracy"]}
+            for state, found in (("before", metrics["calibration"]["before"]), ("after", metrics)):
+                row |= {f"{key} {state}": found[key] for key in ("calibration_error", "brier_score", "loss")}
+            smallest = file.score_step / 2  # what is rounded to nothing is not nothing
+            held, scores = (np.maximum(file.predict(part.images), smallest) for part in (data.validation, data.test))
+            held, scores = (those / those.sum(1, keepdims=True) for those in (held, scores))
+            row["int8 temperature"] = fit_temperature(np.log(held), data.validation.labels)
+            again = reheated(scores, row["int8 temperature"])
+            for state, those in (("int8", scores), ("int8 again", again)):
+                found = calibration(data.test.labels, those) | {"loss": log_loss(data.test.labels, those)}
+                row |= {f"{key} {state}": found[key] for key in ("calibration_error", "brier_score", "loss")}
+            rows[f"{name} {seed}"] = row
+            print(f"{name} {seed}", {key: round(value, 4) for key, value in row.items()}, file=sys.stderr, flush=True)
+    return rows
+
+
+def precision(arguments):
+    """How often a threshold keeps the precision that it was chosen for, and what it leaves."""
+    from recipes.tasks.selective import choose_threshold
+
+    rows = {}
+    for name in arguments.runs:
+        run = run_of(name, 0, arguments)
+        test, model, file = run.load_data().test, run.load_model(), int8_of(run)
+        for what, predict in (("Keras", lambda images: model.predict(images, verbose=0)), ("int8", file.predict)):  # noqa: B023
+            scores = predict(test.images)
+            best, right = scores.max(1), scores.argmax(1) == test.labels
+            for wanted in arguments.precision:
+                rows[f"{name} {what} {wanted}"] = resampled(choose_threshold, best, right, wanted, arguments.times)
+    return rows
+
+
+def resampled(choose, best, right, wanted, times):
+    """Of many samples: in how many a threshold was found, and of all in how many the precision does not hold."""
+    random, count = np.random.default_rng(0), len(best)
+    row = {"found": 0, "broken": 0, "coverage": [], "found in halves": 0, "broken in halves": 0}
+    for _ in range(times):
+        sample, mixed = random.integers(0, count, count), random.permutation(count)
+        half, rest = mixed[: count // 2], mixed[count // 2 :]
+        for rows, judged, end in ((sample, np.arange(count), ""), (half, rest, " in halves")):
+            chosen = choose(best[rows], right[rows], wanted)
+            if chosen is None:
+                continue
+            given = best[judged] >= chosen.value
+            row[f"found{end}"] += 1
+            row[f"broken{end}"] += bool(given.any() and right[judged][given].mean() < wanted)
+            if not end:
+                row["coverage"].append(float(given.mean()))
+    return row | {"times": times, "coverage": float(np.mean(row["coverage"])) if row["coverage"] else 0.0}
+
+
+def unknown(arguments):
+    """How well the test images of digits and of Fashion are told apart by models of one of them."""
+    from recipes.evaluate import evaluate
+
+    rows = {}
+    for seed in range(arguments.seeds):
+        for name in arguments.runs:
+            other = arguments.fashion if RUNS[name][0] == "digits" else "digits"
+            run = run_of(name, seed, arguments)
+            for key, found in evaluate(run, unknown=other)["unknown"]["by"].items():
+                rows[f"{name} {seed} {key}"] = found
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", default=list(RUNS), help="of " + ", ".join(RUNS))
+    parser.add_argument("--part", choices=["calibration", "precision", "unknown"], default="calibration")
+    parser.add_argument("--fashion", default="/usr/share/datasets/fashion-mnist", help="the folder of Fashion-MNIST")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--times", type=int, default=100, help="samples of --part precision")
+    parser.add_argument("--precision", type=float, nargs="*", default=[0.99, 0.97, 0.95])
+    parser.add_argument("--out", type=Path, default=Path("runs/trust"))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    found = {"calibration": calibration, "precision": precision, "unknown": unknown}[arguments.part](arguments)
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, row in found.items():
+        print(name)
+        print(" ", ", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
