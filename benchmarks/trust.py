@@ -53,9 +53,7 @@ def int8_of(run):
 
 
 def calibration(arguments):
-    """Calibration error, Brier score and loss of the test images before and after, and of the int8 file: with the
-    model's temperature, and with one more, fitted on the file's own validation scores."""
-    from recipes.tasks.calibration import fit_temperature, reheated
+    """Calibration error, Brier score and loss of the test images before and after, and of the int8 file as it is."""
     from recipes.tasks.metrics import calibration, log_loss
 
     rows = {}
@@ -66,14 +64,10 @@ def calibration(arguments):
             row = {"temperature": metrics["calibration"]["temperature"], "accuracy": metrics["accuracy"]}
             for state, found in (("before", metrics["calibration"]["before"]), ("after", metrics)):
                 row |= {f"{key} {state}": found[key] for key in ("calibration_error", "brier_score", "loss")}
-            smallest = file.score_step / 2  # what is rounded to nothing is not nothing
-            held, scores = (np.maximum(file.predict(part.images), smallest) for part in (data.validation, data.test))
-            held, scores = (those / those.sum(1, keepdims=True) for those in (held, scores))
-            row["int8 temperature"] = fit_temperature(np.log(held), data.validation.labels)
-            again = reheated(scores, row["int8 temperature"])
-            for state, those in (("int8", scores), ("int8 again", again)):
-                found = calibration(data.test.labels, those) | {"loss": log_loss(data.test.labels, those)}
-                row |= {f"{key} {state}": found[key] for key in ("calibration_error", "brier_score", "loss")}
+            test, scores = data.test, file.predict(data.test.images)
+            found = calibration(test.labels, scores) | {"loss": log_loss(test.labels, scores)}
+            row["accuracy int8"] = float((scores.argmax(1) == test.labels).mean())
+            row |= {f"{key} int8": found[key] for key in ("calibration_error", "brier_score", "loss")}
             rows[f"{name} {seed}"] = row
             print(f"{name} {seed}", {key: round(value, 4) for key, value in row.items()}, file=sys.stderr, flush=True)
     return rows

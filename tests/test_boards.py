@@ -158,7 +158,7 @@ def test_header_and_source_compile_whatever_they_are_called(compiler, standard, 
     for number, name in enumerate(NAMES):
         folder, called = tmp_path / str(number), c_array.c_name(name)
         folder.mkdir()
-        header = c_array._header(called, content, graph, LABELS, "a net \\", None)
+        header = c_array._header(called, content, graph, LABELS, "a net \\", None, 0.5)
         (folder / f"{name}.h").write_text(header, "utf-8")
         (folder / f"{name}.cc").write_text(c_array._source(called, content, LABELS, f"{name}.h"), "utf-8")
         methods = " ".join(f"int {call}() {{ return ++count; }}" for call in micro.resolver_calls(graph))
@@ -167,7 +167,7 @@ def test_header_and_source_compile_whatever_they_are_called(compiler, standard, 
             f"struct Resolver {{ int count; {methods} }};\n"
             f"int main() {{ Resolver resolver = {{0}}; {called.upper()}_ADD_OPERATORS(resolver);\n"
             f"  return resolver.count == int({called}_operators) && {called}[0] == {content[0]} && "
-            f"{called}_labels[0][0] == 'a' && {called}_arena_bytes > 0 ? 0 : 1; }}\n"
+            f"{called}_labels[0][0] == 'a' && {called}_threshold == 0.5f && {called}_arena_bytes > 0 ? 0 : 1; }}\n"
         )
         flags = [f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O0"]
         command = [compiler, *flags, "main.cc", f"./{name}.cc", "-o", "program"]

@@ -214,7 +214,7 @@ def _header(
     labels: Sequence[str],
     about: str,
     arena: "Arena | None",
-    threshold: float | None,
+    threshold: float | None = None,
 ) -> str:
     from recipes.tflite.micro import resolver_calls
 
