@@ -1,22 +1,25 @@
 """The report of a run: whole, self-contained, and without a complaint from a real browser."""
 
 import json
+import re
 import shutil
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import yaml
 from browser import Page, open_page
 
 from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam
 from recipes.report.charts import data_uri, heat, line_chart, matrix
+from recipes.report.limits import kept_within, not_for, weak_classes
 from recipes.report.run_page import report
 from recipes.report.sections import command_to_reproduce
 from recipes.run.folder import Run
 from zoo import create_model
 
-ALWAYS = ("summary", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes", "calibration")
-ALWAYS += ("not-sure", "invariance", "inside-the-model", "saliency", "reproduce")
+ALWAYS = ("summary", "use", "data", "augmentation", "learning-curves", "confusion-matrix", "worst-mistakes")
+ALWAYS += ("calibration", "not-sure", "invariance", "inside-the-model", "saliency", "reproduce")
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +156,59 @@ def test_a_large_image_is_made_smaller_and_a_small_one_is_kept():
 def test_a_chart_of_one_point_or_of_none_is_drawn_or_left_out():
     assert "<circle" in line_chart("loss", {"training": [(1.0, 0.5)]}, x="epoch")
     assert line_chart("loss", {"training": [(1.0, float("nan"))]}, x="epoch") == ""
+
+
+def test_the_card_has_the_metrics_of_the_run_and_a_head_that_yaml_reads(reported):
+    run, written = reported
+    head, text = re.fullmatch(r"---\n(.*?)---\n(.*)", written.card.read_text("utf-8"), re.DOTALL).groups()
+    known = yaml.safe_load(head)
+    assert known["pipeline_tag"] == "image-classification"
+    (result,) = known["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "value": run.metrics["accuracy"]}]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    of_class = {row[0]: row[1:] for row in rows if row[0] in run.metrics["per_class"]}
+    for name, row in run.metrics["per_class"].items():
+        right, images = round(row["recall"] * row["support"]), row["support"]
+        low, high = proportion_confint(right, images)
+        expected = [f"{row['precision']:.1%}", f"{row['recall']:.1%}", f"{low:.1%} to {high:.1%}"]
+        assert of_class[name] == [*expected, f"{row['f1']:.1%}", f"{images:,}"]
+    assert command_to_reproduce(run, run.recipe) in text
+    assert "random" in re.search(r"Starting weights\*\*: (.*)", text)[1]
+
+
+def proportion_confint(right, images, z=1.959963984540054):
+    """Wilson's interval by its formula."""
+    share, over = right / images, 1 + z**2 / images
+    middle, half = share + z**2 / (2 * images), z * (share * (1 - share) / images + z**2 / (4 * images**2)) ** 0.5
+    return (middle - half) / over, (middle + half) / over
+
+
+def test_what_is_kept_is_the_range_around_the_image_as_it_is():
+    values, accuracy = [-45, -10, -5, 0, 5, 10, 45, 90], [0.2, 0.95, 0.5, 1.0, 0.96, 0.95, 0.2, 1.0]
+    metrics = {"accuracy": 1.0, "invariance": {"rotation": {"values": values, "accuracy": accuracy}}}
+    assert kept_within(metrics) == {"rotation": (0, 10)}
+    accuracy[4] = 0.9
+    assert kept_within(metrics) == {"rotation": (0, 0)}
+    assert any("rotation, however little" in told for told in not_for(metrics | {"class_names": ["a"]}, "x"))
+
+
+def test_a_class_is_weak_where_chance_does_not_explain_it():
+    rows = {
+        "a": {"recall": 0.9, "support": 10},
+        "b": {"recall": 0.5, "support": 100},
+        "c": {"recall": 0.0, "support": 0},
+    }
+    assert weak_classes({"accuracy": 0.95, "per_class": rows}) == ["b (recall 50% of 100)"]
+
+
+def test_drawings_are_of_one_size(reported, tmp_path):
+    acted = tmp_path / "acted.html"
+    script = (
+        "document.title = [...document.querySelectorAll('.chart > svg')].map((s) => Math.round(s.clientWidth)).join()"
+    )
+    page = reported[1].file.read_text("utf-8").replace("default-src 'none'", "script-src 'unsafe-inline'")
+    acted.write_text(page.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
+    document, _ = open_page(acted, tmp_path / "profile", "--window-size=1200,900")
+    widths = [int(width) for width in re.search("<title>(.*?)</title>", document)[1].split(",")]
+    assert len(widths) >= 5
+    assert max(widths) <= 1.05 * min(widths)

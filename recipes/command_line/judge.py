@@ -77,7 +77,7 @@ def compare(runs: tuple[Path, ...], data: str | None, plot: Path | None, skip_ba
 @click.argument("run", type=click.Path(path_type=Path))
 @as_json
 def report(run: Path, as_json: bool) -> None:
-    """Write RUN as one page, report.html, that opens anywhere without an internet connection.
+    """Write RUN as one page, report.html, which needs no internet connection, and as a model card, CARD.md.
 
     \b
     Example: zoo report runs/first
@@ -87,8 +87,8 @@ def report(run: Path, as_json: bool) -> None:
     written = report(run)
     answer(
         as_json,
-        {"file": str(written.file), "sections": written.sections},
-        lambda: line(f"{written.file}: {', '.join(written.sections).lower()}"),
+        {"file": str(written.file), "sections": written.sections, "card": str(written.card)},
+        lambda: line(f"{written.file}: {', '.join(written.sections).lower()}") + f"\n{line(written.card)}",
     )
 
 

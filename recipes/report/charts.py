@@ -128,6 +128,11 @@ def image(pixels: np.ndarray, alt: str, caption: str = "") -> str:
     return f'<figure class="image"><img src="{data_uri(pixels)}" alt="{escape(alt)}">{below}</figure>'
 
 
+def side_by_side(drawings: Iterable[str]) -> str:
+    """Charts of one size, as many in a row as there is room for; a single one too."""
+    return f'<div class="charts">{"".join(drawings)}</div>'
+
+
 def gallery(images: Iterable[str], *, kind: str = "") -> str:
     """Images side by side, as many in a row as there is room for."""
     return f'<div class="gallery {kind}">{"".join(images)}</div>'

@@ -1,4 +1,4 @@
-"""A run as one page: `report.html`, which needs no internet connection and no other file."""
+"""A run as one page, `report.html`, which needs no internet connection and no other file, and its card, `CARD.md`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +16,25 @@ class Report:
     Attributes:
         file: where it is.
         sections: their headings.
+        card: the model card beside it.
     """
 
     file: Path
     sections: tuple[str, ...]
+    card: Path
 
 
 @as_keras_ships
 def report(run: str | Path | Run) -> Report:
-    """Writes `report.html` into a run; what was not measured is left out, or the page says how to measure it.
+    """Writes `report.html` and `CARD.md` into a run; of what was not measured, they say how to measure it or nothing.
 
     Raises:
         RequestError: no run there, one without a model, or one whose images are not where they were.
-        FailureError: the file cannot be written.
+        FailureError: a file cannot be written.
     """
     run = Run.open(run)
     model = run.load_model()  # before what imports TensorFlow itself, with its remarks
+    from recipes.report.card import model_card
     from recipes.report.sections import SECTIONS, Page
 
     page = Page(run, run.recipe, model, run.load_data(), _metrics(run))
@@ -43,7 +46,8 @@ def report(run: str | Path | Run) -> Report:
         sections,
     )
     run.write_text("report.html", text)
-    return Report(run.path / "report.html", tuple(sections))
+    run.write_text("CARD.md", model_card(page))
+    return Report(run.path / "report.html", tuple(sections), run.path / "CARD.md")
 
 
 def _metrics(run: Run) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from recipes.report.sections.movement import equivariance, invariance
 from recipes.report.sections.reproduce import command_to_reproduce, reproduce
 from recipes.report.sections.selection import not_sure
 from recipes.report.sections.summary import summary
+from recipes.report.sections.use import use
 
 __all__ = ["SECTIONS", "Page", "Section", "command_to_reproduce"]
 
@@ -21,6 +22,7 @@ Section = Callable[[Page], str]
 # By heading, in the order of the page; a section that returns "" is left out.
 SECTIONS: dict[str, Section] = {
     "Summary": summary,
+    "Use": use,
     "Data": samples,
     "Augmentation": augmentation,
     "Learning curves": learning_curves,

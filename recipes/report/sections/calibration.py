@@ -40,4 +40,5 @@ def calibration(page: Page) -> str:
         if changed
         else "<p>No temperature is in the model.</p>"
     )
-    return f"{about}{chart}{charts.table(header, rows, 'Calibration, 15 bins of equal width')}"
+    table = charts.table(header, rows, "Calibration, 15 bins of equal width")
+    return about + charts.side_by_side([chart]) + table

@@ -7,6 +7,7 @@ from typing import Any
 from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
+from zoo.anatomy import Anatomy
 from zoo.backend import keras
 
 
@@ -19,6 +20,19 @@ class Page:
     model: "keras.Model"
     data: Data
     metrics: dict[str, Any]
+
+    @property
+    def sure_from(self) -> float | None:
+        """The score from which on predictions are given; None where all are."""
+        threshold = self.run.calibration.get("threshold")
+        return threshold["value"] if threshold else None
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The layers of the model, and what they cost."""
+        from zoo.anatomy import dissect
+
+        return dissect(self.model)
 
     @cached_property
     def mistakes(self) -> list[dict[str, Any]]:

@@ -27,4 +27,4 @@ def learning_curves(page: Page) -> str:
     ]
     varied = not page.recipe.augment.is_identity
     note = "<p>Training metrics are of augmented images, which are harder.</p>" if varied else ""
-    return f'{note}<div class="charts">{"".join(drawn)}</div>'
+    return note + charts.side_by_side(drawn)

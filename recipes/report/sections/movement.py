@@ -32,7 +32,7 @@ def invariance(page: Page) -> str:
         tables.append(charts.table([AXES.get(name, name), "accuracy", "same answer", "loss of score"], rows, title))
     overall = f"<p>Overall {measured['overall']:.1%} of the accuracy is kept.</p>"
     folded = charts.folded("Invariance as tables", "".join(tables))
-    return f'{overall}<div class="charts">{"".join(drawn)}</div>{folded}'
+    return overall + charts.side_by_side(drawn) + folded
 
 
 def equivariance(page: Page) -> str:
@@ -44,7 +44,8 @@ def equivariance(page: Page) -> str:
     points = [(i + 1, row["error"]) for i, row in enumerate(measured)]
     chart = charts.line_chart("Equivariance error by layer", {"error": points}, x="layer", percent=False)
     about = "How far the maps of a shifted image are from the shifted maps: 0 not at all, 1 as far as strangers."
-    return f"<p>{about}</p>{chart}" + charts.table(["layer", "stride", "error"], rows, "Equivariance error")
+    table = charts.table(["layer", "stride", "error"], rows, "Equivariance error")
+    return f"<p>{about}</p>{charts.side_by_side([chart])}{table}"
 
 
 def _pair(stride: Any) -> tuple[int, ...]:

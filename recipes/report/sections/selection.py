@@ -31,4 +31,4 @@ def not_sure(page: Page) -> str:
     else:
         command = shlex.join(["zoo", "evaluate", str(page.run.path), "--precision", "0.99"])
         about = f"<p>There is no threshold. This chooses one:</p><pre><code>{escape(command)}</code></pre>"
-    return f"{about}{chart}{charts.table(['', ''], rows, 'Of the test images')}"
+    return about + charts.side_by_side([chart]) + charts.table(["", ""], rows, "Of the test images")

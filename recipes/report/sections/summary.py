@@ -11,15 +11,13 @@ from recipes.tasks import task_of
 
 def summary(page: Page) -> str:
     """What the model comes to on its test images, and what it is made of."""
-    from zoo.anatomy import dissect
-
-    m, anatomy = page.metrics, dissect(page.model)
+    m = page.metrics
     facts = task_of(m).facts(m)
     if "invariance" in m:
         facts["Invariance, overall"] = f"{m['invariance']['overall']:.1%}"
     facts |= {
         "Parameters": f"{page.model.count_params():,}",
-        "Multiply-adds": f"{anatomy.macs:,}",
+        "Multiply-adds": f"{page.anatomy.macs:,}",
         "Image": "x".join(map(str, page.recipe.data.image_shape)),
         "Training images": f"{len(page.data.train):,}",
         "Validation images": f"{len(page.data.validation):,}",
