@@ -42,7 +42,12 @@ class Prediction:
 
 @as_keras_ships
 def predict(
-    source: str | Path, images: Sequence[str | Path], *, top_k: int = 3, average: str | None = None
+    source: str | Path,
+    images: Sequence[str | Path],
+    *,
+    top_k: int = 3,
+    average: str | None = None,
+    explain: str | Path | None = None,
 ) -> list[Prediction]:
     """Classifies image files of any size and mode.
 
@@ -55,10 +60,13 @@ def predict(
         top_k: how many predictions for each image, at most the number of classes.
         average: scores are the mean over so many views of each image, a name in
             `recipes.evaluate.averaging.AVERAGES`; the image alone if None.
+        explain: a folder, made if need be, for a PNG beside each prediction: the image as the model sees it, and what
+            spoke for its best class (Grad-CAM, then LayerCAM). Of a run, which Keras can go back through.
 
     Raises:
         RequestError: a file that cannot be read, as a model or as an image, or an average that its images cannot have;
-            no prediction is returned then.
+            no prediction is returned then; `explain` of something else than a run, or of a model without maps.
+        FailureError: a PNG cannot be written.
     """
     if top_k < 1:
         raise RequestError(f"top_k={top_k} is not possible; allowed: whole numbers from 1.")
@@ -70,7 +78,17 @@ def predict(
     if average is not None:
         check_average(average, scorer.image_shape, scorer.symmetry[0])
         score = partial(averaged, score, average=average)
+    explainer = None
+    if explain is not None:
+        from recipes.report.explained import Explainer  # which needs more than a file does
+
+        explainer = Explainer(scorer, Path(explain), images)
     scores = [row for batch in _batches(images, scorer.image_shape, scorer.resize) for row in score(batch)]
+    if explainer is not None:
+        best = [int(row.argmax()) for row in scores]
+        pixels = (one for batch in _batches(images, scorer.image_shape, scorer.resize) for one in batch)
+        for image, one, number in zip(images, pixels, best, strict=True):
+            explainer.write(image, one, number)
     names = labels or [str(number) for number in range(len(scores[0]) if scores else 0)]
     return [
         Prediction(

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import yaml
 from browser import Page, open_page
+from images import save
+from PIL import Image
 
-from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam
+from cli import main
+from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam, layer_cam
 from recipes.report.charts import data_uri, heat, line_chart, matrix
 from recipes.report.limits import kept_within, not_for, weak_classes
 from recipes.report.run_page import report
@@ -212,3 +215,40 @@ def test_drawings_are_of_one_size(reported, tmp_path):
     widths = [int(width) for width in re.search("<title>(.*?)</title>", document)[1].split(",")]
     assert len(widths) >= 5
     assert max(widths) <= 1.05 * min(widths)
+
+
+def test_maps_are_of_the_weights_and_not_of_the_image_alone(digits_run):
+    """The sanity check of Adebayo et al. 2018: where weights are random, the map must be another."""
+    images = digits_run.load_data().test.images[::100]
+    model = digits_run.load_model()
+    classes = model.predict(images, verbose=0).argmax(1)
+    trained = [cam(model, images, classes) for cam in (grad_cam, layer_cam)]
+    again = [cam(model, images, classes) for cam in (grad_cam, layer_cam)]
+    random = np.random.default_rng(0)
+    model.set_weights([random.permuted(weight.ravel()).reshape(weight.shape) for weight in model.get_weights()])
+    changed = [cam(model, images, classes) for cam in (grad_cam, layer_cam)]
+    for before, same, after in zip(trained, again, changed, strict=True):
+        np.testing.assert_allclose(before, same, atol=1e-6)
+        alike = [np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(before, after, strict=True)]
+        assert np.nanmean(alike) < 0.6
+
+
+def test_layer_cam_weighs_each_place_by_its_own_gradient(digits_run):
+    images = digits_run.load_data().test.images[:3]
+    coarse, fine = (cam(digits_run.load_model(), images, np.array([1, 2, 3])) for cam in (grad_cam, layer_cam))
+    assert coarse.shape == fine.shape
+    assert np.abs(coarse - fine).max() > 0.05
+
+
+def test_a_prediction_is_explained_in_a_drawing(digits_run, int8_file, tmp_path, capsys):
+    for folder in ("one", "two"):  # of one name: both are kept
+        save(Image.fromarray(digits_run.load_data().test.images[0, ..., 0]), tmp_path / folder / "three.png")
+    files = [str(tmp_path / folder / "three.png") for folder in ("one", "two")]
+    out = tmp_path / "where"
+    assert main(["predict", str(digits_run.path), *files, "--explain", str(out)]) == 0
+    assert {file.name for file in out.iterdir()} == {"three-explained.png", "three-2-explained.png"}
+    drawn = np.asarray(Image.open(out / "three-explained.png"))
+    height, width = drawn.shape[:2]
+    assert (height, width) == (224, 3 * 224)  # 28 pixels a side, 8 times as large
+    assert main(["predict", str(int8_file), files[0], "--explain", str(out)]) == 2
+    assert "takes gradients: give the run" in capsys.readouterr().err

@@ -97,8 +97,11 @@ def report(run: Path, as_json: bool) -> None:
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", "top_k", default=3, show_default=True, help="How many predictions for each image.")
 @average
+@click.option("--explain", type=click.Path(path_type=Path), help="A folder for drawings of where a run looked.")
 @as_json
-def predict(source: Path, images: tuple[Path, ...], top_k: int, average: str | None, as_json: bool) -> None:
+def predict(
+    source: Path, images: tuple[Path, ...], top_k: int, average: str | None, explain: Path | None, as_json: bool
+) -> None:
     """Name what is in IMAGES; SOURCE is a run folder, or a .tflite, .keras or .onnx file.
 
     \b
@@ -106,7 +109,7 @@ def predict(source: Path, images: tuple[Path, ...], top_k: int, average: str | N
     """
     from recipes.predict import predict
 
-    predictions = predict(source, images, top_k=top_k, average=average)
+    predictions = predict(source, images, top_k=top_k, average=average, explain=explain)
     if average:
         from recipes.evaluate.averaging import passes
 

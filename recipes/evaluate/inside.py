@@ -73,7 +73,7 @@ def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[n
 
 @as_keras_ships
 def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """Where the model looked when it scored a class.
+    """Where the model looked when it scored a class: each map counts by the mean of its gradient.
 
     Selvaraju et al. 2017 (https://arxiv.org/abs/1610.02391), equations 1 and 2.
 
@@ -85,6 +85,23 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
     Returns:
         float32 (N, h, w) from 0 to 1, of the last feature map with at least 4 rows and columns; None if there is none.
     """
+    return _map_of(model, images, classes, lambda gradient: tf.reduce_mean(gradient, axis=(1, 2), keepdims=True))
+
+
+@as_keras_ships
+def layer_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """Where the model looked when it scored a class: each place of each map counts by its own gradient, if that is
+    above 0, so that the map keeps the detail that a mean gives away.
+
+    Jiang et al. 2021 (https://doi.org/10.1109/TIP.2021.3089943), section III-B. Arguments and result as of `grad_cam`.
+    """
+    return _map_of(model, images, classes, tf.nn.relu)
+
+
+def _map_of(
+    model: keras.Model, images: np.ndarray, classes: np.ndarray, weigh: "Callable[[tf.Tensor], tf.Tensor]"
+) -> np.ndarray | None:
+    """What spoke for a class in the last feature map, whose places are weighed by `weigh` of the logit's gradient."""
     mapped = [layer for layer in backbone_layers(model) if has_map(layer, LEAST_MAP)]
     if not mapped:
         return None
@@ -102,7 +119,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
             last = maps
         logits = head(last, training=False)
         chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
-    weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
+    weights = weigh(tape.gradient(chosen, maps))
     cam = tf.nn.relu(tf.reduce_sum(tf.cast(weights * maps, tf.float32), axis=-1)).numpy()
     if name := copies_group(model):  # where each copy of the image was looked at, brought back and averaged
         group = find_group(name)

@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam
+from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam, layer_cam
 from recipes.report import charts
 from recipes.report.sections.contents import Page
 
@@ -33,7 +33,7 @@ def inside(page: Page) -> str:
 
 
 def saliency(page: Page) -> str:
-    """Where the model looked (Grad-CAM)."""
+    """Where the model looked (Grad-CAM and LayerCAM)."""
     if not page.data.label_kind.single_label:
         return ""
     test = page.data.test
@@ -42,13 +42,18 @@ def saliency(page: Page) -> str:
     rows += [int(row) for row in others if row not in rows][: LOOKED_AT - len(rows)]
     images = np.asarray(test.images[rows])
     predicted = page.model.predict(images, verbose=0).argmax(1)
-    strengths = grad_cam(page.model, images, predicted)
-    if strengths is None:
+    strengths, fine = (cam(page.model, images, predicted) for cam in (grad_cam, layer_cam))
+    if strengths is None or fine is None:
         return "<p>The model has no feature map of at least 4x4 to tell where it looked.</p>"
     shown = []
-    for image, strength, predicted_class, row in zip(images, strengths, predicted, rows, strict=True):
+    for image, strength, detail, predicted_class, row in zip(images, strengths, fine, predicted, rows, strict=True):
         name = page.label(predicted_class)
         caption = f"{page.label(test.labels[row])}, taken for {name}"
         shown.append(charts.image(image, f"Test image of class {caption}", caption))
-        shown.append(charts.image(charts.heat(image, strength), f"What spoke for {name}", "Grad-CAM"))
-    return "<p>Bright is what spoke for the predicted class (Grad-CAM).</p>" + charts.gallery(shown)
+        for words, bright in (("Grad-CAM", strength), ("LayerCAM", detail)):
+            shown.append(charts.image(charts.heat(image, bright), f"What spoke for {name}, {words}", words))
+    about = (
+        "Bright is what spoke for the predicted class: by the mean gradient of each feature map (Grad-CAM), and place "
+        "by place (LayerCAM). A map says where, not why; it is not evidence that the class is right."
+    )
+    return f"<p>{about}</p>{charts.gallery(shown)}"
