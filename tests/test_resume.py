@@ -129,14 +129,14 @@ def test_what_a_killed_process_had_half_written_does_not_stay(uninterrupted, tmp
     assert not list(run.path.rglob(".aside-*"))
 
 
-def test_a_finished_run_has_nothing_to_resume(uninterrupted):
+def test_a_finished_run_has_nothing_to_resume(digits_run):
     with pytest.raises(RequestError, match="finished"):
-        resume(uninterrupted)
+        resume(digits_run)
 
 
-def test_two_processes_cannot_write_one_run(uninterrupted):
-    program = f"from recipes.fit import resume\nresume({str(uninterrupted.path)!r})"
-    with uninterrupted.lock():
+def test_two_processes_cannot_write_one_run(digits_run):
+    program = f"from recipes.fit import resume\nresume({str(digits_run.path)!r})"
+    with digits_run.lock():
         done = forked.run(program)
     assert "is being written by another process" in done.stderr
 
