@@ -19,6 +19,7 @@ from recipes.command_line.printing import answer, line, warn
     type=float,
     help="Choose the score from which on predictions are sure, so that so many of those are right; 0 forgets it.",
 )
+@click.option("--unknown", help="Images of no class that it knows: how well are they told from those it is scored on?")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrix (PNG, SVG or PDF).")
 @average
 @skip_bad

@@ -15,7 +15,7 @@ from recipes.scorers import Scorer, open_scorer
 from recipes.scorers.shares import Missing, what_is_missing
 from recipes.support.files import check_writable, write_whole
 from recipes.support.tables import some_of
-from recipes.tasks import TASKS
+from recipes.tasks import TASKS, Task
 from recipes.tasks.confusion import draw_matrix
 from recipes.tasks.selective import CONFIDENCE, at_threshold, choose_threshold, highest_shown, least_images
 from zoo.backend import as_keras_ships
@@ -23,7 +23,7 @@ from zoo.drawing import as_matplotlib_ships, check_drawing
 from zoo.errors import FailureError, RequestError
 
 # They cost more, and stay true of the same model.
-MEASURED_APART = ("invariance", "equivariance", "symmetry", "averaged")
+MEASURED_APART = ("invariance", "equivariance", "symmetry", "averaged", "unknown")
 ENDINGS = (".png", ".svg", ".pdf")  # of a drawing
 
 
@@ -35,6 +35,7 @@ def evaluate(
     invariance: bool = False,
     average: str | None = None,
     precision: float | None = None,
+    unknown: str | Reader | None = None,
     skip_bad: bool = False,
     plot: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def evaluate(
             `recipes.evaluate.averaging.AVERAGES`; all other metrics stay those of the image alone.
         precision: choose, on the run's validation images, the score from which on predictions are sure, so that this
             fraction of them is right, and keep it in the run, see `recipes.tasks.selective`; 0 takes it away.
+        unknown: images of no class that it knows, to measure how well they are told from those that it is scored on;
+            which of them is as of `data`, and their labels are not looked at.
         skip_bad: leaves out files of `data` that cannot be used; a run that did so in its training does so again.
         plot: a PNG, SVG or PDF file to draw the confusion matrix to.
 
@@ -62,7 +65,8 @@ def evaluate(
         those of `recipes.evaluate.invariance.measure_invariance`, and `equivariance`, those of
         `recipes.evaluate.equivariance.equivariance_errors`; of a model with a symmetry built in also `symmetry`, that
         of `recipes.evaluate.symmetry.Symmetry`; for an average `averaged`, that of
-        `recipes.evaluate.averaging.measure_average`. If data were given also `data`, `scored` (which of its images, in
+        `recipes.evaluate.averaging.measure_average`; for unknown images `unknown`, that of
+        `recipes.evaluate.unknown.measure_unknown`. If data were given also `data`, `scored` (which of its images, in
         words), `runtime`, `trained_on` (how many of them are known to be ones that the model's training used) and
         `notes`, sentences on what was taken for granted.
 
@@ -92,14 +96,14 @@ def evaluate(
         labelled = Labelled(TASKS[loaded.task], own.class_names, loaded.test)
         if precision is not None:
             _choose_threshold(scorer, scorer.run or own, loaded, precision)
-        metrics = scored(scorer, labelled, invariance=invariance, average=average)
+        metrics = scored(scorer, labelled, invariance=invariance, average=average, unknown=unknown)
         metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
         own.write_json("metrics.json", metrics)
         if "confusion_matrix" in metrics:
             _draw(metrics, own.path / "confusion_matrix.png")
     else:
         chosen = select(reader, scorer.run)
-        metrics = scored_on(scorer, chosen, invariance=invariance, average=average, skip_bad=skip_bad)
+        metrics = scored_on(scorer, chosen, invariance=invariance, average=average, unknown=unknown, skip_bad=skip_bad)
     if plot is not None:
         if "confusion_matrix" not in metrics:
             raise RequestError(
@@ -115,6 +119,7 @@ def scored_on(
     *,
     invariance: bool = False,
     average: str | None = None,
+    unknown: str | Reader | None = None,
     skip_bad: bool = False,
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for images of a source."""
@@ -132,7 +137,7 @@ def scored_on(
     elif selection.may_hold_training_images(scorer):
         source = selection.reader.source
         notes.append(f"{scorer.path} was trained with other test images of {source}: some of these it was trained on.")
-    metrics = scored(scorer, images, invariance=invariance, average=average, notes=notes)
+    metrics = scored(scorer, images, invariance=invariance, average=average, unknown=unknown, notes=notes)
     return metrics | {
         "data": selection.reader.source,
         "scored": selection.words,
@@ -148,6 +153,7 @@ def scored(
     *,
     invariance: bool = False,
     average: str | None = None,
+    unknown: str | Reader | None = None,
     notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for these images; what is done to the scores is added to the notes."""
@@ -157,6 +163,7 @@ def scored(
         raise RequestError(f"invariance is measured of one class an image; {scorer.path} is a {what} for {task.name}.")
     if average is not None:
         check_average(average, scorer.image_shape, scorer.symmetry[0])
+    others = None if unknown is None else _unknown_images(scorer, task, unknown)
     looked = scorer.task is None  # a model from elsewhere is looked at, not believed
     if looked:
         _check_count(scorer, images)
@@ -180,11 +187,26 @@ def scored(
     def score(images: np.ndarray) -> np.ndarray:
         return missing.added_to(scorer.scores(images))
 
+    if others is not None:
+        from recipes.evaluate.unknown import measure_unknown
+
+        best = missing.added_to(raw).max(1), missing.added_to(scorer.scores(others)).max(1)
+        metrics["unknown"] = measure_unknown(scorer, test, others, best)
     if average is not None:
         metrics["averaged"] = measure_average(score, test, average, task, metrics, names)
     if invariance:
         metrics |= _invariance(scorer, test, score, bool(missing))
     return metrics
+
+
+def _unknown_images(scorer: Scorer, task: Task, source: str | Reader) -> np.ndarray:
+    """Images uint8 (N, H, W, C) of another source."""
+    if not task.labels.single_label:
+        raise RequestError(f"--unknown is of one class an image; {scorer.path} is for {task.name}.")
+    reader = open_reader(source)
+    if scorer.run is not None and is_trained_on(scorer.run, reader):
+        raise RequestError(f"{reader.source} is what {scorer.path} was trained on; --unknown takes images of no class.")
+    return select(reader).images(scorer)
 
 
 def _check_precision(precision: float, run: str | Path | Run | Scorer, is_run: bool, data: str | Reader | None) -> None:

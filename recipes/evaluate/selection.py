@@ -86,6 +86,19 @@ class Selection:
         labels = kind.renumbered(chosen.labels, label_of, len(names))
         return Labelled(TASKS[data.task], names, Split(chosen.images, labels, chosen.files), trained_on)
 
+    def images(self, scorer: Scorer) -> np.ndarray:
+        """The images alone, uint8 (N, H, W, C), as the scorer takes them, whatever their labels are.
+
+        Raises:
+            RequestError: there is none, or one cannot be read.
+        """
+        options: dict[str, Any] = {"source": self.reader, "skip_bad": _skips_bad(scorer), "quiet": True}
+        data = load(**options | self.options | {"image_shape": scorer.image_shape, "resize": scorer.resize})
+        chosen = concatenate(list(data.parts.values())) if self.all else data.test
+        if not len(chosen):
+            raise RequestError(f"{self.reader.source} has no image to score in its part test.")
+        return np.asarray(chosen.images)
+
     def may_hold_training_images(self, scorer: Scorer) -> bool:
         """Whether the scorer's model was trained on the source in other parts, which no digest tells of."""
         run = scorer.run

@@ -80,6 +80,17 @@ class _Stride(_Facts):
     error: float
 
 
+class _Apart(_Facts):
+    auroc: float
+    fpr_at_95: float
+
+
+class _OfNone(_Facts):
+    images: Count
+    unknown_images: Count
+    by: dict[str, _Apart]
+
+
 class _Metrics(_Facts):
     examples: Count
     equivariance: list[_Stride] = []
@@ -98,6 +109,7 @@ class _Classification(_Metrics):
     worst_mistakes: list[_Mistake]
     wrong: list[Count] = []
     examples_digest: str = ""
+    unknown: _OfNone | None = None
     invariance: _Invariance = _Invariance.model_validate({"overall": 0.0})
 
     @model_validator(mode="after")

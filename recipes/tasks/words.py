@@ -57,6 +57,14 @@ def selection(metrics: Mapping[str, Any]) -> str:
     return f"{told}\nfrom a score of {kept['value']:.4f} on{asked}: {found}"
 
 
+def unknown(measured: Mapping[str, Any]) -> str:
+    """What `recipes.evaluate.unknown.measure_unknown` returns."""
+    rows = [(name, f"{found['auroc']:.3f}", f"{found['fpr_at_95']:.1%}") for name, found in measured["by"].items()]
+    header = ["told apart by", "AUROC", "taken for known, where 95 % of the known are"]
+    counts = f"{measured['images']:,} images of known classes and {measured['unknown_images']:,} of none"
+    return f"{counts}:\n" + table(header, rows, right=[1, 2])
+
+
 def _honesty(found: Mapping[str, Any]) -> str:
     return f"calibration error {found['calibration_error']:.2%} (15 bins of equal width), Brier score " + (
         f"{found['brier_score']:.4f}" + (f", loss {found['loss']:.4f}" if "loss" in found else "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.data.labels import LABEL_KINDS
 from recipes.support.tables import lines, short, table
 from recipes.tasks import summary, task_of
-from recipes.tasks.words import averaged
+from recipes.tasks.words import averaged, unknown
 
 if TYPE_CHECKING:
     from recipes.check_labels import CheckedLabels
@@ -43,7 +43,8 @@ def embedded(result: "Embedded") -> str:
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
     told = task_of(metrics).evaluation(metrics)
-    return f"{told}\n\n{averaged(metrics['averaged'])}" if "averaged" in metrics else told
+    parts = [words(metrics[key]) for key, words in (("averaged", averaged), ("unknown", unknown)) if key in metrics]
+    return "\n\n".join([told, *parts])
 
 
 def comparison(rows: Sequence[Mapping[str, Any]]) -> str:

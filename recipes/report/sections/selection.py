@@ -31,4 +31,14 @@ def not_sure(page: Page) -> str:
     else:
         command = shlex.join(["zoo", "evaluate", str(page.run.path), "--precision", "0.99"])
         about = f"<p>There is no threshold. This chooses one:</p><pre><code>{escape(command)}</code></pre>"
-    return about + charts.side_by_side([chart]) + charts.table(["", ""], rows, "Of the test images")
+    table = charts.table(["", ""], rows, "Of the test images")
+    return about + charts.side_by_side([chart]) + table + _unknown(page)
+
+
+def _unknown(page: Page) -> str:
+    """How well images of no class are told from the test images."""
+    if not (measured := page.metrics.get("unknown")):
+        return ""
+    rows = [(name, f"{found['auroc']:.3f}", f"{found['fpr_at_95']:.1%}") for name, found in measured["by"].items()]
+    header = ["told apart by", "AUROC", "taken for known, where 95 % of the known are"]
+    return charts.table(header, rows, f"{measured['unknown_images']:,} images of no class")
