@@ -49,7 +49,7 @@ for command in (
     *(images.data_, images.augment),
     *(train.fit, train.finetune, train.resume, train.tune, train.cross_validate_, train.embed),
     *(judge.evaluate, judge.compare, judge.report, judge.predict),
-    *(files.export, files.inspect, files.benchmark),
+    *(files.export, files.inspect, files.benchmark, files.demo),
 ):
     commands.add_command(command)
 

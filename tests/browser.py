@@ -12,15 +12,20 @@ FLAGS += ("--disable-background-networking", "--disable-component-update", "--di
 FLAGS += ("--enable-logging=stderr", "--v=0")
 
 
+def installed():
+    """The path of a Chromium; skips the test where there is none."""
+    browser = next(filter(None, map(shutil.which, NAMES)), None)
+    if browser is None:
+        pytest.skip(f"none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
+    return browser
+
+
 def open_page(file, profile, *options, timeout=90):
     """Opens a file with a fresh profile: (the document after loading, lines of the browser's console).
 
     Skips the test where no Chromium is installed.
     """
-    browser = next(filter(None, map(shutil.which, NAMES)), None)
-    if browser is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
-    command = [browser, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", *options, file.resolve().as_uri()]
+    command = [installed(), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", *options, file.resolve().as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -27,6 +27,7 @@ RANKS = {
     "recipes/transfer": 9,
     "recipes/export": 9,
     "recipes/report": 9,
+    "recipes/demo": 10,
     "recipes/search": 10,
     "recipes": 11,  # the faces: one file a command
     "recipes/text": 12,

@@ -1,5 +1,6 @@
 """Exported files: written, looked into, timed."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import click
 
 from recipes import text
 from recipes.command_line.options import as_json
-from recipes.command_line.printing import answer
+from recipes.command_line.printing import answer, warn
 from recipes.export.kinds import KINDS
 from zoo.errors import RequestError
 
@@ -110,3 +111,35 @@ def benchmark(
 
     timings = benchmark(files, run=run, threads=threads or None, xnnpack=not no_xnnpack, repeats=repeats)
     answer(as_json, [timing.to_dict() for timing in timings], lambda: text.timings(timings))
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--data", help="Images to show, and to verify with.  [default: the test images of the file's run]")
+@click.option(
+    "--runtime",
+    type=click.Path(path_type=Path),
+    help="Copy LiteRT.js from this folder, such as node_modules/@litertjs/core.  [default: loaded from a CDN]",
+)
+@click.option("--serve", is_flag=True, help="Then serve the page, to this machine only.")
+@as_json
+def demo(source: Path, serve: bool, as_json: bool, **options: Any) -> None:
+    """Write a web page that runs SOURCE, a .tflite file or a run, in the browser: draw, turn, shift, scale, and see.
+
+    \b
+    Example: zoo demo runs/first/lenet5-int8.tflite --out demo --serve
+    """
+    from recipes.demo import write_demo
+
+    written = write_demo(source, **options)
+    for remark in written.remarks:
+        warn(f"{written.file}: {remark}.")
+    answer(as_json, written.to_dict(), lambda: text.demo(written))
+    if serve:
+        from recipes.demo.server import server_of
+
+        with server_of(written.out) as server:
+            click.echo(f"http://{server.server_name}:{server.server_port}/ (Ctrl+C ends it)", err=as_json)
+            with suppress(KeyboardInterrupt):
+                server.serve_forever()

@@ -6,7 +6,7 @@ from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
     from recipes.text.cards import model, model_list, recipes
-    from recipes.text.files import all_exported, exported, inspected, predictions, timings
+    from recipes.text.files import all_exported, demo, exported, inspected, predictions, timings
     from recipes.text.studies import cross_validated, trials, tuned
     from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted, labels
 
@@ -14,6 +14,7 @@ __all__ = [
     "all_exported",
     "comparison",
     "cross_validated",
+    "demo",
     "diagnosis",
     "embedded",
     "evaluation",
@@ -35,7 +36,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "cards": ["model", "model_list", "recipes"],
-        "files": ["all_exported", "exported", "inspected", "predictions", "timings"],
+        "files": ["all_exported", "demo", "exported", "inspected", "predictions", "timings"],
         "studies": ["cross_validated", "trials", "tuned"],
         "training": ["comparison", "diagnosis", "embedded", "evaluation", "fitted", "labels"],
     },

@@ -9,6 +9,7 @@ from recipes.tasks.confusion import LARGEST_WRITTEN
 from recipes.tasks.words import unchanged
 
 if TYPE_CHECKING:
+    from recipes.demo import Demo
     from recipes.export.parity import Exported
     from recipes.predict import Prediction
     from recipes.tflite.inspection import Inspected
@@ -33,6 +34,17 @@ def exported(result: "Exported") -> str:
         *([("symmetry", f"{result.symmetry['group']}. {unchanged(result.symmetry)}")] if result.symmetry else []),
         *(_board(result.board) if result.board else []),
         *([("operators", operators)] if operators else []),
+    ]
+    return table(["", ""], rows)
+
+
+def demo(written: "Demo") -> str:
+    where = f"loaded from {written.origin}" if written.origin else "in the folder"
+    rows = [
+        ("page", f"{written.out}/index.html, for any web server; {written.bytes:,} bytes with all that it needs"),
+        ("file", written.file),
+        ("verifies", f"itself when it is loaded, on {written.images:,} images with LiteRT's scores"),
+        ("runtime", f"LiteRT.js {written.runtime}, {where}"),
     ]
     return table(["", ""], rows)
 

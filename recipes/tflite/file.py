@@ -109,6 +109,25 @@ class TFLiteFile:
         return 0.0 if self._made.dtype == "float32" else _quantisation(self._made)[0]
 
     @property
+    def score_quantisation(self) -> tuple[float, int]:
+        """(scale, zero point) of scores that are integers: (value - zero point) * scale."""
+        return _quantisation(self._made)
+
+    @property
+    def score_dtype(self) -> str:
+        return self._made.dtype
+
+    @property
+    def content(self) -> bytes:
+        """The file's bytes."""
+        return self._content
+
+    @property
+    def normalization(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, std) float32, one number or one a channel, of float inputs: (pixel - mean) / std."""
+        return self._normalization
+
+    @property
     def says_normalization(self) -> bool:
         """Whether it tells what it is given for pixels 0-255."""
         return self.input_dtype == "uint8" or bool(self.metadata)
