@@ -130,7 +130,7 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, forked_command, 
     assert err.count("images/s") == 2  # a line an epoch, and nothing of TensorFlow's
     assert len(err.strip().splitlines()) == 2
 
-    code, out, err = forked_command("evaluate", run, "--json")
+    code, out, err = zoo_command("evaluate", run, "--json")
     assert (code, err) == (0, "")
     metrics = json.loads(out)
     assert {"accuracy", "loss", "top_k", "confusion_matrix", "class_names"} <= set(metrics)
@@ -144,12 +144,12 @@ def test_the_main_job_from_digits_to_a_proven_file(zoo_command, forked_command, 
     assert (code, err) == (0, "")
     assert [row["accuracy"] for row in json.loads(out)] == [metrics["accuracy"]]
 
-    code, out, err = forked_command("export", run, "--to", "int8", "--json")
+    code, out, err = zoo_command("export", run, "--to", "int8", "--json")
     assert (code, err) == (0, "")
     exported = json.loads(out)
     assert exported["bytes"] == Path(exported["file"]).stat().st_size
 
-    code, out, err = forked_command("predict", exported["file"], digit_image, "--json")
+    code, out, err = zoo_command("predict", exported["file"], digit_image, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)[0]["guesses"][0]["name"] == "6"
 
