@@ -3,8 +3,8 @@
     python benchmarks/symmetry.py --seeds 3       # the table of docs/symmetry.md
     python benchmarks/symmetry.py --part cost     # int8 latency and training steps, p4_cnn against its equal
 
-The embedded digits (3,500 to train, 500 to validate, 1,000 to test), 10 epochs each, all trained alike and upright but for
-`augment=rotated`. Accuracy on the test digits as they stand, each turned by an angle of its own (drawn with a fixed
+The embedded digits (3,500 to train, 500 to validate, 1,000 to test), 10 epochs each, all trained alike and upright but
+for `augment=rotated`. Accuracy on the test digits as they stand, each turned by an angle of its own (drawn with a fixed
 seed), and turned by quarters; the scores of `zoo evaluate --invariance`; the int8 file of the first seed, its bytes and
 the largest change of a score under the symmetry. Latency (one thread) and training steps (64 images) are taken of all
 in turn, and are ratios to `z2_cnn`: the median of the rounds.
