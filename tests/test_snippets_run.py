@@ -94,6 +94,11 @@ def small_commands(text):
         if "--show" in words:
             added = ""
         added += "".join(f" {more}" for part, more in SMALLER_HERE.items() if part in line)
+        if "--serve" in words:  # which goes on until it is stopped; tests/test_demo.py serves, with npm's runtime
+            words = [word for word in words if word != "--serve"]
+            if "--runtime" in words:
+                at = words.index("--runtime")
+                words = words[:at] + words[at + 2 :]
         yield "zoo", [*(name for word in words[1:] for name in expanded(word)), *added.split()]
 
 

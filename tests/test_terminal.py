@@ -136,6 +136,7 @@ COMMANDS = [
     "benchmark {tmp}/model.tflite --repeats 1 --threads 1",
     "predict {run} {image}",
     "predict {tmp}/model.tflite {image}",
+    "demo {tmp}/model.tflite --data {data} --out {tmp}/demo",
     "embed {run} {data} --out {tmp}/features.npz --quiet",
 ]
 REFUSED = ["resume {run}", "finetune {image} --data {data} --out {tmp}/x", "show {image}", "fit lenet5 --data {image}"]

@@ -59,7 +59,7 @@ def classification_metrics(
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "accuracy_interval": accuracy_interval(predicted == labels),
         "balanced_accuracy": float(recall[there > 0].mean()),
-        "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
+        "mcc": _matthews(*counts),
         "loss": log_loss(labels, scores),
         **calibration(labels, scores),
         **selective(labels, scores),
@@ -83,6 +83,16 @@ def classification_metrics(
         "examples_digest": examples_digest(labels, files),
         **further("classification", labels, scores),
     }
+
+
+def _matthews(correct: np.ndarray, guessed: np.ndarray, there: np.ndarray) -> float:
+    """Matthews' correlation of predictions and labels by the counts of each class (Gorodkin 2004,
+    https://doi.org/10.1016/j.compbiolchem.2004.09.006); 0 where all are of one class, as in scikit-learn, which warns
+    there."""
+    images = float(there.sum())
+    covariance = correct.sum() * images - float(there.astype(float) @ guessed)
+    spreads = [images**2 - float(counts.astype(float) @ counts) for counts in (guessed, there)]
+    return float(covariance / (spreads[0] ** 0.5 * spreads[1] ** 0.5)) if min(spreads) > 0 else 0.0
 
 
 def accuracy_interval(right: np.ndarray, *, level: float = 0.95) -> list[float]:
