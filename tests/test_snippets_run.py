@@ -39,6 +39,7 @@ SMALLER_CODE = {
 }
 FITTED = ["fit", "vgg_small", "--data", "photos/", "--out", "runs/photos", "--set", "epochs=1", "--quiet"]
 BEFORE = {
+    "docs/demo.md": [("zoo", ["export", "runs/first", "--to", "int8"])],
     "docs/evaluation.md": [("zoo", ["export", "runs/first", "--force"])],
     "docs/deploy.md": [("python", "import os; os.mkdir('serving')")],
     "docs/export.md": [
