@@ -11,8 +11,9 @@ import numpy as np
 from recipes.data import Data, Reader, Split, load, open_reader
 from recipes.data.checks import duplicates
 from recipes.data.checks.findings import shown
-from recipes.data.decoding import THUMBNAIL, from_array, thumbnail
+from recipes.data.decoding import from_array, thumbnail
 from recipes.data.readers import FileReader
+from recipes.data.split_table import LARGEST
 from recipes.evaluate.label_errors import find_label_errors, unlike_any_class
 from recipes.evaluate.selection import is_trained_on
 from recipes.report.label_page import Card, write_page
@@ -25,7 +26,6 @@ from zoo.errors import RequestError, unknown
 
 __all__ = ["CheckedLabels", "check_labels"]
 
-LARGEST = 10_000_000  # rows of a table of predictions
 TASK = "classification"
 SHOWN = 96  # pixels a side, of the page's images where no model says a size
 MOST_ALIKE = 200  # images on the page
@@ -290,11 +290,8 @@ def _names(data: Data) -> list[str]:
 
 def _alike(scored: _Scored) -> list[list[int]]:
     """Groups of rows that look the same and have different labels."""
-    width, height = THUMBNAIL
     small = [thumbnail(from_array(scored.pixels(row))) for row in range(len(scored.labels))]
-    together = duplicates.near(np.frombuffer(b"".join(small), np.uint8).reshape(-1, height, width))
-    order = np.argsort(together, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(together[order])) + 1)
+    groups = duplicates.groups(duplicates.near(duplicates.stacked(small)))
     return [group.tolist() for group in groups if len(np.unique(scored.labels[group])) > 1]
 
 

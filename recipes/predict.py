@@ -83,12 +83,13 @@ def predict(
         from recipes.report.explained import Explainer  # which needs more than a file does
 
         explainer = Explainer(scorer, Path(explain), images)
-    scores = [row for batch in _batches(images, scorer.image_shape, scorer.resize) for row in score(batch)]
-    if explainer is not None:
-        best = [int(row.argmax()) for row in scores]
-        pixels = (one for batch in _batches(images, scorer.image_shape, scorer.resize) for one in batch)
-        for image, one, number in zip(images, pixels, best, strict=True):
-            explainer.write(image, one, number)
+    scores: list[np.ndarray] = []
+    for batch in _batches(images, scorer.image_shape, scorer.resize):
+        rows = score(batch)
+        if explainer is not None:
+            for image, pixels, row in zip(images[len(scores) :], batch, rows, strict=False):
+                explainer.write(image, pixels, int(row.argmax()))
+        scores.extend(rows)
     names = labels or [str(number) for number in range(len(scores[0]) if scores else 0)]
     return [
         Prediction(

@@ -35,10 +35,8 @@ def find_label_errors(labels: np.ndarray, scores: np.ndarray) -> LabelErrors:
     """
     scores = np.asarray(scores, np.float64)
     images, classes = scores.shape
-    own = scores[np.arange(images), labels]
-    counts = np.bincount(labels, minlength=classes)
-    bars = np.bincount(labels, own, minlength=classes) / np.maximum(counts, 1)
-    bars[counts == 0] = np.inf
+    own, bars = _bars(labels, scores)
+    bars[np.bincount(labels, minlength=classes) == 0] = np.inf
     above = scores >= bars * (1 - 1e-9)  # the mean of equal scores may be a bit larger than they are
     confident = np.where(above, scores, -np.inf)
     likely = confident.argmax(axis=1)
@@ -60,12 +58,17 @@ def unlike_any_class(labels: np.ndarray, scores: np.ndarray, most: int = 50) -> 
         most: M is at most so many.
     """
     scores = np.asarray(scores, np.float64)
-    images, classes = scores.shape
-    counts = np.bincount(labels, minlength=classes)
-    bars = np.bincount(labels, scores[np.arange(images), labels], minlength=classes) / np.maximum(counts, 1)
+    classes, (_, bars) = scores.shape[1], _bars(labels, scores)
     shifted = np.maximum(scores - bars + bars.max(), 1e-12)
     shares = shifted / shifted.sum(axis=1, keepdims=True)
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1) / np.log(max(classes, 2))
     plain = -(scores * np.log(np.maximum(scores, 1e-12))).sum(axis=1) / np.log(max(classes, 2))
     rows = np.flatnonzero(plain >= 0.5)
     return rows[np.argsort(-entropy[rows], kind="stable")][:most]
+
+
+def _bars(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each image's label (N,), and its mean over the images of each class (K,), 0 of none."""
+    own = np.take_along_axis(scores, labels[:, None], 1)[:, 0]
+    counts = np.bincount(labels, minlength=scores.shape[1])
+    return own, np.bincount(labels, own, minlength=scores.shape[1]) / np.maximum(counts, 1)

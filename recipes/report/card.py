@@ -8,12 +8,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from recipes.report.limits import not_for, right_for
 from recipes.report.sections import Page, command_to_reproduce
 from recipes.tasks import task_of
-from recipes.tasks.metrics import accuracy_interval
+from recipes.tasks.selective import wilson
 from zoo.registry import get_card, list_models
 
 MOST_CLASSES = 100  # in the table
@@ -117,8 +115,7 @@ def _metrics(page: Page) -> str:
     if per_class and "recall" in next(iter(per_class.values())):
         classes = []
         for name, row in list(per_class.items())[:MOST_CLASSES]:
-            right = np.arange(row["support"]) < round(row["recall"] * row["support"])
-            low, high = accuracy_interval(right) if len(right) else (0.0, 1.0)
+            low, high = wilson(round(row["recall"] * row["support"]), row["support"])
             known = (f"{row['precision']:.1%}", f"{row['recall']:.1%}", f"{low:.1%} to {high:.1%}", f"{row['f1']:.1%}")
             classes.append((name, *known, f"{row['support']:,}"))
         more = f" (the first {MOST_CLASSES} of {len(per_class):,})" if len(per_class) > MOST_CLASSES else ""

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from recipes.tasks.metrics import accuracy_interval
+from recipes.tasks.selective import wilson
 
 KEPT = 0.95  # of the accuracy, where an image that was moved still counts as recognised
 FEW = 20  # test images of a class
@@ -77,7 +75,7 @@ def weak_classes(metrics: Mapping[str, Any], most: int = 5) -> list[str]:
     for name, row in metrics.get("per_class", {}).items():
         if "recall" not in row or not row["support"] or "accuracy" not in metrics:
             continue
-        _, high = accuracy_interval(np.arange(row["support"]) < round(row["recall"] * row["support"]))
+        _, high = wilson(round(row["recall"] * row["support"]), row["support"])
         if high < metrics["accuracy"]:
             weak.append((row["recall"], f"{name} (recall {row['recall']:.0%} of {row['support']:,})"))
     return [words for _, words in sorted(weak)[:most]]

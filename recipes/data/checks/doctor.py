@@ -12,7 +12,7 @@ from recipes.data.checks.examine import Examined, examine
 from recipes.data.checks.findings import Finding, errors_first, shown
 from recipes.data.checks.verdict import Purpose, Verdict, judge, refusal
 from recipes.data.dataset import PARTS, TaskName
-from recipes.data.decoding import THUMBNAIL, Look, from_array, thumbnail
+from recipes.data.decoding import Look, from_array, thumbnail
 from recipes.data.labels import ONE_CLASS, LabelKind
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
@@ -67,7 +67,7 @@ class Fingerprints:
     ) -> "Fingerprints":
         """Of files that can be used."""
         digests = np.asarray([look.digest for look in looks], "V20")
-        thumbnails = _thumbnails([look.thumbnail for look in looks])
+        thumbnails = duplicates.stacked([look.thumbnail for look in looks])
         return cls(paths, digests, thumbnails, labels, parts, kind.numbered(labels))
 
     @classmethod
@@ -80,7 +80,7 @@ class Fingerprints:
         return cls(
             paths=[f"{shown(reader.source)}: {part} {row}" for part, size in sizes.items() for row in range(size)],
             digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
-            thumbnails=_thumbnails([thumbnail(from_array(image)) for image in images]),
+            thumbnails=duplicates.stacked([thumbnail(from_array(image)) for image in images]),
             labels=every,
             parts=np.repeat(np.asarray(list(sizes), "U10"), list(sizes.values())),
             classes=ONE_CLASS.numbered(every),
@@ -221,11 +221,6 @@ def diagnose(
     return Diagnosis(kept, tuple(looks), together, verdict.parts, tuple(errors_first(findings)))
 
 
-def _thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray:
-    width, height = THUMBNAIL
-    return np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, height, width)
-
-
 def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
     """Findings of one file by itself."""
     path = shown(path)
@@ -261,7 +256,7 @@ def find_copies(images: Fingerprints) -> tuple[np.ndarray, np.ndarray, list[Find
     told = np.zeros(len(exact), bool)
     findings = []
     for numbers, prefix in ((exact, ""), (alike, "near_")):
-        for members in _groups(numbers):
+        for members in duplicates.groups(numbers):
             first = _most_held_out(members, images.parts)
             for row in members:
                 if row == first or told[row] or (prefix and exact[row] == exact[first]):
@@ -271,13 +266,6 @@ def find_copies(images: Fingerprints) -> tuple[np.ndarray, np.ndarray, list[Find
                 leaked[row] |= kind == "leak"
                 findings.append(Finding(shown(images.paths[row]), kind, detail))
     return exact, connected(exact, alike), findings, leaked
-
-
-def _groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
-    order = np.argsort(numbers, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
-        if len(members) > 1:
-            yield members
 
 
 def _most_held_out(members: np.ndarray, parts: np.ndarray) -> int:

@@ -1,5 +1,7 @@
 """Equal and nearly equal images, found by digests and by a 64-bit difference hash of grey thumbnails."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from recipes.data.decoding import THUMBNAIL
@@ -8,6 +10,20 @@ MOST_BITS = 3  # hashes that differ in more bits are of different images; four b
 LEAST_CORRELATION = 0.99  # of two thumbnails: images may differ in brightness and contrast, not in content
 LEAST_CONTRAST = 4.0  # grey levels, standard deviation; a flatter image has no content to compare
 _BLOCK = 1_000
+
+
+def stacked(thumbnails: Sequence[bytes]) -> np.ndarray:
+    """uint8 (N, 16, 18) of thumbnails as `recipes.data.decoding.thumbnail` gives them."""
+    width, height = THUMBNAIL
+    return np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, height, width)
+
+
+def groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of the same number (N,), where there are several."""
+    order = np.argsort(numbers, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+        if len(members) > 1:
+            yield members
 
 
 def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
