@@ -75,7 +75,9 @@ def test_the_wheel_holds_the_packages_and_their_data_and_nothing_else(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"cli.py", "zoo", "recipes"}
     presets = {str(file.relative_to(ROOT)) for file in (ROOT / "recipes" / "presets").rglob("*.toml")}
     assert len(presets) >= 4
-    assert presets | {"recipes/report/page.html", "recipes/report/labels.html"} <= set(names)
+    assert presets | {"recipes/report/page.html", "recipes/report/labels.html", "recipes/report/colours.css"} <= set(
+        names
+    )
 
 
 @pytest.mark.slow

@@ -5,13 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
 from recipes.report.charts import data_uri
+from recipes.report.page import fill
 
 MOST = 500  # images a section
 
@@ -59,7 +58,8 @@ def write_page(
     """
     parts = "\n".join(_section(heading, cards) for heading, cards in sections.items() if cards)
     known = json.dumps({"classes": list(class_names), "table": table})
-    page = Template((files("recipes.report") / "labels.html").read_text("utf-8")).substitute(
+    page = fill(
+        "labels.html",
         title=escape(title),
         told=escape(told),
         sections=parts or "<p>Nothing is suspected.</p>",

@@ -14,7 +14,8 @@ def render(title: str, subtitle: str, sections: Mapping[str, str]) -> str:
         sections: HTML by heading, in their order; headings are plain text without special characters.
     """
     anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
-    return Template((files("recipes.report") / "page.html").read_text("utf-8")).substitute(
+    return fill(
+        "page.html",
         title=escape(title),
         subtitle=escape(subtitle),
         contents="".join(f'<li><a href="#{anchors[heading]}">{heading}</a></li>' for heading in sections),
@@ -24,3 +25,10 @@ def render(title: str, subtitle: str, sections: Mapping[str, str]) -> str:
             for heading, content in sections.items()
         ),
     )
+
+
+def fill(template: str, **texts: str) -> str:
+    """A template of this folder with its `$` names filled in; `$colours` are those of all pages, light and dark."""
+    folder = files("recipes.report")
+    whole = Template((folder / template).read_text("utf-8"))
+    return whole.substitute(texts, colours=(folder / "colours.css").read_text("utf-8"))
