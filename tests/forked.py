@@ -4,7 +4,7 @@ For tests of what a process does. Those of what it imports, in which order and w
 The server that is forked from has no threads of TensorFlow yet: those begin with its first operation.
 """
 
-import atexit
+import ctypes
 import io
 import multiprocessing
 import os
@@ -106,7 +106,4 @@ def _child(arguments, cwd, environment, files):
     except BaseException:
         traceback.print_exc()
         code = 1
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
+    ctypes.pythonapi.Py_Exit(code or 0)  # as the interpreter ends, which the child of a fork does not of itself
