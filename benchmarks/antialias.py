@@ -6,7 +6,7 @@
 
 Images of 28x28 stand in the middle of 32x32, with zeros around. All are trained alike, without augmentation: nothing
 but the network knows of shifts. Digits: the embedded ones (3,500 to train, 500 to validate, 1,000 to test), 8 epochs;
-a folder in the format of MNIST: 4,000 to train and 1,000 to validate, drawn with a fixed seed, and the first 2,000 of
+a folder in the format of MNIST: 4,000 to train and 1,000 to validate, drawn with a fixed seed, and the first 1,000 of
 its test images, 6 epochs. `vgg_small` has a width of 16, `mobilenet_v2` of 0.35.
 
 Consistency is how often two random shifts of an image get the same class (Zhang 2019, section 4.1), over 8 pairs of
@@ -56,7 +56,7 @@ class Framed(MemoryReader):
 
         data, most, random = load(self.source.removeprefix(PREFIX), quiet=True), {}, np.random.default_rng(2019)
         if len(data.train) > 4000:
-            most = {"train": 4000, "validation": 1000, "test": 2000}
+            most = {"train": 4000, "validation": 1000, "test": 1000}
         parts = {}
         for part, split in data.parts.items():
             count = min(most.get(part, len(split)), len(split))
