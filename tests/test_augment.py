@@ -195,6 +195,7 @@ def seen(recipe):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sizes"), [("digits", (2, 5, 10)), ("strong", (2, 5))])
 def test_an_image_is_varied_alike_whatever_the_batch_size(name, sizes):
     settings = ["epochs=2", f"augment={name}"]
@@ -262,6 +263,7 @@ def test_blur_is_scipys_gaussian():
     assert np.abs(out - expected).max() <= 0.51
 
 
+@pytest.mark.slow
 def test_randaugment_draws_for_each_image_and_resamples_once():
     images = np.repeat(batch(1), 300, axis=0)
     augment = Augment(randaugment={"operations": 1, "magnitude": 0.5}, fill="reflect")
@@ -297,6 +299,7 @@ def test_the_layer_refuses_to_mix_labels_that_it_does_not_see():
         Augmentation({"mixup": {}})
 
 
+@pytest.mark.slow
 def test_a_preview_has_a_row_an_image_and_says_what_was_drawn(tmp_path):
     for name, columns in (("strong", 2), ("aerial", 1)):
         drawn = preview(batch(), load_augmentation(name), tmp_path / f"{name}.png", columns=columns)

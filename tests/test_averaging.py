@@ -203,6 +203,7 @@ def symmetric_run(few, tmp_path_factory):
     return fit("lenet5", data=str(few), out=out, recipe="quick", overrides=settings, quiet=True).run
 
 
+@pytest.mark.slow
 def test_a_run_is_symmetric_in_all_that_reads_it(symmetric_run, digit_image, tmp_path):
     run = symmetric_run
     assert run.recipe.model.symmetry == "d4"

@@ -28,6 +28,7 @@ NAMES = ["digits", "2nd try", "class", "--x--", "Größe", "a.b", "int", "M" * 9
 LABELS = ['a "quoted" one', "back\\slash\\", "??=", "猫", "%s", "*/ // /*", "\x01\n\t", "", '"); }', "x" * 300]
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_c_array_is_run_on_all_test_images_in_micro(board, digits_run):
     folder, result = board

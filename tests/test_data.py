@@ -397,6 +397,7 @@ def test_a_folder_that_tfds_wrote(prepared_data_folder):
         assert same(load(source), data)
 
 
+@pytest.mark.slow
 def test_a_prepared_builder_is_found_by_name_without_the_network(tmp_path, monkeypatch, prepared_data_folder):
     import tensorflow_datasets as tfds
 

@@ -59,6 +59,7 @@ def test_an_architecture_is_exported(name, digits, tmp_path):
         assert len(content) < bytes_each * 1.2 * dissect(model).parameters_expanded + 100_000
 
 
+@pytest.mark.slow
 def test_resnet8_is_no_larger_than_the_reference(digits):
     model = create_model("resnet8", classes=10)
     split = images(digits, (32, 32, 3))

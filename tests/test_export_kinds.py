@@ -116,6 +116,7 @@ def test_a_source_is_opened_without_loading_it(digits_run, monkeypatch):
     assert (source.usual_file("int8", ".tflite"), calls) == (digits_run.path / "lenet5-int8.tflite", [])
 
 
+@pytest.mark.slow
 def test_all_precisions_make_one_table(digits_run, tmp_path, monkeypatch):
     run = copy_of(digits_run, tmp_path / "run")
     calls = count_calls(monkeypatch, "load_model", "load_data")

@@ -160,6 +160,7 @@ def test_an_export_kind_is_one_class(digits_run, tmp_path, kinds):
         register_kind(kinds["keras"])
 
 
+@pytest.mark.slow
 def test_an_augmentation():
     import tensorflow as tf
 

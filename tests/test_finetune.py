@@ -55,6 +55,7 @@ def recipe_of(*settings):
     return load_recipe("head", ["epochs=3", "early_stopping=0", *settings], kind="finetune")
 
 
+@pytest.mark.slow
 def test_the_head_learns_from_cached_features_what_it_learns_through_the_frozen_backbone(digits, resnet, tmp_path):
     recipe, start = recipe_of(), resnet.get_weights()
     ends = []
@@ -303,6 +304,7 @@ def test_a_recipe_from_scratch_is_not_one_for_fine_tuning(digits_run, tmp_path):
         finetune("efficientnet_lite0", data="digits", out=tmp_path / "run", keep_old_classes=True)
 
 
+@pytest.mark.slow
 def test_weights_go_with_a_name_only(digits_run, tmp_path):
     with pytest.raises(RequestError, match="has weights of its own"):
         finetune(digits_run.path, data="digits", out=tmp_path / "run", weights="imagenet")

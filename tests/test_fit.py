@@ -259,6 +259,7 @@ def shapes_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_knows_its_images_from_anywhere(shapes_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(shapes_folder)
     settings = ["epochs=3", "batch_size=8"]

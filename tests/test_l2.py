@@ -42,6 +42,7 @@ def test_l2_is_in_the_gradient_of_kernels_before_momentum():
     np.testing.assert_allclose(bias, reference(gradients, 0.0), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_loss_l2_shrinks_weights_as_many_times_faster_as_momentum_says():
     nothing = np.zeros((300, 3), np.float32)
     by_l2, by_decay = (-np.log(weights_after(nothing, **one)[0][0]) for one in ({"l2": 1e-3}, {"weight_decay": 1e-3}))

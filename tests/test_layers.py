@@ -240,6 +240,7 @@ def test_convolution_and_cross_correlation_against_scipy(size, kernel_size, stri
         nearly(layer(x), np.moveaxis(sums, 1, -1)[:, ::strides, ::strides], "float64")
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_model_with_the_kernels_rotated():
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(64, 12, 12, 1)).astype("float32"), rng.integers(0, 3, 64)

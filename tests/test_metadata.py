@@ -173,6 +173,7 @@ def colour_run(trained):
     return trained("lenet5", "epochs=2", "model.input_shape=[32,32,3]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8"])
 def test_mediapipe_names_what_predict_names(colour_run, tmp_path, kind):
     import mediapipe

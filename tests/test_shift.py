@@ -178,6 +178,7 @@ def test_a_model_that_is_asked_for_nothing_is_as_it_was():
     assert "antialias" not in zoo.get_card("keras_mobilenet").options
 
 
+@pytest.mark.slow
 def test_weights_fit_both(tmp_path):
     keras.utils.set_random_seed(0)
     plain = zoo.create_model("resnet8", classes=3)

@@ -66,6 +66,7 @@ def test_a_model_of_half_precision_is_held_to_what_that_rounds(images):
     assert symmetry_of_model(model, images).largest < 0.05
 
 
+@pytest.mark.slow
 def test_an_export_is_refused_where_the_model_is_broken(tmp_path):
     network(broken=True).save(tmp_path / "broken.keras")
     with pytest.raises(FailureError, match="four_ways is built to give the same scores under c4"):

@@ -66,6 +66,7 @@ def test_whole_shifts_at_a_border_are_numpy_padding(x, fill):
     assert np.array_equal(moved(images, shift_x=float(x), fill=fill), padded[:, :, 30 - x : 42 - x])
 
 
+@pytest.mark.slow
 @few
 @given(
     motion=st.fixed_dictionaries(
@@ -132,6 +133,7 @@ def test_integers_are_rounded_not_truncated():
     assert moved(image, "edge", dtype="float32", shift_x=0.5)[0, 0, 2, 0] == 127.5
 
 
+@pytest.mark.slow
 def test_extreme_motions_stay_inside_the_image():
     images = batch((1, 8, 8, 1)) // 2 + 100
     for fill in ("edge", "reflect", "wrap"):
@@ -142,6 +144,7 @@ def test_extreme_motions_stay_inside_the_image():
     assert (moved(images, value=7.0, shift_x=50.0) == 7).all()
 
 
+@pytest.mark.slow
 def test_an_image_does_not_see_its_neighbours_in_the_batch():
     images = batch((3, 8, 8, 3))
     motion = {"angle": 31.0, "scale": 0.6, "shift_x": 2.5}

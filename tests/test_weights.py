@@ -107,6 +107,7 @@ def published_logits(image):
     return x.mean((1, 2)) @ w["_fc.weight"].T + w["_fc.bias"]
 
 
+@pytest.mark.slow
 @needs_package
 def test_logits_are_those_of_the_published_arrays():
     image = np.random.default_rng(0).integers(0, 256, (1, 70, 96, 3)).astype(np.float64)
@@ -167,6 +168,7 @@ def test_published_weights_of_another_backbone_are_refused_and_a_head_of_other_c
     np.testing.assert_array_equal(model.get_layer("backbone").get_layer("stem").kernel, arrays["stem", 0])
 
 
+@pytest.mark.slow
 def test_a_package_that_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path))
     monkeypatch.setattr(weights_room, "find_spec", lambda name: None)
@@ -275,6 +277,7 @@ def test_the_second_rescaling_of_efficientnet_is_kept(monkeypatch):
     np.testing.assert_allclose(ours.predict(image, verbose=0), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_offline_the_missing_file_and_the_ways_on_are_named(monkeypatch, tmp_path):
     def offline(*_, **__):
         raise Exception("URL fetch failure on https://host/path/net_no_top.h5: None -- [Errno -2] unknown")

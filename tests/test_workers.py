@@ -200,6 +200,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest(monkeypatch):
     check_shares(recipe, data, Team())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixing", [[], ["augment.mixup.alpha=0.4"]])
 def test_the_parts_of_a_batch_are_the_batch(mixing):
     from recipes.config.presets import load_recipe
