@@ -3,10 +3,12 @@
 import contextlib
 import json
 import tempfile
+import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +31,10 @@ from zoo.errors import FailureError, RequestError
 from zoo.groups import check_copies, copies_in
 from zoo.registry import check_options, require_plugin
 
-__all__ = ["Fitted", "fit", "resume"]
+if TYPE_CHECKING:
+    from recipes.training.estimate import Estimate
+
+__all__ = ["Fitted", "estimate", "fit", "resume"]
 
 
 @as_keras_ships
@@ -44,6 +49,7 @@ def fit(
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     devices: str = "1",
+    seconds: float | None = None,
     tensorboard: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -61,14 +67,20 @@ def fit(
         split_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
         devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
             workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
+        seconds: what the call may take, about: its first steps are measured, and the recipe gets as many epochs, with
+            its schedule over them, as there is time for. The run keeps their number and is trained as with `epochs`.
         tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
         overwrite: replaces a run that is already in `out`.
         quiet: no progress on stderr.
 
     Raises:
-        RequestError: a name, setting or folder that is not possible; nothing was written.
+        RequestError: a name, setting or folder that is not possible, or fewer seconds than an epoch takes; nothing was
+            written.
         FailureError: data that could not be prepared, or a disk that could not be written.
     """
+    began = time.perf_counter()
+    if seconds is not None:
+        workers.check_alone("a time")
     team = workers.join(devices)
     if not team.is_chief:
         return _follow(team, quiet=quiet)
@@ -87,11 +99,42 @@ def fit(
         check_free(Path(out), overwrite=overwrite)
     _lead(team, Path(out), settings, None)
     training = _prepare(settings, None, team, quiet=quiet)
+    if seconds is not None:
+        training = _in_time(training, seconds, began)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
         run.write_data(training.images)
         run.write_recipe(training.recipe)
         return _train(training, run, quiet=quiet)
+
+
+@as_keras_ships
+def estimate(
+    model: str | Model | None,
+    *,
+    data: str,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    devices: str = "1",
+    quiet: bool = False,
+    **loading: Any,
+) -> "Estimate":
+    """What `fit` would take with these arguments; some of its steps are measured, and nothing is written.
+
+    Args:
+        model, data, recipe, overrides, devices, quiet: of `fit`.
+        **loading: `resize`, `skip_bad`, `split_near_duplicates` of `fit`.
+
+    Raises:
+        RequestError, FailureError: as `fit`.
+    """
+    from recipes.training.estimate import measured
+
+    began = time.perf_counter()
+    workers.check_alone("an estimate")
+    settings = resolve(model, data, recipe, overrides, **loading)
+    training = _prepare(settings, None, workers.join(devices), quiet=quiet)
+    return measured(training.model, training.images, training.recipe, time.perf_counter() - began)
 
 
 @as_keras_ships
@@ -172,6 +215,20 @@ def _prepare(
         model = _build(settings, images, team)
     team.check_same("set of images", _digest(images))
     return _Training(settings, images, model, team)
+
+
+def _in_time(training: _Training, seconds: float, began: float) -> _Training:
+    """The training with as many epochs as end in so many seconds after it began."""
+    from recipes.training.estimate import measured
+
+    prepared = time.perf_counter() - began
+    found = measured(training.model, training.images, training.recipe, prepared)
+    epochs = found.epochs_in(seconds - (time.perf_counter() - began - prepared))
+    if epochs == 0:
+        least = time.perf_counter() - began - prepared + found.seconds_of(1)
+        raise RequestError(f"{seconds:g} seconds are too few: with one epoch, it takes about {least:.0f}.")
+    recipe = training.recipe.model_copy(update={"epochs": epochs})
+    return replace(training, recipe=recipe, model=_build(recipe, training.images, training.team))
 
 
 def _digest(images: Data) -> int:

@@ -1,5 +1,6 @@
 """Training, searching for settings, and features of trained models."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 @click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
 @click.option("--weights", help="Start from these: imagenet, a run, a .keras or .weights.h5 file.  [default: none]")
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
+@click.option("--time", "seconds", type=Duration(), help="As many epochs as 90s, 10m or 2h are enough for.")
+@click.option("--until", type=float, help="Short for --set until=ACCURACY: stop when validation is so good, 0 to 1.")
+@click.option("--dry-run", is_flag=True, help="Only say what it will take: time, memory, disk, device.")
 @devices
 @training_options
 @launchable
@@ -43,6 +47,9 @@ def fit(
     hidden: tuple[int, ...],
     weights: str | None,
     epochs: int | None,
+    seconds: float | None,
+    until: float | None,
+    dry_run: bool,
     overrides: tuple[str, ...],
     shape: tuple[int, int, int] | None,
     seed: int | None,
@@ -54,7 +61,12 @@ def fit(
     \b
     Example: zoo fit lenet5 --data digits --out runs/first
     """
-    from recipes.fit import fit
+    from recipes.fit import estimate, fit
+
+    if seconds is not None and (epochs is not None or dry_run):
+        raise RequestError(
+            f"--time and {'--dry-run' if dry_run else '--epochs'} exclude each other: a time decides the epochs."
+        )
 
     named = {
         "model.input_shape": list(shape) if shape else None,
@@ -62,10 +74,18 @@ def fit(
         "model.hidden": list(hidden) or None,
         "model.weights": weights,
         "epochs": epochs,
+        "until": until,
         "seed": seed,
     }
     short = [f"{key}={value}" for key, value in named.items() if value is not None]
-    _print_fitted(fit(model, recipe=recipe, overrides=[*overrides, *short], **settings), as_json)
+    given = {"recipe": recipe, "overrides": [*overrides, *short], **settings}
+    if dry_run:
+        for written in ("out", "overwrite", "tensorboard"):
+            del given[written]
+        found = estimate(model, **given)
+        return answer(as_json, asdict(found) | {"seconds": found.seconds}, lambda: text.estimate(found))
+    _print_fitted(fit(model, seconds=seconds, **given), as_json)
+    return None
 
 
 @click.command()

@@ -190,6 +190,7 @@ class Recipe(_Settings):
         class_weight: `balanced` counts the images of rare classes more, so that all classes count the same.
         precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
+        until: ends the training after the first epoch that is so good on the validation images: accuracy, 0 to 1.
         calibrate: divide the logits of the trained model by a temperature that is fitted on its validation images, so
             that probabilities are right as often as they say; no prediction changes.
         deterministic: operations that give the same bits on a GPU too, more slowly; on a CPU all do. It holds for the
@@ -208,6 +209,7 @@ class Recipe(_Settings):
     class_weight: Literal["none", "balanced"] = "none"
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     early_stopping: Annotated[int, Field(ge=0)] = 0
+    until: Annotated[float, Field(gt=0, le=1)] | None = None
     calibrate: bool = True
     deterministic: bool = False
     optimizer: Optimizer = Optimizer()

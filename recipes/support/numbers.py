@@ -32,3 +32,25 @@ def to_whole(text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!a} is not a whole number")
     return int(text)
+
+
+def span(seconds: float) -> str:
+    """A time in its two largest units.
+
+    >>> span(0.25), span(42.4), span(125), span(3 * 3600 + 240)
+    ('0.2 s', '42 s', '2 min 5 s', '3 h 4 min')
+    """
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: int) -> str:
+    """Bytes, by thousands.
+
+    >>> size(1_250), size(48_123_000), size(1_250_000_000)
+    ('1.2 kB', '48.1 MB', '1.2 GB')
+    """
+    unit, by = next((unit, by) for unit, by in (("GB", 1e9), ("MB", 1e6), ("kB", 0)) if count >= by)
+    return f"{count / (by or 1e3):.1f} {unit}"

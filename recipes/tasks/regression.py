@@ -39,6 +39,8 @@ class Regression(Task):
         super().check(recipe)
         if recipe.soft_labels:
             raise RequestError("label_smoothing, mixup and cutmix are not possible for regression: they mix classes.")
+        if recipe.until is not None:
+            raise RequestError(f"until={recipe.until:g} is not possible for regression: it is an accuracy.")
 
     def targets(self, labels: np.ndarray, recipe: "Recipe", classes: int) -> np.ndarray:
         """float32 (N, 1)."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from recipes.text.cards import model, model_list, recipes
     from recipes.text.files import all_exported, demo, exported, inspected, predictions, timings
     from recipes.text.studies import cross_validated, trials, tuned
-    from recipes.text.training import comparison, diagnosis, embedded, evaluation, fitted, labels
+    from recipes.text.training import comparison, diagnosis, embedded, estimate, evaluation, fitted, labels
 
 __all__ = [
     "all_exported",
@@ -17,6 +17,7 @@ __all__ = [
     "demo",
     "diagnosis",
     "embedded",
+    "estimate",
     "evaluation",
     "exported",
     "fitted",
@@ -38,7 +39,7 @@ __getattr__ = lazy_names(
         "cards": ["model", "model_list", "recipes"],
         "files": ["all_exported", "demo", "exported", "inspected", "predictions", "timings"],
         "studies": ["cross_validated", "trials", "tuned"],
-        "training": ["comparison", "diagnosis", "embedded", "evaluation", "fitted", "labels"],
+        "training": ["comparison", "diagnosis", "embedded", "estimate", "evaluation", "fitted", "labels"],
     },
 )
 

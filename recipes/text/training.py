@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.data.labels import LABEL_KINDS
+from recipes.support.numbers import size, span
 from recipes.support.tables import lines, short, table
 from recipes.tasks import summary, task_of
 from recipes.tasks.words import averaged, unknown
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from recipes.data.checks.doctor import CheckResult
     from recipes.embed import Embedded
     from recipes.fit import Fitted
+    from recipes.training.estimate import Estimate
 
 
 # Metrics of whether answers can be relied on, where any of the runs has them: the key, its words, the format.
@@ -30,6 +32,24 @@ def fitted(result: "Fitted") -> str:
         f"Next: zoo evaluate {run}",
         f"      zoo export {run} --to int8",
         f"      zoo predict {run} IMAGE...",
+    )
+
+
+def estimate(result: "Estimate") -> str:
+    rows = [
+        (
+            "time",
+            f"about {span(result.seconds)}: {span(result.epoch)} an epoch, and {span(result.begin + result.end)}",
+        ),
+        ("memory", f"{size(result.memory)} at most, so far" if result.memory else "not known on this system"),
+        ("disk", f"{size(result.disk)} while it trains, {size(result.kept)} then, without the cache of images"),
+        ("device", result.device),
+    ]
+    return lines(
+        f"{result.model} on {result.data}: {result.images:,} images to train on, {result.epochs:,} epochs of "
+        f"{result.steps:,} steps, {result.batch_size:,} images a step.",
+        *(f"{name:<8}{value}" for name, value in rows),
+        "Nothing was written.",
     )
 
 

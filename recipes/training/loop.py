@@ -173,10 +173,13 @@ class _Keeper(keras.callbacks.Callback):
 
     @property
     def is_done(self) -> bool:
-        """Whether all epochs are trained, or validation has not improved for as long as the recipe waits."""
-        patience = self._recipe.early_stopping
+        """Whether all epochs are trained, or validation is as good as the recipe asks for, or has not improved for as
+        long as it waits."""
+        patience, until = self._recipe.early_stopping, self._recipe.until
         waited = self.state.epoch - self.state.best_epoch
-        return self.state.epoch >= self._recipe.epochs or bool(patience and waited >= patience)
+        monitor = f"val_{self._task.monitor}"
+        reached = until is not None and any(row[monitor] >= until for row in self.state.history)
+        return self.state.epoch >= self._recipe.epochs or reached or bool(patience and waited >= patience)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         reseed(self._learner, self._recipe.seed, epoch, self._team.rank)
