@@ -25,7 +25,7 @@ from zoo.memory import Buffer, peak, plan
 
 needs_micro = pytest.mark.skipif(not micro.is_installed(), reason="needs tflite-micro: pip install 'convzoo[micro]'")
 NAMES = ["digits", "2nd try", "class", "--x--", "Größe", "a.b", "int", "M" * 90, "linux", "__init__"]
-LABELS = ['a "quoted" one', "back\\slash\\", "??=", "猫", "%s", "*/ // /*", "\x01\n\t", "", '"); }', "x" * 300]
+LABELS = ['a "quoted" one', "back\\slash\\", "??=", "???=", "猫", "%s", "*/ // /*", "\x01\n\t", "", '"); }', "x" * 300]
 
 
 @pytest.mark.slow

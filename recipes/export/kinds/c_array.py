@@ -289,7 +289,7 @@ def _literal(text: str) -> str:
     """A C string literal: UTF-8 as it is, control characters as three octal digits, and no trigraphs."""
     quoted = re.sub(r'["\\\\]', lambda match: f"\\{match[0]}", text)
     plain = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\{ord(match[0]):03o}", quoted)
-    return '"' + re.sub(r"\?(?=\?)", '?""', plain) + '"'
+    return '"' + re.sub(r"(?<=\?)\?", r"\\?", plain) + '"'
 
 
 def _one_line(text: str) -> str:
