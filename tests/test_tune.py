@@ -88,6 +88,21 @@ def test_what_is_drawn_does_not_depend_on_kills(tmp_path, sampler):
     assert drawn("killed", [0, 2, 2, 3, 5]) == undisturbed
 
 
+def test_a_trial_that_kills_every_worker_is_given_up(tmp_path):
+    search = a_search()
+    study = Study.create(tmp_path / "study", search)
+    study.join()
+    drawn = []
+    for _ in range(6):
+        with study.worker() as worker, study.one_at_a_time():  # which goes without a word of how its trial ended
+            drawn.append(_next(study, study.trials(), search, worker, 2).settings)
+    assert drawn[:5] == 5 * drawn[:1] != drawn[1:]
+    rows = recipes.tune.show(study.path)
+    assert [row["state"] for row in rows] == [*4 * ["stopped"], "failed", "running"]
+    assert rows[4]["why"] == "the worker died 5 times while it was tried"
+    assert rows[4]["seed"] == rows[0]["seed"] != rows[5]["seed"]
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [

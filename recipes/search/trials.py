@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from recipes.data import Data
 
 SKIPPED_AT_MOST = 200  # in a row: the limits leave nothing
+MOST_DEATHS = 5  # of workers over one trial: it is what kills them, for want of memory perhaps
 
 
 def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = None) -> ResolvedRecipe:
@@ -155,7 +156,13 @@ def _next(study: Study, trials: "optuna.Study", search: Search, worker: str, wan
     """A trial that is this worker's, with its settings; None if there are enough."""
     for lost in trials.get_trials(deepcopy=False):
         if lost.state.name == "RUNNING" and not study.is_alive(lost.user_attrs.get("worker", "")):
-            _put_off(trials, lost.number)
+            if _deaths(trials, lost.number) + 1 < MOST_DEATHS:
+                set_trial_attribute(trials, lost, "lost", True)
+                _put_off(trials, lost.number)
+            else:
+                set_trial_attribute(trials, lost, "ended", "failed")
+                set_trial_attribute(trials, lost, "why", f"the worker died {MOST_DEATHS} times while it was tried")
+                trials.tell(lost.number, state=import_optuna().trial.TrialState.FAIL)
     there = trials.get_trials(deepcopy=False)
     if wanted is not None and sum(state_of(trial) in (*ENDED, "running") for trial in there) >= wanted:
         return None
@@ -181,6 +188,14 @@ def _place(there: "Sequence[optuna.trial.FrozenTrial]", number: int) -> int:
     while number < len(there) and (before := there[number].user_attrs.get("again")) is not None:
         number = before
     return sum("again" not in trial.user_attrs for trial in there[:number])
+
+
+def _deaths(trials: "optuna.Study", number: int) -> int:
+    """How often a worker died over what is tried in a trial, before it."""
+    there, deaths = trials.get_trials(deepcopy=False), 0
+    while (number := there[number].user_attrs.get("again", -1)) >= 0:
+        deaths += there[number].user_attrs.get("lost", False)
+    return deaths
 
 
 def _put_off(trials: "optuna.Study", number: int) -> None:
