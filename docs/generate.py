@@ -111,7 +111,7 @@ def _recipes() -> str:
         lines += [f"Source: {about.source}", ""] if about.source else []
         measured = f" Measured with `{about.command}`." if about.command else ""
         lines += [f"Reaches: {about.reaches}{measured}", ""] if about.reaches else []
-    lines += ["# Augmentations", "", "| name | what it is for | source | advice |", "|---|---|---|---|"]
+    lines += ["## Augmentations", "", "| name | what it is for | source | advice |", "|---|---|---|---|"]
     for name in list_augmentations():
         about = load_augmentation(name).about
         lines.append(f"| `{name}` | {about.summary} | {about.source} | {about.advice} |")

@@ -18,7 +18,7 @@ TYPED = re.compile(FENCE.pattern + r"|^ {4}(\w[^\n]*)$|`([^`]+)`", FENCE.flags)
 SHELL = {"sh", "console"}
 DATA = {"", "toml", "yaml", "cpp", "dockerfile", "kotlin", "swift"}  # "": what was printed
 # Programs that are not of this project, in blocks of a shell's lines.
-OTHERS = {"#!/bin/bash", ".ci/run", "export", "mypy", "pip", "pre-commit", "pytest", "ruff", "srun", "test"}
+OTHERS = {"#!/bin/bash", ".ci/run", "export", "mkdocs", "mypy", "pip", "pre-commit", "pytest", "ruff", "srun", "test"}
 # Named for what they are, not as something to type: the rest is left to the reader.
 MENTIONED = {"zoo fit --recipe"}
 SCRIPTS = {"rotated.py"}  # what a page tells to save first

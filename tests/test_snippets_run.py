@@ -53,6 +53,8 @@ NOT_RUN = {
     "docs/api.md": "names of commands only",
     "docs/architecture.md": "names of commands only",
     "docs/CONTRIBUTING.md": "the tests themselves",
+    "docs/files.md": "names of commands only",
+    "docs/index.md": "the commands of README.md",
     "docs/models.md": "no commands but its own",
     "docs/recipes.md": "benchmarks, hours",
     "docs/settings.md": "names of commands only",
