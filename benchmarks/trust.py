@@ -3,12 +3,17 @@
     python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist                     # calibration
     python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist --part precision
     python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist --part unknown
+    python benchmarks/trust.py --fashion /usr/share/datasets/fashion-mnist --part exposed --emoji package
 
 Runs of digits and of Fashion-MNIST are kept in `--out`; those that are there are not trained again. Temperatures and
 thresholds are fitted on validation images, and everything is measured on test images.
 
 `precision` resamples: of the test images a sample is drawn with replacement, a threshold is chosen on it, and held
 against all test images; and again with one half of them against the other half.
+
+`exposed` trains LeNet-5 against unknown images, digits against Fashion-MNIST's and the reverse, and beside it the same
+without; both are tested on unknown images of the kind that it was trained against, and on emoji, which neither has seen
+(npm's `emoji-datasource-google`, see transfer.py).
 """
 
 import argparse
@@ -27,18 +32,20 @@ RUNS = {
 }
 
 
-def run_of(name, seed, arguments):
-    """A finished run: the one in its folder, or a new one."""
+def run_of(name, seed, arguments, *, exposed=False):
+    """A finished run: the one in its folder, or a new one; `exposed` to the unknown images of the other set."""
     from recipes.fit import fit
     from recipes.run.folder import Run
 
-    folder = arguments.out / f"{name.replace(' ', '-')}-{seed}"
+    folder = arguments.out / f"{name.replace(' ', '-')}{'-exposed' * exposed}-{seed}"
     if (folder / "metrics.json").exists():
         return Run.open(folder)
     print(f"{folder}", file=sys.stderr, flush=True)
     source, model, recipe, settings = RUNS[name]
     data = arguments.fashion if source == "fashion" else source
     overrides = [*settings, f"seed={seed}"]
+    if exposed:
+        overrides.append(f"unknown.source={other_than(source, arguments)}")
     return fit(model, data=data, recipe=recipe, overrides=overrides, out=folder, overwrite=True, quiet=True).run
 
 
@@ -115,18 +122,44 @@ def unknown(arguments):
     rows = {}
     for seed in range(arguments.seeds):
         for name in arguments.runs:
-            other = arguments.fashion if RUNS[name][0] == "digits" else "digits"
+            other = other_than(RUNS[name][0], arguments)
             run = run_of(name, seed, arguments)
             for key, found in evaluate(run, unknown=other)["unknown"]["by"].items():
                 rows[f"{name} {seed} {key}"] = found
     return rows
 
 
+def other_than(source, arguments):
+    return arguments.fashion if source == "digits" else "digits"
+
+
+def exposed(arguments):
+    """Accuracy, and how well unknown images are told apart, with and without others to learn against."""
+    from transfer import table_of
+
+    from recipes.evaluate import evaluate
+
+    emoji = table_of(arguments.emoji, arguments.out / "emoji.csv", base=True)
+    rows = {}
+    for seed in range(arguments.seeds):
+        for name in ("digits lenet5", "fashion lenet5"):
+            for trained in (False, True):
+                run = run_of(name, seed, arguments, exposed=trained)
+                row = {"accuracy": run.metrics["accuracy"]}
+                for what, source in (("other set", other_than(RUNS[name][0], arguments)), ("emoji", str(emoji))):
+                    found = evaluate(run, unknown=source)["unknown"]["by"]
+                    row |= {f"{what}, {key}": found[key]["auroc"] for key in ("maximum probability", "energy")}
+                rows[f"{name}{' exposed' * trained} {seed}"] = row
+                print(row, file=sys.stderr, flush=True)
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", default=list(RUNS), help="of " + ", ".join(RUNS))
-    parser.add_argument("--part", choices=["calibration", "precision", "unknown"], default="calibration")
+    parser.add_argument("--part", choices=["calibration", "precision", "unknown", "exposed"], default="calibration")
     parser.add_argument("--fashion", default="/usr/share/datasets/fashion-mnist", help="the folder of Fashion-MNIST")
+    parser.add_argument("--emoji", type=Path, default=Path("package"), help="the unpacked package, for --part exposed")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--times", type=int, default=100, help="samples of --part precision")
     parser.add_argument("--precision", type=float, nargs="*", default=[0.99, 0.97, 0.95])
@@ -134,7 +167,8 @@ def main():
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found = {"calibration": calibration, "precision": precision, "unknown": unknown}[arguments.part](arguments)
+    parts = {"calibration": calibration, "precision": precision, "unknown": unknown, "exposed": exposed}
+    found = parts[arguments.part](arguments)
     if arguments.json:
         print(json.dumps(found, indent=1))
         return

@@ -120,7 +120,7 @@ def _recipes() -> str:
 
 def _settings() -> str:
     from recipes.augment import Augment
-    from recipes.config.settings import FineTune, Model, Optimizer, Recipe, Schedule
+    from recipes.config.settings import FineTune, Model, Optimizer, Recipe, Schedule, Unknown
 
     lines = [
         "# Settings of a recipe",
@@ -132,7 +132,8 @@ def _settings() -> str:
     ]
     tables = {"": Recipe, "model": Model, "optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
     operations = {f"augment.{name}": _table_in(Augment, name) for name in Augment.model_fields if name != "about"}
-    tables |= {name: table for name, table in operations.items() if table} | {"finetune": FineTune}
+    tables |= {name: table for name, table in operations.items() if table}
+    tables |= {"finetune": FineTune, "unknown": Unknown}
     for table, kind in tables.items():
         lines += [f"## {table or 'The recipe itself'}", "", "| setting | default | what it is |", "|---|---|---|"]
         for name, field in kind.model_fields.items():

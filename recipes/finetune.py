@@ -139,6 +139,8 @@ def _resolve(
         recipe = load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
     if recipe.finetune is None:
         raise RequestError("this recipe has no table [finetune]: it trains from scratch; see `zoo fit`.")
+    if recipe.unknown:
+        raise RequestError("unknown images are learnt against by `zoo fit` alone: remove the table [unknown].")
     tuning, cached = recipe.finetune, recipe.finetune.stages != "all"
     if recipe.augment.mixes and (cached or tuning.views > 1):
         raise RequestError("mixup and cutmix need finetune.stages=all and one view: mixed images cannot be cached.")

@@ -1,6 +1,7 @@
 """Labels that are not one class an image: any number of classes, or a number."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from sklearn.metrics import average_precision_score, f1_score, mean_absolute_err
 
 from cli import main
 from recipes.compare import compare
+from recipes.config.presets import load_recipe
 from recipes.data.dataset import Data, Split
 from recipes.evaluate.scoring import evaluate
 from recipes.export.handover import export
 from recipes.predict import predict
 from recipes.report.run_page import report
 from recipes.tasks import TASKS
+from recipes.tasks.classification import adjusted_loss
 from recipes.tflite.inspection import inspect
 from zoo.errors import RequestError
 
@@ -124,7 +127,8 @@ def test_what_needs_one_class_an_image_says_so(several, amounts, tmp_path, capsy
     with pytest.raises(RequestError, match="no accuracy to draw"):
         compare([amounts], plot=amounts.path / "plot.png")
     source = amounts.recipe.data.source
-    for setting, what in (("class_weight=balanced", "class_weight"), ("label_smoothing=0.1", "label_smoothing")):
+    named = ("class_weight=balanced", "label_smoothing=0.1", "logit_adjustment=1", "unknown.source=digits")
+    for setting, what in ((one, re.split("[=.]", one)[0]) for one in named):
         command = ["fit", "lenet5", "--data", source, "--input-shape", "32x32x1", "--set", setting]
         assert main([*command, "--recipe", "quick", "--out", str(tmp_path / "other")]) == 2
         assert what in capsys.readouterr().err
@@ -160,3 +164,36 @@ def test_few_validation_images_choose_the_epoch_by_their_loss_and_say_what_they_
     assert warnings(100) == []
     (few,) = warnings(18)
     assert "one of them is 5.6% of accuracy, and the 95 % interval of its 88.9% is 67.2% to 96.9%" in few
+
+
+def test_logit_adjustment_is_cross_entropy_of_scores_times_frequencies():
+    labels = np.repeat([0, 1, 2], [70, 20, 10])
+    part = Split(np.zeros((100, 1, 1, 1), np.uint8), labels)
+    data = Data("", ("a", "b", "c"), None, part, part, part)
+    recipe = load_recipe("quick", ["logit_adjustment=0.5"])
+    scores = np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]], np.float32)
+    weighted = scores * np.sqrt([0.7, 0.2, 0.1])
+    expected = -np.log((weighted / weighted.sum(1, keepdims=True))[[0, 1], [2, 1]])
+    loss = TASKS["classification"].loss(recipe, data)
+    np.testing.assert_allclose(loss(np.array([2, 1]), scores), expected, rtol=1e-5)
+    smoothed = load_recipe("quick", ["logit_adjustment=0.5", "label_smoothing=0.3"])
+    targets = TASKS["classification"].targets(np.array([2, 1]), smoothed, 3)
+    given = TASKS["classification"].loss(smoothed, data)(targets, scores)
+    even = -np.log(weighted / weighted.sum(1, keepdims=True)).mean(1)
+    np.testing.assert_allclose(given, 0.7 * expected + 0.3 * even, rtol=1e-5)
+
+
+def test_logit_adjustment_learns_from_an_image_that_is_surely_wrong():
+    import tensorflow as tf
+
+    logits = tf.Variable([[40.0, 0.0]])
+    with tf.GradientTape() as tape:
+        loss = adjusted_loss(np.array([1]), tf.nn.softmax(logits), added=np.log([0.5, 0.5], dtype=np.float32))
+    assert float(loss[0]) == pytest.approx(40, rel=1e-4)
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[1, -1]], rtol=1e-4)
+
+
+def test_rare_classes_are_made_up_for_once():
+    for settings in (["logit_adjustment=1", "class_weight=balanced"], ["logit_adjustment=1", "unknown.source=digits"]):
+        with pytest.raises(RequestError, match="allowed"):
+            load_recipe("quick", settings)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--time", "seconds", type=Duration(), help="As many epochs as 90s, 10m or 2h are enough for.")
 @click.option("--until", type=float, help="Short for --set until=ACCURACY: stop when validation is so good, 0 to 1.")
 @click.option("--dry-run", is_flag=True, help="Only say what it will take: time, memory, disk, device.")
+@click.option("--unknown", help="Learn to be unsure of these images, which show none of the classes.")
 @devices
 @training_options
 @launchable
@@ -50,6 +51,7 @@ def fit(
     seconds: float | None,
     until: float | None,
     dry_run: bool,
+    unknown: str | None,
     overrides: tuple[str, ...],
     shape: tuple[int, int, int] | None,
     seed: int | None,
@@ -75,6 +77,7 @@ def fit(
         "model.weights": weights,
         "epochs": epochs,
         "until": until,
+        "unknown.source": unknown,
         "seed": seed,
     }
     short = [f"{key}={value}" for key, value in named.items() if value is not None]

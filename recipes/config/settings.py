@@ -178,6 +178,23 @@ class FineTune(_Settings):
         return self
 
 
+class Unknown(_Settings):
+    """Images of no class, to learn against: all classes are to get the same score of them (Hendrycks 2019).
+
+    Attributes:
+        source: as of data; its labels are not looked at, and its test images are left out.
+        weight: of their loss beside that of the images to learn from, of which a batch has as many.
+    """
+
+    source: str
+    weight: Annotated[float, Field(gt=0, le=100)] = 0.5
+
+    @field_validator("source")
+    @classmethod
+    def _hold_from_any_folder(cls, source: str) -> str:
+        return absolute_source(source)
+
+
 class Recipe(_Settings):
     """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved.
 
@@ -188,6 +205,8 @@ class Recipe(_Settings):
         seed: of the first weights, the order of the images, their augmentation and dropout.
         label_smoothing: fraction of every label that is spread over all classes.
         class_weight: `balanced` counts the images of rare classes more, so that all classes count the same.
+        logit_adjustment: in place of that, how much of the logarithm of each class's frequency is added to its logit
+            in the loss, and nowhere else: 1 is for the best balanced accuracy (Menon 2021), 0 for the best accuracy.
         precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
         until: ends the training after the first epoch that is so good on the validation images: accuracy, 0 to 1.
@@ -207,6 +226,7 @@ class Recipe(_Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weight: Literal["none", "balanced"] = "none"
+    logit_adjustment: Annotated[float, Field(ge=0, le=10)] = 0.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     early_stopping: Annotated[int, Field(ge=0)] = 0
     until: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -216,13 +236,28 @@ class Recipe(_Settings):
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
     finetune: FineTune | None = None
+    unknown: Unknown | None = None
     plugin: PluginFile | PluginPackage | None = None
     versions: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _balanced_once(self) -> Self:
+        if self.logit_adjustment and self.class_weight != "none":
+            raise ValueError(
+                f"class_weight={self.class_weight!r} and logit_adjustment={self.logit_adjustment:g} both make up for "
+                "rare classes; allowed: one of them, the other 'none' or 0"
+            )
+        if self.unknown and (self.logit_adjustment or self.class_weight != "none"):
+            raise ValueError(
+                "unknown images have no class that could be frequent or rare; allowed beside them: class_weight='none' "
+                "and logit_adjustment=0"
+            )
+        return self
 
     @property
     def soft_labels(self) -> bool:
         """Whether a label is a fraction of every class, not a number."""
-        return self.augment.mixes or self.label_smoothing > 0
+        return self.augment.mixes or self.label_smoothing > 0 or self.unknown is not None
 
     def __eq__(self, other: object) -> bool:
         """Whether all settings are the same, be one of the recipes resolved or not."""

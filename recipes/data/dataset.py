@@ -1,5 +1,6 @@
 """What every source of images is converted to."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import relpath
@@ -82,6 +83,7 @@ class Data:
         skipped: files that were left out because they cannot be used (`skip_bad`).
         root: the folder that the names in `split_table` are relative to, None where images are not files.
         digests: of the content of each file, by its path; of the set, by its source, where images are not files.
+        unknown: images of no class, uint8 (N, H, W, C), to learn against; None where there are none.
     """
 
     source: str
@@ -94,6 +96,7 @@ class Data:
     skipped: tuple[Finding, ...] = ()
     root: Path | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    unknown: np.ndarray | None = None
 
     @property
     def picture_shape(self) -> tuple[int, int, int] | None:
@@ -114,6 +117,13 @@ class Data:
     def sizes(self) -> dict[str, int]:
         """How many images each part has."""
         return {part: len(split) for part, split in self.parts.items()}
+
+    @property
+    def unknown_digest(self) -> str | None:
+        """What tells the unknown images from any others, None where there are none."""
+        if self.unknown is None:
+            return None
+        return hashlib.sha256(np.ascontiguousarray(self.unknown).data).hexdigest()
 
     def split_table(self) -> list[dict[str, str]]:
         """Which file is in which part: rows of `file` (relative to `root`), `split`, `label` and the

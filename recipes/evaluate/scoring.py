@@ -9,7 +9,7 @@ import numpy as np
 from recipes.data import Data, Reader, Split
 from recipes.data.readers import FileReader, open_reader
 from recipes.evaluate.averaging import check_average, measure_average
-from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select
+from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select, select_unknown
 from recipes.run.folder import Run
 from recipes.scorers import Scorer, open_scorer
 from recipes.scorers.shares import Missing, what_is_missing
@@ -206,7 +206,7 @@ def _unknown_images(scorer: Scorer, task: Task, source: str | Reader) -> np.ndar
     reader = open_reader(source)
     if scorer.run is not None and is_trained_on(scorer.run, reader):
         raise RequestError(f"{reader.source} is what {scorer.path} was trained on; --unknown takes images of no class.")
-    return select(reader).images(scorer)
+    return select_unknown(reader, scorer.run).images(scorer)
 
 
 def _check_precision(precision: float, run: str | Path | Run | Scorer, is_run: bool, data: str | Reader | None) -> None:

@@ -130,6 +130,15 @@ def select(source: str | Reader, run: Run | None = None) -> Selection:
     return Selection(reader, "all of its images", {"purpose": "score"}, all=True)
 
 
+def select_unknown(reader: Reader, run: Run | None = None) -> Selection:
+    """The images of no class that are scored: as `select`, but those alone that a run did not learn against."""
+    against = run and run.recipe.unknown
+    if run is None or not against or absolute_source(reader.source) != against.source:
+        return select(reader)
+    options = {"purpose": "join", "split_seed": run.recipe.data.split_seed}
+    return Selection(reader, f"those that {run.path} did not learn against", options)
+
+
 def is_trained_on(run: Run, reader: Reader) -> bool:
     """Whether a source is the one that a run was trained on, told by where it is."""
     mine = run.recipe.data.source

@@ -183,6 +183,7 @@ EXPORTS: TypeAdapter[Any] = TypeAdapter(dict[str, _Export])
 
 class _Data(_Facts):
     digests: dict[str, str] = {}
+    unknown: str | None = None
 
 
 KEPT_OF_DATA: TypeAdapter[Any] = TypeAdapter(_Data)

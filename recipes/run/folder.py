@@ -40,7 +40,7 @@ _READ_ONCE = {
     "history.csv": "history",
     "metrics.json": "metrics",
     "export.json": "exports",
-    "data.json": "data_digests",
+    "data.json": "_kept_of_data",
     "calibration.json": "calibration",
 }
 
@@ -163,12 +163,18 @@ class Run:
         kept: dict[str, Any] = file.json(CALIBRATION) if file.is_there else {}
         return kept
 
-    @cached_property
+    @property
     def data_digests(self) -> dict[str, str]:
         """Of each part of a set that is not made of files; empty for one that is, and in runs of earlier versions."""
-        file = self.document("data.json")
-        digests: dict[str, str] = file.json(KEPT_OF_DATA).get("digests", {}) if file.is_there else {}
+        digests: dict[str, str] = self._kept_of_data.get("digests", {})
         return digests
+
+    @cached_property
+    def _kept_of_data(self) -> dict[str, Any]:
+        """`digests`, see `data_digests`, and that of the `unknown` images; what there is none of is left out."""
+        file = self.document("data.json")
+        kept: dict[str, Any] = file.json(KEPT_OF_DATA) if file.is_there else {}
+        return kept
 
     @property
     def is_finished(self) -> bool:
@@ -255,6 +261,12 @@ class Run:
             raise RequestError(
                 f"{data.source} does not hold the images that {self.path} was trained with: bring them back, or train "
                 "a new run."
+            )
+        if data.unknown is not None and data.unknown_digest != self._kept_of_data.get("unknown"):
+            assert self.recipe.unknown is not None
+            raise RequestError(
+                f"{self.recipe.unknown.source} does not hold the unknown images that {self.path} was trained against: "
+                "bring them back, or train a new run."
             )
 
     def keep_data(self, data: "Data") -> None:
@@ -354,8 +366,11 @@ class Run:
         self.write_text("labels.txt", to_lines(data.class_names))
         if rows := data.split_table():
             self.write_rows("split.csv", rows)
-        elif data.digests:
-            self.write_json("data.json", {"digests": dict(data.digests)})
+        kept: dict[str, Any] = {"unknown": data.unknown_digest} if data.unknown is not None else {}
+        if not rows and data.digests:
+            kept["digests"] = dict(data.digests)
+        if kept:
+            self.write_json("data.json", kept)
         if data.skipped:
             self.write_text("skipped.json", to_json([asdict(finding) for finding in data.skipped]) + "\n")
 

@@ -1,6 +1,7 @@
 """One class an image."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from zoo.backend import keras, tf
 
 if TYPE_CHECKING:
     from recipes.config.settings import Recipe
+    from recipes.tasks.task import Loss
+
+TINY = 1e-30  # the least probability that a loss sees; there is a gradient of all that are more
 
 
 class Classification(Task):
@@ -44,7 +48,11 @@ class Classification(Task):
         """Numbers of classes (N,), or probabilities float32 (N, classes) where the recipe mixes or smooths labels."""
         return np.eye(classes, dtype=np.float32)[labels] if recipe.soft_labels else labels
 
-    def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
+    def loss(self, recipe: "Recipe", data: Data) -> "Loss":
+        if recipe.logit_adjustment:
+            counts = np.bincount(data.train.labels, minlength=len(data.class_names))
+            added = recipe.logit_adjustment * np.log(np.maximum(counts, 1) / len(data.train))
+            return partial(adjusted_loss, added=added.astype(np.float32), label_smoothing=recipe.label_smoothing)
         if recipe.soft_labels:
             return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         return keras.losses.SparseCategoricalCrossentropy()
@@ -156,6 +164,27 @@ class Classification(Task):
 
     def answer(self, class_names: Sequence[str]) -> str:
         return f"which of {len(class_names)} classes ({some_of(class_names)}) an image shows"
+
+
+def adjusted_loss(
+    targets: "tf.Tensor", scores: "tf.Tensor", *, added: np.ndarray, label_smoothing: float = 0.0
+) -> "tf.Tensor":
+    """Cross-entropy after a number is added to each class's logit: with the logarithm of its frequency, what is learned
+    is to tell the classes apart as if all were equally frequent (Menon et al. 2021, https://arxiv.org/abs/2007.07314).
+
+    Args:
+        targets: numbers of classes (B,), or probabilities (B, classes).
+        scores: probabilities (B, classes).
+        added: (classes,).
+        label_smoothing: of targets that are probabilities.
+
+    Returns:
+        (B,).
+    """
+    logits = keras.ops.log(keras.ops.maximum(keras.ops.cast(scores, "float32"), TINY)) + added
+    if _are_probabilities(targets):
+        return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=label_smoothing)
+    return keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
 
 
 def _confusion(metrics: Mapping[str, Any]) -> str:

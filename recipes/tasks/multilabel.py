@@ -38,7 +38,7 @@ class Multilabel(Task):
         constant="giving each label to all images or to none",
     )
 
-    def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
+    def loss(self, recipe: "Recipe", data: Data) -> "keras.losses.Loss":
         return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
 
     def loss_at_chance(self, data: Data) -> float:

@@ -46,7 +46,7 @@ class Regression(Task):
         """float32 (N, 1)."""
         return labels[:, None]
 
-    def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
+    def loss(self, recipe: "Recipe", data: Data) -> "keras.losses.Loss":
         return keras.losses.MeanSquaredError()
 
     def loss_weight(self, data: Data) -> float:

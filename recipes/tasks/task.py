@@ -1,9 +1,9 @@
 """What every task is: how one kind of labels is learned, judged, and told of."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from zoo.errors import FailureError, RequestError
 ENOUGH = 100  # validation images that tell epochs apart by what is right; of fewer, one is more than a point
 if TYPE_CHECKING:
     from recipes.config.settings import Recipe
+
+    Loss: TypeAlias = "keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class Task(ABC):
             raise RequestError(
                 f"class_weight={recipe.class_weight!r} is not possible for {self.name}; allowed: 'none'."
             )
+        if recipe.unknown:
+            raise RequestError(f"unknown images are of one class an image; these labels are for {self.name}.")
+        if recipe.logit_adjustment:
+            raise RequestError(
+                f"logit_adjustment={recipe.logit_adjustment:g} is not possible for {self.name}; allowed: 0."
+            )
 
     def targets(self, labels: np.ndarray, recipe: "Recipe", classes: int) -> np.ndarray:
         """What scores (B, classes) are compared with.
@@ -89,8 +97,8 @@ class Task(ABC):
         return labels
 
     @abstractmethod
-    def loss(self, recipe: "Recipe") -> "keras.losses.Loss":
-        """Of scores (B, classes) against `targets`."""
+    def loss(self, recipe: "Recipe", data: Data) -> "Loss":
+        """Of scores (B, classes) against `targets`; `data` is what is learned from."""
 
     def loss_weight(self, data: Data) -> float:
         """The factor of the loss."""

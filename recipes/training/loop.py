@@ -17,6 +17,7 @@ from recipes.training import checkpoint, replicas, tensorboard
 from recipes.training.checkpoint import State
 from recipes.training.model import evaluation_batches, training_batches
 from recipes.training.progress import ProgressBar
+from recipes.training.unknown import with_unknown
 from zoo.backend import keras, tf
 from zoo.errors import FailureError
 from zoo.keras_internals import averages, random_states
@@ -94,9 +95,13 @@ def _fit_on_one_device(
 ) -> None:
     classes, task = len(data.class_names), TASKS[data.task]
     averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+    first = keeper.state.epoch
+    batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first)
+    if data.unknown is not None:
+        batches = with_unknown(batches, data.unknown, recipe, len(data.train), classes, first_epoch=first)
     model.fit(
-        training_batches(data.train, recipe, classes, task=task, first_epoch=keeper.state.epoch),
-        initial_epoch=keeper.state.epoch,
+        batches,
+        initial_epoch=first,
         epochs=recipe.epochs,
         steps_per_epoch=recipe.steps_per_epoch(len(data.train)),
         validation_data=evaluation_batches(data.validation, recipe, classes, task),

@@ -16,7 +16,7 @@ from zoo.backend import keras, tf
 from zoo.groups import check_group, find_group
 from zoo.keras_internals import average_by, averages, index_of
 
-STREAMS = {"order": 0, "augment": 1}  # independent random streams under one seed
+STREAMS = {"order": 0, "augment": 1, "unknown": 2, "augment unknown": 3}  # independent random streams under one seed
 MOST_STEPS_AT_ONCE = 12
 UNDECAYED = ("bias", "gamma", "beta")  # names of weights that neither weight decay nor L2 makes smaller
 
@@ -142,12 +142,25 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
     steps, task = recipe.steps_per_epoch(len(data.train)), TASKS[data.task]
     model.compile(
         optimizer=_optimizer(recipe, steps, factors),
-        loss=task.loss(recipe),
+        loss=task.loss(recipe, data),
         loss_weights=task.loss_weight(data),
-        metrics=[task.monitor],
+        metrics=[task.monitor if recipe.unknown is None else KnownMean(task)],
         jit_compile=False,  # XLA slows the training step down on a CPU
         steps_per_execution=_steps_at_once(steps),
     )
+
+
+class KnownMean(keras.metrics.Mean):
+    """The mean of a task's monitored metric over the images that have a class: of the others, all probabilities that
+    are wanted are equal."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(name=task.monitor)
+        self._task = task
+
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        known = tf.reduce_any(y_true != y_true[:, :1], axis=1)
+        super().update_state(self._task.monitored(y_true, y_pred), tf.cast(known, tf.float32))
 
 
 @contextlib.contextmanager

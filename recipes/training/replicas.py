@@ -22,6 +22,8 @@ from zoo.keras_internals import all_layers, expect_sums
 def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
     """Raises a `RequestError` unless a batch can be split into equal parts."""
     size, parts = recipe.batch_of(len(data.train)), team.replicas
+    if recipe.unknown and team.strategy:
+        raise RequestError("unknown images are learnt against on one device: remove --unknown, or the further devices.")
     if size % parts:
         near = max(round(size / parts), 1) * parts
         raise RequestError(

@@ -1,7 +1,7 @@
 """What every training begins and ends with, from scratch or not."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
+from recipes.training.unknown import load_unknown
 from zoo.anatomy import dissect
 from zoo.backend import keras
 from zoo.groups import copies_group, copies_in
@@ -59,7 +60,7 @@ def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bo
     """
     data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
     TASKS[data.task].check(settings)
-    return data
+    return data if settings.unknown is None else replace(data, unknown=load_unknown(settings, quiet=quiet))
 
 
 def judged(scores: np.ndarray, images: Data, temperature: float | None) -> dict[str, Any]:
