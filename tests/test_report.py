@@ -13,7 +13,7 @@ from images import save
 from PIL import Image
 
 from cli import main
-from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam, layer_cam
+from recipes.evaluate.inside import class_maps, feature_maps, first_kernels, grad_cam, layer_cam
 from recipes.report.charts import data_uri, heat, line_chart, matrix
 from recipes.report.limits import kept_within, not_for, weak_classes
 from recipes.report.run_page import report
@@ -235,7 +235,10 @@ def test_maps_are_of_the_weights_and_not_of_the_image_alone(digits_run):
 
 def test_layer_cam_weighs_each_place_by_its_own_gradient(digits_run):
     images = digits_run.load_data().test.images[:3]
-    coarse, fine = (cam(digits_run.load_model(), images, np.array([1, 2, 3])) for cam in (grad_cam, layer_cam))
+    model, classes = digits_run.load_model(), np.array([1, 2, 3])
+    coarse, fine = (cam(model, images, classes) for cam in (grad_cam, layer_cam))
+    for one, both in zip((coarse, fine), class_maps(model, images, classes), strict=True):
+        np.testing.assert_allclose(one, both, atol=1e-6)
     assert coarse.shape == fine.shape
     assert np.abs(coarse - fine).max() > 0.05
 

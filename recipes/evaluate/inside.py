@@ -71,7 +71,6 @@ def tap(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> Callable[[n
     return outputs
 
 
-@as_keras_ships
 def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     """Where the model looked when it scored a class: each map counts by the mean of its gradient.
 
@@ -85,23 +84,33 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
     Returns:
         float32 (N, h, w) from 0 to 1, of the last feature map with at least 4 rows and columns; None if there is none.
     """
-    return _map_of(model, images, classes, lambda gradient: tf.reduce_mean(gradient, axis=(1, 2), keepdims=True))
+    cams = class_maps(model, images, classes)
+    return None if cams is None else cams[0]
 
 
-@as_keras_ships
 def layer_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     """Where the model looked when it scored a class: each place of each map counts by its own gradient, if that is
     above 0, so that the map keeps the detail that a mean gives away.
 
     Jiang et al. 2021 (https://doi.org/10.1109/TIP.2021.3089943), section III-B. Arguments and result as of `grad_cam`.
     """
-    return _map_of(model, images, classes, tf.nn.relu)
+    cams = class_maps(model, images, classes)
+    return None if cams is None else cams[1]
 
 
-def _map_of(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, weigh: "Callable[[tf.Tensor], tf.Tensor]"
-) -> np.ndarray | None:
-    """What spoke for a class in the last feature map, whose places are weighed by `weigh` of the logit's gradient."""
+@as_keras_ships
+def class_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """`grad_cam` and `layer_cam` of the same images, by one gradient."""
+    found = _gradient(model, images, classes)
+    if found is None:
+        return None
+    maps, gradient = found
+    coarse = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+    return _weighed(model, maps, coarse), _weighed(model, maps, tf.nn.relu(gradient))
+
+
+def _gradient(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> "tuple[tf.Tensor, tf.Tensor] | None":
+    """The last feature map, and the gradient there of each image's logit of its class; both (N, h, w, C)."""
     mapped = [layer for layer in backbone_layers(model) if has_map(layer, LEAST_MAP)]
     if not mapped:
         return None
@@ -119,7 +128,11 @@ def _map_of(
             last = maps
         logits = head(last, training=False)
         chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
-    weights = weigh(tape.gradient(chosen, maps))
+    return maps, tape.gradient(chosen, maps)
+
+
+def _weighed(model: keras.Model, maps: "tf.Tensor", weights: "tf.Tensor") -> np.ndarray:
+    """The weighed sum of the maps of each image where it is above 0, from 0 to 1."""
     cam = tf.nn.relu(tf.reduce_sum(tf.cast(weights * maps, tf.float32), axis=-1)).numpy()
     if name := copies_group(model):  # where each copy of the image was looked at, brought back and averaged
         group = find_group(name)

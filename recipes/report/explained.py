@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from recipes.evaluate.inside import LEAST_MAP, grad_cam, layer_cam
+from recipes.evaluate.inside import LEAST_MAP, class_maps
 from recipes.report.charts import heat
 from recipes.scorers import Scorer
 from recipes.support.files import write_whole
@@ -57,8 +57,8 @@ class Explainer:
             FailureError: the file cannot be written.
         """
         model = self._scorer.keras_model
-        cams = [cam(model, pixels[None], np.array([number])) for cam in (grad_cam, layer_cam)] if model else [None]
-        if cams[0] is None:
+        cams = None if model is None else class_maps(model, pixels[None], np.array([number]))
+        if cams is None:
             raise RequestError(
                 f"{self._scorer.path} cannot be explained: it has no feature map of at least {LEAST_MAP}x{LEAST_MAP}."
             )
@@ -66,7 +66,7 @@ class Explainer:
         scale = max(1, -(-PANEL // max(pixels.shape[:2])))
         large = pixels.repeat(scale, 0).repeat(scale, 1)
         colour = large if large.shape[2] == 3 else large.repeat(3, 2)
-        panels = [colour, *(heat(large, cam[0]) for cam in cams if cam is not None)]
+        panels = [colour, *(heat(large, cam[0]) for cam in cams)]
         whole = Image.fromarray(np.concatenate(panels, axis=1))
         write_whole(file, lambda aside: whole.save(aside, "PNG"))
         return file

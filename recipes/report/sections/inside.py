@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from recipes.evaluate.inside import feature_maps, first_kernels, grad_cam, layer_cam
+from recipes.evaluate.inside import class_maps, feature_maps, first_kernels
 from recipes.report import charts
 from recipes.report.sections.contents import Page
 
@@ -42,11 +42,11 @@ def saliency(page: Page) -> str:
     rows += [int(row) for row in others if row not in rows][: LOOKED_AT - len(rows)]
     images = np.asarray(test.images[rows])
     predicted = page.model.predict(images, verbose=0).argmax(1)
-    strengths, fine = (cam(page.model, images, predicted) for cam in (grad_cam, layer_cam))
-    if strengths is None or fine is None:
+    cams = class_maps(page.model, images, predicted)
+    if cams is None:
         return "<p>The model has no feature map of at least 4x4 to tell where it looked.</p>"
     shown = []
-    for image, strength, detail, predicted_class, row in zip(images, strengths, fine, predicted, rows, strict=True):
+    for image, strength, detail, predicted_class, row in zip(images, *cams, predicted, rows, strict=True):
         name = page.label(predicted_class)
         caption = f"{page.label(test.labels[row])}, taken for {name}"
         shown.append(charts.image(image, f"Test image of class {caption}", caption))
