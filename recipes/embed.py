@@ -9,11 +9,10 @@ import numpy as np
 import recipes.data
 from recipes.data.dataset import PARTS
 from recipes.data.decoding import Resize
-from recipes.support.files import write_whole
+from recipes.support.files import check_output, write_whole
 from recipes.transfer.backbone import build
 from recipes.transfer.source import open_source
 from zoo.backend import as_keras_ships, keras
-from zoo.errors import RequestError
 
 __all__ = ["Embedded", "embed"]
 
@@ -74,8 +73,7 @@ def embed(
     """
     opened, out = open_source(source), Path(out)
     reader = recipes.data.open_reader(data)
-    if out.suffix != ".npz" or out.is_dir() or not out.absolute().parent.is_dir():
-        raise RequestError(f"{out} is not possible; allowed: a file in an existing folder that ends in .npz.")
+    check_output(out, (".npz",))
     model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
     loaded = recipes.data.load(
         reader,
@@ -107,7 +105,12 @@ def embed(
         rows, similarity = nearest(features, min(neighbours, len(features) - 1))
         arrays |= {"neighbours": rows, "similarity": similarity}
         same_class = loaded.label_kind.same_class(arrays["labels"], rows)
-    write_whole(out, lambda aside: np.savez(aside, **arrays))
+
+    def write(aside: Path) -> None:
+        with open(aside, "wb") as file:  # to a name that ends otherwise than in `.npz`, NumPy adds that
+            np.savez(file, **arrays)
+
+    write_whole(out, write)
     return Embedded(str(out), features, tuple(arrays), same_class)
 
 

@@ -22,3 +22,6 @@ def test_embedding_keeps_features_labels_and_files(digits_run, tmp_path):
             assert kept["class_names"][label] == file.split("/")[-2]
     with pytest.raises(RequestError, match=r"ends in \.npz"):
         embed(digits_run.path, str(folder), out=tmp_path / "f.txt")
+    embed(digits_run.path, str(folder), out=tmp_path / "F.NPZ", quiet=True)
+    with np.load(tmp_path / "F.NPZ") as other:
+        assert (other["features"] == embedded.features).all()

@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ _ASIDE = re.compile(r"\.(aside-[0-9a-f]{16}|\d+)-.+")
 def is_half_written(file: Path) -> bool:
     """Whether a name is one that `replacing` gives a file that it has not put in its place yet."""
     return _ASIDE.fullmatch(file.name) is not None
+
+
+def check_output(path: Path, endings: Sequence[str]) -> None:
+    """Raises a `RequestError` for a file to write that ends otherwise, is a folder, or lies in none that exists."""
+    if path.suffix.lower() not in endings or path.is_dir() or not path.absolute().parent.is_dir():
+        raise RequestError(f"{path} is not possible; allowed: a file in an existing folder that ends in {endings[0]}.")
 
 
 def check_writable(path: Path, folder: Path) -> None:
