@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from recipes.data.decoding import from_array, thumbnail
 from recipes.data.readers import FileReader
 from recipes.data.split_table import LARGEST
 from recipes.evaluate.label_errors import find_label_errors, unlike_any_class
-from recipes.evaluate.selection import is_trained_on
+from recipes.evaluate.scoring import scores_of
+from recipes.evaluate.selection import class_numbers, is_trained_on, learnt
 from recipes.report.label_page import Card, write_page
 from recipes.scorers import Scorer, open_scorer
-from recipes.scorers.shares import Missing, what_is_missing
-from recipes.support.files import write_whole
+from recipes.support.files import check_output, write_whole
 from recipes.support.reading import Document
+from recipes.tasks import TASKS
 from zoo.backend import as_keras_ships
-from zoo.errors import RequestError, unknown
+from zoo.errors import RequestError
 
 __all__ = ["CheckedLabels", "check_labels"]
 
@@ -62,7 +63,10 @@ class CheckedLabels:
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """Images, their labels and their scores (N, K), by a model that has not learnt those that are not `learnt`."""
+    """Images, their labels and their scores (N, K), by a model that has not learnt those that are not `learnt`.
+
+    `places` are those of the images, by row, among all of the splits, one after the other; None if they are all.
+    """
 
     splits: Sequence[Split]
     names: Sequence[str]
@@ -70,16 +74,16 @@ class _Scored:
     class_names: tuple[str, ...]
     scores: np.ndarray
     learnt: np.ndarray
-    starts: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        starts = np.cumsum([0, *(len(split) for split in self.splits)])
-        object.__setattr__(self, "starts", starts)
+    places: np.ndarray | None = None
 
     def pixels(self, row: int) -> np.ndarray:
         """uint8 (H, W, C)."""
-        number = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return np.asarray(self.splits[number].images[row - self.starts[number]])
+        place = row if self.places is None else int(self.places[row])
+        for split in self.splits:
+            if place < len(split):
+                return np.asarray(split.images[place])
+            place -= len(split)
+        raise IndexError(row)
 
     def label(self, row: int) -> str:
         return self.class_names[int(self.labels[row])]
@@ -108,8 +112,8 @@ def check_labels(source: str | Reader, by: str | Path, *, out: str | Path | None
     """
     reader = open_reader(source)
     page = None if out is None else Path(out)
-    if page is not None and (page.suffix.lower() not in (".html", ".htm") or not page.absolute().parent.is_dir()):
-        raise RequestError(f"{page} is not possible; allowed: a file in an existing folder that ends in .html.")
+    if page is not None:
+        check_output(page, (".html", ".htm"))
     table = Path(by).suffix.lower() == ".csv" and not Path(by).is_dir()
     scored = _by_predictions(reader, Path(by)) if table else _by_scorer(reader, open_scorer(by))
     found = find_label_errors(scored.labels, scored.scores)
@@ -191,29 +195,13 @@ def _by_scorer(reader: Reader, scorer: Scorer) -> _Scored:
         data = load(reader, purpose="score", skip_bad=True, quiet=True, **size)
     _check_task(data)
     names = scorer.class_names or data.class_names
-    for name in data.class_names:
-        if name not in names:
-            raise RequestError(f"{data.source}: {unknown('class', name, names, f'{scorer.path} has no more.')}")
-    number_of = np.array([names.index(name) for name in data.class_names])
-    splits = [split for split in data.parts.values() if len(split)]
-    raw = np.concatenate([scorer.scores(split.images) for split in splits])
-    missing = Missing()
-    if scorer.task is None:
-        missing = what_is_missing(str(scorer.path), raw, TASK, len(names), step=scorer.score_step)
-    scores = missing.added_to(raw)
-    if scores.shape[1] != len(names):
-        raise RequestError(f"{scorer.path} gives {scores.shape[1]:,} scores; {data.source} has {len(names):,} classes.")
-    labels = number_of[np.concatenate([split.labels for split in splits])]
-    return _Scored(splits, _names(data), labels, names, scores, _learnt(data, scorer, own=own))
-
-
-def _learnt(data: Data, scorer: Scorer, *, own: bool) -> np.ndarray:
-    """Whether the model was trained on each image, as far as that is known."""
-    if own:
-        return np.repeat([part == "train" for part in data.parts], list(data.sizes.values()))
-    known = frozenset() if scorer.run is None else scorer.run.training_digests
-    told = [data.digests.get(file) in known for split in data.parts.values() for file in split.files or ()]
-    return np.asarray(told, bool) if told else np.zeros(sum(data.sizes.values()), bool)
+    splits = {part: split for part, split in data.parts.items() if len(split)}
+    labels = class_numbers(scorer, data)[np.concatenate([split.labels for split in splits.values()])]
+    raw, missing = scores_of(scorer, TASKS[TASK], names, [split.images for split in splits.values()])
+    told = [
+        np.full(len(split), part == "train") if own else learnt(scorer, data, split) for part, split in splits.items()
+    ]
+    return _Scored(list(splits.values()), _names(data), labels, names, missing.added_to(raw), np.concatenate(told))
 
 
 def _by_predictions(reader: Reader, path: Path) -> _Scored:
@@ -236,7 +224,7 @@ def _by_predictions(reader: Reader, path: Path) -> _Scored:
     key: Callable[[str], str] = os.path.abspath if of_files else str
     keys = names if of_files else [str(number) for number in range(len(labels))]
     place = {key(name): number for number, name in enumerate(keys)}
-    where = np.zeros(len(rows), np.int64)
+    where: dict[int, int] = {}  # the line of each image that has one, by its place
     for number, row in enumerate(rows):
         found = place.get(key(row["image"]))
         if found is None:
@@ -246,28 +234,24 @@ def _by_predictions(reader: Reader, path: Path) -> _Scored:
                 f"has the label {row['label']} for the image {row['image']}; {shown(data.source)} has it as "
                 f"{data.class_names[labels[found]]} now"
             )
-        where[number] = found
+        if found in where:
+            raise table.refused(f"has the image {row['image']} twice; cross-validation scores each once")
+        where[found] = number
     try:
         scores = np.array([[float(row[name]) for name in data.class_names] for row in rows])
     except ValueError as error:
         raise table.refused(f"has a score that is no number: {error}") from None
     if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
         raise table.refused("has scores that are not probabilities")
-    kept, every = [], np.zeros(len(labels), bool)
-    every[where] = True
-    order = np.argsort(where, kind="stable")
-    start = 0
-    for split in splits:
-        kept.append(split[np.flatnonzero(every[start : start + len(split)])])
-        start += len(split)
-    chosen = where[order]
+    places = np.array(sorted(where))
     return _Scored(
-        kept,
-        [names[row] for row in chosen],
-        labels[chosen],
+        splits,
+        [names[place] for place in places],
+        labels[places],
         data.class_names,
-        scores[order],
-        np.zeros(len(chosen), bool),
+        scores[[where[place] for place in places]],
+        np.zeros(len(places), bool),
+        places,
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from cli import main
 from recipes.check_labels import check_labels
 from recipes.data import load
+from recipes.evaluate import evaluate
 from recipes.evaluate.label_errors import find_label_errors, unlike_any_class
 from zoo.errors import RequestError
 
@@ -159,9 +160,23 @@ def test_out_of_fold_predictions_of_a_set_without_files_are_matched_by_row(tmp_p
     file = predictions(tmp_path / "oof.csv", range(len(rows)), rows, scores, "0123456789")
     result = check_labels("digits", file)
     assert [one["image"] for one in result.suspects] == ["train 7"]
+    twice = predictions(tmp_path / "twice.csv", [3, 7, 3], rows[[3, 7, 3]], scores[[3, 7, 3]], "0123456789")
+    with pytest.raises(RequestError, match=r"twice.csv has the image 3 twice; cross-validation scores each once"):
+        check_labels("digits", twice)
     other = predictions(tmp_path / "other.csv", range(len(rows)), rows[::-1], scores, "0123456789")
     with pytest.raises(RequestError, match="for the image 0; digits has it as"):
         check_labels("digits", other)
+
+
+def test_a_class_that_the_model_lacks_is_refused_as_evaluate_refuses_it(digits_run, tmp_path):
+    folder = digit_folders(tmp_path / "set", "03", 5)
+    (folder / "0").rename(folder / "zero")
+    told = []
+    for look in (lambda: check_labels(str(folder), digits_run.path), lambda: evaluate(digits_run, data=str(folder))):
+        with pytest.raises(RequestError, match=r"unknown class 'zero'") as refused:
+            look()
+        told.append(str(refused.value))
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """How good a model is on images that its training never saw: that of a run, or of any file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,18 +164,9 @@ def scored(
     if average is not None:
         check_average(average, scorer.image_shape, scorer.symmetry[0])
     others = None if unknown is None else _unknown_images(scorer, task, unknown)
-    looked = scorer.task is None  # a model from elsewhere is looked at, not believed
-    if looked:
-        _check_count(scorer, images)
-    raw = scorer.scores(test.images)
-    if not scorer.path.is_dir() and not np.isfinite(raw).all():
-        bad = int((~np.isfinite(raw).all(axis=1)).sum())
-        raise FailureError(f"{scorer.path} gives scores that are not numbers for {bad:,} of {len(raw):,} images.")
-    missing = Missing()
-    if looked:
-        missing = what_is_missing(str(scorer.path), raw, task.name, len(names), step=scorer.score_step)
-        if missing and notes is not None:
-            notes.append(f"{scorer.path}: {missing.words} them.")
+    raw, missing = scores_of(scorer, task, names, [test.images])
+    if missing and notes is not None:
+        notes.append(f"{scorer.path}: {missing.words} them.")
     metrics = task.metrics(test, missing.added_to(raw), names)
     if not scorer.score_step:  # what is rounded does not tell what it would be at another temperature
         metrics |= task.calibration(test.labels, raw, scorer.temperature)
@@ -197,6 +188,36 @@ def scored(
     if invariance:
         metrics |= _invariance(scorer, test, score, bool(missing))
     return metrics
+
+
+def scores_of(
+    scorer: Scorer, task: Task, class_names: Sequence[str], images: Sequence[np.ndarray]
+) -> tuple[np.ndarray, Missing]:
+    """What a model gives for images, and what is missing of it: a model from elsewhere is looked at, not believed.
+
+    Args:
+        scorer: the model.
+        task: what the labels are.
+        class_names: in the order of the scores.
+        images: uint8 (N, H, W, C) each, one after the other.
+
+    Returns:
+        The scores float (N, units) of all images, and what makes them those of the task.
+
+    Raises:
+        RequestError: another number of scores than there are classes, or what `recipes.scorers.shares` refuses.
+        FailureError: scores that are not numbers.
+    """
+    looked = scorer.task is None
+    if looked:
+        _check_count(scorer, task, class_names, images[0])
+    raw = np.concatenate([scorer.scores(each) for each in images])
+    if not scorer.path.is_dir() and not np.isfinite(raw).all():
+        bad = int((~np.isfinite(raw).all(axis=1)).sum())
+        raise FailureError(f"{scorer.path} gives scores that are not numbers for {bad:,} of {len(raw):,} images.")
+    if not looked:
+        return raw, Missing()
+    return raw, what_is_missing(str(scorer.path), raw, task.name, len(class_names), step=scorer.score_step)
 
 
 def _unknown_images(scorer: Scorer, task: Task, source: str | Reader) -> np.ndarray:
@@ -269,12 +290,12 @@ def _invariance(
     return measured
 
 
-def _check_count(scorer: Scorer, images: Labelled) -> None:
+def _check_count(scorer: Scorer, task: Task, class_names: Sequence[str], images: np.ndarray) -> None:
     """Raises a `RequestError` where a model from elsewhere has another number of scores than there are classes."""
-    units, names = scorer.scores(images.split.images[:1]).shape[1], images.class_names
-    if units != len(names) and not (units == 1 and len(names) == 2 and images.task.labels.single_label):
-        what = f"{len(names)} class{'es' * (len(names) != 1)} ({some_of(names)})"
-        needed = what if images.task.labels.has_classes else "one number"
+    units, classes = scorer.scores(images[:1]).shape[1], len(class_names)
+    if units != classes and not (units == 1 and classes == 2 and task.labels.single_label):
+        what = f"{classes} class{'es' * (classes != 1)} ({some_of(class_names)})"
+        needed = what if task.labels.has_classes else "one number"
         raise RequestError(f"{scorer.path} gives {units:,} score{'s' * (units != 1)}; the labels are of {needed}.")
 
 

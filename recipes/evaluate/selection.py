@@ -73,17 +73,12 @@ class Selection:
         chosen = concatenate(list(data.parts.values())) if self.all else data.test
         if not len(chosen):
             raise RequestError(f"{source} has no image to score in its part test.")
-        trained_on = 0 if _is_of(scorer, self.run) else _trained_on(scorer, data, chosen)
+        trained_on = 0 if _is_of(scorer, self.run) else int(learnt(scorer, data, chosen).sum())
         kind = data.label_kind
         if not kind.has_classes or not scorer.class_names:
             return Labelled(TASKS[data.task], data.class_names, chosen, trained_on)
         names = scorer.class_names
-        where = f"{scorer.path}/labels.txt lists" if scorer.path.is_dir() else f"{scorer.path} lists"
-        for name in data.class_names:
-            if name not in names:
-                raise RequestError(f"{source}: {unknown('class', name, names, f'{where} them all.')}")
-        label_of = np.array([names.index(name) for name in data.class_names])
-        labels = kind.renumbered(chosen.labels, label_of, len(names))
+        labels = kind.renumbered(chosen.labels, class_numbers(scorer, data), len(names))
         return Labelled(TASKS[data.task], names, Split(chosen.images, labels, chosen.files), trained_on)
 
     def images(self, scorer: Scorer) -> np.ndarray:
@@ -155,9 +150,23 @@ def _is_of(scorer: Scorer, run: Run | None) -> bool:
     return run is not None and scorer.run is not None and scorer.run.path.resolve() == run.path.resolve()
 
 
-def _trained_on(scorer: Scorer, data: Data, chosen: Split) -> int:
-    """How many of the images the scorer's model was trained on, as far as digests of their content tell."""
-    if scorer.run is None or chosen.files is None:
-        return 0
+def class_numbers(scorer: Scorer, data: Data) -> np.ndarray:
+    """For each class of the data its number among the scorer's, int64 (classes,); of one without names, its own.
+
+    Raises:
+        RequestError: a class that the scorer does not have.
+    """
+    names = scorer.class_names or data.class_names
+    where = f"{scorer.path}/labels.txt lists" if scorer.path.is_dir() else f"{scorer.path} lists"
+    for name in data.class_names:
+        if name not in names:
+            raise RequestError(f"{data.source}: {unknown('class', name, names, f'{where} them all.')}")
+    return np.array([names.index(name) for name in data.class_names])
+
+
+def learnt(scorer: Scorer, data: Data, split: Split) -> np.ndarray:
+    """Whether the scorer's model was trained on each image (N,), as far as digests of their content tell."""
+    if scorer.run is None or split.files is None:
+        return np.zeros(len(split), bool)
     known = scorer.run.training_digests
-    return sum(data.digests.get(file) in known for file in chosen.files)
+    return np.array([data.digests.get(file) in known for file in split.files], bool)
