@@ -11,7 +11,7 @@ import pytest
 import cli
 
 ROOT = Path(__file__).parents[1]
-FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+FILES = [ROOT / "README.md", *sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/learn/*.md")])]
 PAGES = {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in FILES}
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.M | re.S)
 TYPED = re.compile(FENCE.pattern + r"|^ {4}(\w[^\n]*)$|`([^`]+)`", FENCE.flags)
@@ -90,7 +90,9 @@ def test_every_script_that_is_named_exists_and_has_the_options(page):
 def test_every_option_that_is_named_is_one_of_a_command(page):
     known = {option for command in leaves(cli.commands) for each in command.params for option in each.opts}
     known |= {
-        word for script in ROOT.glob("benchmarks/*.py") for word in re.findall(r'"(--[\w-]+)"', script.read_text())
+        word
+        for script in [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("docs/learn/*.py")]
+        for word in re.findall(r'"(--[\w-]+)"', script.read_text("utf-8"))
     }
     named = re.findall(r"`(--[\w-]+)", FENCE.sub("", PAGES[page]))
     assert [option for option in named if option not in known | {"--help"}] == []
