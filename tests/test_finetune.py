@@ -12,6 +12,7 @@ from images import digit_folders
 import recipes.training.loop
 import zoo
 from recipes.config.presets import list_finetunings, load_recipe
+from recipes.config.settings import FineTune
 from recipes.data import Data, load
 from recipes.finetune import choose, finetune
 from recipes.fit import resume
@@ -20,7 +21,14 @@ from recipes.training.loop import train
 from recipes.training.model import compile_model
 from recipes.transfer.backbone import build
 from recipes.transfer.features import Frozen
-from recipes.transfer.phases import batch_norm_statistics, layer_rates, set_batch_norm
+from recipes.transfer.phases import (
+    FineTuning,
+    batch_norm_statistics,
+    layer_rates,
+    second_phase,
+    set_batch_norm,
+    train_in_phases,
+)
 from recipes.transfer.source import open_source
 from zoo.errors import FailureError, RequestError
 from zoo.stages import below_layers, boundaries, chained, cut, take_apart
@@ -227,6 +235,29 @@ def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp
     stopped = resume(tmp_path / "stopped", quiet=True).run
     assert (stopped.path / "history.csv").read_text() == (whole.path / "history.csv").read_text()
     for one, other in zip(whole.load_model().get_weights(), stopped.load_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_second_phase_of_few_images_begins_slowly():
+    recipe = load_recipe("last-stage", kind="finetune")
+    few, many = (second_phase(recipe, recipe.finetune, images, varies=False) for images in (165, 1_211))
+    assert few.optimizer.learning_rate == many.optimizer.learning_rate == 1e-3
+    assert few.schedule.warmup_epochs == 4  # 12 steps: 20 would be more than half of the phase
+    assert many.schedule.warmup_epochs == pytest.approx(20 / 19)
+    assert few.optimizer.ema == many.optimizer.ema == 0.9
+    kept = second_phase(recipe, FineTune(learning_rate=1e-3), 165, varies=False)  # as runs of earlier versions have it
+    assert (kept.optimizer.learning_rate, kept.schedule.warmup_epochs, kept.optimizer.ema) == (1e-3, 1, 0)
+
+
+@pytest.mark.slow
+def test_a_second_phase_that_ruins_the_model_leaves_what_the_head_had(digits, resnet, tmp_path):
+    settings = ["finetune.stages=1", "finetune.epochs=1", "finetune.learning_rate=0.1", "batch_size=40"]
+    before = resnet.get_layer("backbone").get_weights()
+    tuning = FineTuning.of(recipe_of(*settings), digits, resnet)
+    fitted = train_in_phases(tuning, Run.create(tmp_path / "run"), quiet=True)
+    assert len(fitted.run.history) == 4
+    assert fitted.best_epoch <= 3
+    for one, other in zip(before, resnet.get_layer("backbone").get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

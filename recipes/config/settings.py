@@ -155,6 +155,8 @@ class FineTune(_Settings):
         layers: in place of stages, how many of the last layers with weights, BatchNorm not counted; what a skip
             connection goes past learns as a whole.
         epochs, learning_rate, warmup_epochs, early_stopping: of the second phase, as the recipe's own of the first.
+        warmup_steps: the least of its warm-up, which takes half of the phase at most.
+        ema: of the second phase, as the optimizer's; 0 for that.
         layer_decay: the learning rate falls by this factor from each layer with weights to the one below it.
         batch_norm: whether normalisation of what learns goes on learning too; "frozen" uses and keeps its statistics.
     """
@@ -168,6 +170,8 @@ class FineTune(_Settings):
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
 

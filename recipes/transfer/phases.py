@@ -1,5 +1,6 @@
 """The two phases of a fine-tuning: the head learns on cached features, then the top of the backbone learns too."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.augment.pipeline import Augment
-from recipes.config.settings import FineTune, ResolvedRecipe, Schedule
+from recipes.config.settings import FineTune, Recipe, ResolvedRecipe, Schedule
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
@@ -43,6 +44,16 @@ class FineTuning:
     cut: Cut
     notes: tuple[str, ...] = ()
 
+    @property
+    def copies(self) -> int:
+        """Rows an image at the boundary."""
+        return self.parts.copies if self.cut.lower else 1
+
+    @property
+    def above(self) -> tuple["keras.Model | None", ...]:
+        """From the boundary, or the image, to the features."""
+        return None if self.cut.lower else self.parts.scaling, self.cut.upper, self.parts.pooling
+
     @classmethod
     def of(
         cls, recipe: ResolvedRecipe, images: Data, model: "keras.Model", notes: tuple[str, ...] = ()
@@ -74,42 +85,37 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
     from recipes.training.calibration import before_scores, calibrate
     from recipes.transfer.features import Frozen
 
-    images, model, parts, views = tuning.images, tuning.model, tuning.parts, tuning.settings.views
-    task = TASKS[images.task]
-    # The boundary is what the second phase trains from, and on the way to the features of the first.
-    # Where an image has several copies, they are kept together, and the second phase learns from all of them.
-    copies = parts.copies if tuning.cut.lower else 1  # of what `above` is given
-    below = chained(parts.scaling, tuning.cut.lower, made=copies) if tuning.cut.lower else None
-    boundary = _through(below, images, tuning, run, "boundary", views=views) if below else images
-    above = [None if below else parts.scaling, tuning.cut.upper, parts.pooling]
-    to_features = chained(*above, given=copies, made=parts.feature_copies)
-    features = _through(to_features, boundary, tuning, run, "features", views=1 if below else views, test=False)
-
+    images, model, parts, task = tuning.images, tuning.model, tuning.parts, TASKS[tuning.images.task]
+    boundary, features = _through_what_is_frozen(tuning, run)
     head = _train_head(tuning, features, run, quiet=quiet)
-    best_epoch, best = head.best_epoch, head.history[head.best_epoch - 1]
+    best: Mapping[str, float] = head.history[head.best_epoch - 1]
+    best_epoch = head.best_epoch
     if tuning.cut.upper is not None:
-        before = model.get_weights()
-        statistics = batch_norm_statistics(parts.backbone)
-        top = _train_top(tuning, boundary, head, run, quiet=quiet)
-        if tuning.settings.batch_norm == "frozen" and not _same(statistics, batch_norm_statistics(parts.backbone)):
-            raise FailureError("statistics of BatchNorm moved although they are frozen; the model is not kept.")
-        merit = partial(task.merit, images=len(images.validation))
-        if merit(top.history[top.best_epoch - 1]) >= merit(best):
-            best_epoch, best = head.epoch + top.best_epoch, top.history[top.best_epoch - 1]
-        else:
-            model.set_weights(before)
+        best_epoch, best = _train_top(tuning, boundary, head, run, quiet=quiet)
     model.trainable = True  # as any other model; what was frozen is for this training to know
 
     def logits() -> np.ndarray:
-        made = chained(*above, before_scores(parts.classifier), given=copies)
+        made = chained(*tuning.above, before_scores(parts.classifier), given=tuning.copies)
         return Frozen(made, boundary.validation.images.dtype)(boundary.validation).images
 
     temperature = calibrate(model, logits, images.validation, tuning.recipe, task)
-    scored = chained(*above, parts.classifier, given=copies)
+    scored = chained(*tuning.above, parts.classifier, given=tuning.copies)
     scores = Frozen(scored, boundary.test.images.dtype)(boundary.test).images
     warnings = task.warnings(best, images)
     notes = (*tuning.notes, *notes_on(model))
     return Fitted(run, hand_over(model, scores, images, run, temperature), best_epoch, tuple(warnings), notes)
+
+
+def _through_what_is_frozen(tuning: FineTuning, run: Run) -> tuple[Data, Data]:
+    """What the second phase trains from, at the boundary, and on the way from there the features, for the first.
+
+    Where an image has several copies, they are kept together, and the second phase learns from all of them.
+    """
+    parts, views = tuning.parts, tuning.settings.views
+    below = chained(parts.scaling, tuning.cut.lower, made=tuning.copies) if tuning.cut.lower else None
+    boundary = _through(below, tuning.images, tuning, run, "boundary", views=views) if below else tuning.images
+    to_features = chained(*tuning.above, given=tuning.copies, made=parts.feature_copies)
+    return boundary, _through(to_features, boundary, tuning, run, "features", views=1 if below else views, test=False)
 
 
 def _through(
@@ -141,27 +147,63 @@ def _train_head(tuning: FineTuning, features: Data, run: Run, *, quiet: bool) ->
     return train(head, features, recipe, run, quiet=quiet, phase="head")
 
 
-def _train_top(tuning: FineTuning, boundary: Data, head: "State", run: Run, *, quiet: bool) -> "State":
-    """The second phase, from the boundary up; its best weights are in the model."""
+def _train_top(
+    tuning: FineTuning, boundary: Data, head: "State", run: Run, *, quiet: bool
+) -> tuple[int, Mapping[str, float]]:
+    """The second phase, from the boundary up; the best weights of both phases are in the model.
+
+    Returns:
+        Which epoch they are of, from 1 on over both phases, and its row of the history.
+
+    Raises:
+        FailureError: statistics of BatchNorm moved although they are frozen.
+    """
+    model, backbone, best = tuning.model, tuning.parts.backbone, head.history[head.best_epoch - 1]
+    before, statistics = model.get_weights(), batch_norm_statistics(backbone)
+    top = _train_upper(tuning, boundary, head, run, quiet=quiet)
+    if tuning.settings.batch_norm == "frozen" and not _same(statistics, batch_norm_statistics(backbone)):
+        raise FailureError("statistics of BatchNorm moved although they are frozen; the model is not kept.")
+    merit = partial(TASKS[tuning.images.task].merit, images=len(tuning.images.validation))
+    if merit(top.history[top.best_epoch - 1]) >= merit(best):
+        return head.epoch + top.best_epoch, top.history[top.best_epoch - 1]
+    model.set_weights(before)
+    return head.best_epoch, best
+
+
+def _train_upper(tuning: FineTuning, boundary: Data, head: "State", run: Run, *, quiet: bool) -> "State":
     from recipes.training.loop import train
     from recipes.training.model import compile_model
 
-    recipe, settings, upper = tuning.recipe, tuning.settings, tuning.cut.upper
-    second = recipe.model_copy(
-        update={
-            "augment": Augment() if tuning.cut.lower else recipe.augment,
-            "epochs": settings.epochs,
-            "early_stopping": settings.early_stopping,
-            "optimizer": recipe.optimizer.model_copy(update={"learning_rate": settings.learning_rate}),
-            "schedule": Schedule(name="cosine", warmup_epochs=min(settings.warmup_epochs, settings.epochs / 2)),
-        }
-    )
+    settings, upper = tuning.settings, tuning.cut.upper
+    second = second_phase(tuning.recipe, settings, len(boundary.train), varies=tuning.cut.lower is None)
     set_batch_norm(upper, trainable=settings.batch_norm == "trained")
-    scaling, copies = (None, tuning.parts.copies) if tuning.cut.lower else (tuning.parts.scaling, 1)
-    top = chained(scaling, upper, tuning.parts.pooling, tuning.parts.classifier, given=copies)
+    top = chained(*tuning.above, tuning.parts.classifier, given=tuning.copies)
     rates = layer_rates(upper, settings.layer_decay) if settings.layer_decay < 1 else None
     compile_model(top, second, boundary, rates=rates)
     return train(top, boundary, second, run, quiet=quiet, phase="top", before=head.history)
+
+
+def second_phase(recipe: Recipe, settings: FineTune, images: int, *, varies: bool) -> Recipe:
+    """The recipe of the second phase.
+
+    Args:
+        recipe: of the first.
+        settings: its table `finetune`.
+        images: how many there are to learn from.
+        varies: whether they are augmented anew in every epoch.
+    """
+    steps = recipe.steps_per_epoch(images)
+    warmup = min(max(settings.warmup_epochs, settings.warmup_steps / steps), settings.epochs / 2)
+    optimizer = {"learning_rate": settings.learning_rate, "ema": settings.ema or recipe.optimizer.ema}
+    return recipe.model_copy(
+        update={
+            "augment": recipe.augment if varies else Augment(),
+            "epochs": settings.epochs,
+            "early_stopping": settings.early_stopping,
+            "optimizer": recipe.optimizer.model_copy(update=optimizer),
+            "schedule": Schedule(name="cosine", warmup_epochs=warmup),
+        }
+    )
 
 
 def set_batch_norm(model: "keras.Model", *, trainable: bool) -> None:
