@@ -19,6 +19,7 @@ from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import build
 from recipes.transfer.classes import in_parts_of, keep_head
 from recipes.transfer.phases import FineTuning, train_in_phases
+from recipes.transfer.quantize import resolve, train_as_integers, twin
 from recipes.transfer.source import Source, open_source
 from zoo import get_card, list_models
 from zoo.backend import as_keras_ships, keras
@@ -34,7 +35,7 @@ FEW, MANY = 20, 20_000  # images a class, images: what the default recipe goes b
 def finetune(
     source: str | Path,
     *,
-    data: str,
+    data: str | None = None,
     out: str | Path,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
@@ -55,7 +56,8 @@ def finetune(
 
     Args:
         source: a model with published weights, a run folder, or a `.keras` file of a model of this zoo.
-        data: a source of images, see `recipes.data.load`.
+        data: a source of images, see `recipes.data.load`. With `finetune.quantize` a run goes on with its own images:
+            where they are now, if they were moved.
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the number of images if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
@@ -69,6 +71,16 @@ def finetune(
     """
     check_alone("fine-tuning")
     opened = open_source(source, weights)
+    if asked := _as_integers(recipe, [f"model.name={opened.model.name}", *overrides]):
+        own = {"resize": resize != "fill", "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
+        own |= {"keep_old_classes": keep_old_classes, "weights": weights is not None}
+        if given := [name for name, is_set in own.items() if is_set]:
+            raise RequestError(f"{given[0]} is not possible with finetune.quantize: a run goes on as it is.")
+        return _go_on_as_integers(
+            opened, asked, data, Path(out), tensorboard=tensorboard, overwrite=overwrite, quiet=quiet
+        )
+    if data is None:
+        raise RequestError("--data is missing.")
     recipes.data.check_source(data)
     resolved = partial(
         _resolve,
@@ -113,7 +125,42 @@ def go_on(run: Run, *, quiet: bool) -> Fitted:
     images = load_images(run.recipe, run.split_table, quiet=quiet)
     run.keep_data(images)
     model = load_keras_file(start)
+    if run.recipe.finetune and run.recipe.finetune.quantize:
+        return train_as_integers(run.recipe, images, model, run, quiet=quiet)
     return train_in_phases(FineTuning.of(run.recipe, images, model), run, quiet=quiet)
+
+
+def _as_integers(recipe: str | Path | Recipe | None, overrides: Sequence[str]) -> Recipe | None:
+    """The recipe, if it has a run go on as an integer file computes it."""
+    if recipe is not None and not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides, kind="finetune")
+    return recipe if recipe is not None and recipe.finetune and recipe.finetune.quantize else None
+
+
+def _go_on_as_integers(
+    source: Source, recipe: Recipe, data: str | None, out: Path, *, tensorboard: bool, overwrite: bool, quiet: bool
+) -> Fitted:
+    from recipes.training.model import seed_all
+
+    if source.run is None:
+        raise RequestError(
+            f"{source.name} is not a run: with finetune.quantize a run goes on, with the images that it has."
+        )
+    settings = resolve(source.run, recipe, data)
+    if tensorboard:
+        require_tensorboard()
+    check_free(out, overwrite=overwrite)
+    images = source.run.load_data(data)
+    TASKS[images.task].check(settings)
+    settings = settings.in_epochs(len(images.train))
+    seed_all(settings)
+    model = twin(source.run.load_model(), images, bits=8)
+    run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
+    with run.lock():
+        run.write_data(images)
+        model.save(run.path / "checkpoints" / "start.keras")
+        run.write_recipe(settings)
+        return train_as_integers(settings, images, model, run, quiet=quiet)
 
 
 def choose(images: int, classes: int) -> str:

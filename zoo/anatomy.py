@@ -19,7 +19,7 @@ FACTS = files("zoo") / "facts"  # one file a model, written by docs/generate.py
 # Layers and activations that a converter makes part of the operation before or after them.
 _FOLDED = (
     *("BatchNormalization", "FieldNormalization", "Rescaling", "ReLU", "Identity", "Dropout", "SpatialDropout2D"),
-    *("GaussianNoise", "GaussianDropout", "ActivityRegularization"),
+    *("GaussianNoise", "GaussianDropout", "ActivityRegularization", "FakeQuantize"),
 )
 _FUSED = ("linear", "relu", "relu6")
 
@@ -261,6 +261,8 @@ def _follow(model: "keras.Model", values: dict[int, int], line: Timeline) -> Non
         )
         if node.is_input:
             continue
+        if isinstance(operation, layers.QuantizedWeights):
+            operation = operation.layer
         if isinstance(operation, keras.Model):
             inner = dict(zip(map(id, operation.inputs), given, strict=True))
             _follow(operation, inner, line)
@@ -289,6 +291,11 @@ def _walk(model: "keras.Model", views: dict[int, Seen], copies: int = 1) -> Iter
             copies = operation.group.order
         elif isinstance(operation, layers.CopyPooling):
             copies = 1
+        elif isinstance(operation, layers.QuantizedWeights):
+            operation = operation.layer
+        if isinstance(operation, layers.FakeQuantize):  # rounds what is there already
+            views |= {id(tensor): views[id(inputs[0])] for tensor in outputs}
+            continue
         if isinstance(operation, keras.Model):
             inner = {id(own): views[id(given)] for own, given in zip(operation.inputs, inputs, strict=True)}
             yield from _walk(operation, inner, copies)

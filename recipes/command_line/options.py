@@ -40,7 +40,7 @@ def overrides(what: str) -> Callable[[Command], Command]:
     return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=what)
 
 
-def training_options(command: Command) -> Command:
+def training_options(command: Command, data: Callable[[Command], Command] = data) -> Command:
     """The options that every training takes, from scratch or not."""
     options = (
         data,
@@ -59,6 +59,14 @@ def training_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def finetuning_options(command: Command) -> Command:
+    """Those of a training that goes on from elsewhere; a run that is quantised has its images."""
+    where = (
+        "digits, tfds:NAME, a folder of class folders, or a table.csv; with --recipe qat where the run's own are now."
+    )
+    return training_options(command, click.option("--data", help=where))
 
 
 def launchable(command: Callable[..., Any]) -> Callable[..., Any]:

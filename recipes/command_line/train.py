@@ -11,6 +11,7 @@ from recipes.command_line.options import (
     as_json,
     data,
     devices,
+    finetuning_options,
     launchable,
     overrides,
     quiet,
@@ -95,7 +96,7 @@ def fit(
 @click.argument("source")
 @click.option(
     "--recipe",
-    help="head, last-layers, last-stage, full, full-llrd or a TOML file.  [default: by the number of images]",
+    help="head, last-layers, last-stage, full, full-llrd, qat or a TOML file.  [default: by the number of images]",
 )
 @click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
 @click.option(
@@ -104,7 +105,7 @@ def fit(
     is_flag=True,
     help="SOURCE is a run whose classes stay: add those of --data to them.",
 )
-@training_options
+@finetuning_options
 def finetune(
     source: str,
     recipe: str | None,
@@ -116,10 +117,12 @@ def finetune(
 ) -> None:
     """Train SOURCE on from what it knows, for other images: a new head first, then its last stages if asked.
 
-    SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file.
+    SOURCE is a model with published weights (`zoo list --weights`), a run, or a .keras file. With `--recipe qat` it is
+    a run that goes on with its own classes and images, as its int8 file computes it.
 
     \b
     Example: zoo finetune efficientnet_lite0 --data photos/ --out runs/photos
+             zoo finetune runs/photos --recipe qat --out runs/photos-int8
     """
     from recipes.finetune import finetune
 

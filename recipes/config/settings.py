@@ -159,6 +159,8 @@ class FineTune(_Settings):
         ema: of the second phase, as the optimizer's; 0 for that.
         layer_decay: the learning rate falls by this factor from each layer with weights to the one below it.
         batch_norm: whether normalisation of what learns goes on learning too; "frozen" uses and keeps its statistics.
+        quantize: "int8": a run goes on as its integer file computes it, head and all, with its own images, and there is
+            one phase, with the recipe's own settings.
     """
 
     source: str | None = None
@@ -174,6 +176,7 @@ class FineTune(_Settings):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
+    quantize: Literal["int8"] | None = None
 
     @model_validator(mode="after")
     def _one_cut(self) -> Self:

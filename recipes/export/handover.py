@@ -18,7 +18,7 @@ from recipes.export.parity import Exported, compare, is_within, refusal, refuse_
 from recipes.export.source import ExportSource, open_export_source
 from recipes.run.folder import Run
 from zoo.backend import as_keras_ships
-from zoo.errors import FailureError
+from zoo.errors import FailureError, RequestError
 from zoo.groups import symmetry_of
 
 _MODEL_IMAGES = 20  # that the model itself is looked at with
@@ -82,6 +82,7 @@ def export(
     opened = open_export_source(source, data)
     plan = _plan(opened, kind, out, limits, options)
     _check_source(opened, force)
+    kind.check_model(opened)
     result = _export_verified(plan)
     opened.keep({result.kind: result.to_dict()})
     return result
@@ -107,8 +108,9 @@ def export_all(
     failed: dict[str, str] = {}
     for plan in plans:
         try:
+            plan.kind.check_model(opened)
             passed.append(_export_verified(plan))
-        except FailureError as error:
+        except (RequestError, FailureError) as error:
             failed[plan.kind.name] = str(error)
     opened.keep({result.kind: result.to_dict() for result in passed})
     return passed, failed

@@ -44,8 +44,9 @@ def calibrate(
     found = logits()
     temperature = task.fit_temperature(found, validation.labels) if np.isfinite(found).all() else None
     if temperature is not None:
-        for weight in last.weights:
-            weight.assign(weight / temperature)
+        from zoo.ranges import divide_from
+
+        divide_from(model, last.name, temperature)
     return temperature
 
 

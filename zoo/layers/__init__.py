@@ -29,6 +29,7 @@ _PLACES = {
     "copies": ["CopyPooling", "ImageCopies"],
     "fields": ["FieldNormalization", "FieldPooling2D", "GroupPooling"],
     "group": ["GroupConv2D", "LiftingConv2D"],
+    "quantized": ["FakeQuantize", "QuantizedWeights"],
     "pooling": sorted({layer.split(":")[1] for layer, _ in POOLINGS.values() if layer.startswith(__name__)}),
     "shift": ["CircularBlur2D", "CircularPadding2D", "PolyphaseChoice2D", "PolyphaseSampling2D"],
     "scale": ["ScaleConv2D", "ScaleLiftingConv2D", "ScaleNormalization", "ScalePooling"],

@@ -96,6 +96,7 @@ class ExportKind(ABC):
         runner: what runs the file to verify it, in words.
         extra, modules: the extra of this package that is needed, and the modules that it brings.
         dynamic_size: whether height and width can be left open.
+        integers: whether it computes in int8, as a model of quantisation-aware training does.
         symmetric_to: how far apart scores may be that a symmetry of the model makes the same.
     """
 
@@ -107,6 +108,7 @@ class ExportKind(ABC):
     extra: str = ""
     modules: tuple[str, ...] = ()
     dynamic_size: bool = False
+    integers: bool = False
     symmetric_to: float = 1e-4
 
     @abstractmethod
@@ -138,6 +140,16 @@ class ExportKind(ABC):
     def check_installed(self) -> None:
         """Raises a `RequestError` that says what to install, unless it is."""
         require(f"--to {self.name}", self.extra, *self.modules)
+
+    def check_model(self, source: "ExportSource") -> None:
+        """Raises a `RequestError` for a model that cannot become a file of this kind."""
+        from zoo.ranges import is_quantized
+
+        if not self.integers and is_quantized(source.model):
+            raise RequestError(
+                f"{source.name} was trained as its int8 file computes it; allowed: --to int8 or c-array. For --to "
+                f"{self.name}, export the run that it was made from."
+            )
 
     def check_place(self, out: Path) -> None:
         """Raises a `RequestError` where no file of this kind can be written to `out`."""

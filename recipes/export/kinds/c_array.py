@@ -74,6 +74,7 @@ class CArray(ExportKind):
     ending = ".cc"
     budget = QUANTISED_BUDGET
     runner = "LiteRT, and TensorFlow Lite Micro where it is installed"
+    integers = True
     symmetric_to = 0.0  # integers are added to the same sum in any order
 
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:

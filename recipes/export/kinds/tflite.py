@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recipes.data import Split
     from recipes.export.source import ExportSource
     from recipes.tflite.file import TFLiteFile
+    from recipes.tflite.graph import Graph
 
 REPRESENTATIVE = 200  # training images that the ranges of integers are taken from
 _OTHER_SIZE = 1.5  # times the image's own, that a file of open size is tried with
@@ -58,6 +59,10 @@ class TFLite(ExportKind):
     dynamic_size = True
 
     @property
+    def integers(self) -> bool:  # type: ignore[override]
+        return self.values == "int8"
+
+    @property
     def symmetric_to(self) -> float:  # type: ignore[override]
         """Integers are added to the same sum in any order; with `dynamic` each image has ranges of its own."""
         return 0.0 if self.values != "float32" else 0.05 if self.weights == "int8" else 1e-4
@@ -68,11 +73,15 @@ class TFLite(ExportKind):
         """The TFLite flatbuffer of a model, see `convert`."""
         from recipes.export.conversion import to_tflite
         from recipes.tflite.graph import read_graph
+        from zoo.ranges import exporting, is_quantized
 
         height, width, channels = train.images.shape[1:]
         shape = (1, None, None, channels) if dynamic_size else (1, height, width, channels)
-        content = to_tflite(model, shape, self.name, self._converter_settings(train, output_type))
+        with exporting(model):
+            content = to_tflite(model, shape, self.name, self._converter_settings(model, train, output_type))
         graph = read_graph(content)
+        if is_quantized(model) and (floats := _in_floats(graph)):
+            raise FailureError(f"{model.name} has layers that are not integers in the file: {', '.join(floats)}.")
         if graph.custom:
             layers = sorted({operator.layer for operator in graph.operators if operator.custom})
             raise FailureError(
@@ -81,20 +90,23 @@ class TFLite(ExportKind):
             )
         return content
 
-    def _converter_settings(self, train: "Split", output_type: str) -> dict[str, Any]:
-        """What `tf.lite.TFLiteConverter` is told."""
+    def _converter_settings(self, model: "keras.Model", train: "Split", output_type: str) -> dict[str, Any]:
+        """What `tf.lite.TFLiteConverter` is told; a model that rounds its values brings their ranges itself."""
+        from zoo.ranges import is_quantized
+
+        own_ranges = is_quantized(model)
         operations = {
             "float32": tf.lite.OpsSet.TFLITE_BUILTINS,
             "int16": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
             "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
         }
-        target: dict[str, Any] = {"supported_ops": [operations[self.values]]}
+        target: dict[str, Any] = {"supported_ops": [operations["float32" if own_ranges else self.values]]}
         settings: dict[str, Any] = {"target_spec": target}
         if self.weights != "float32":
             settings["optimizations"] = [tf.lite.Optimize.DEFAULT]
         if self.weights == "float16":
             target["supported_types"] = [tf.float16]
-        if self.values != "float32":
+        if self.values != "float32" and not own_ranges:
             settings["representative_dataset"] = _representative(train)
         if self.values == "int8":
             settings["inference_input_type"] = tf.uint8
@@ -217,6 +229,16 @@ def convert(
     return precisions[to].convert(model, train, output_type=output_type, dynamic_size=dynamic_size)
 
 
+def _in_floats(graph: "Graph") -> list[str]:
+    """Layers with operations on floats, but for what makes float scores of the last integers."""
+    found = [
+        operator.layer
+        for operator in graph.operators
+        if operator.kind != "DEQUANTIZE" and any(graph.tensors[i].dtype == "float32" for i in operator.outputs)
+    ]
+    return sorted(set(found))
+
+
 def describe(source: "ExportSource", kind: str) -> str:
     """A line on what a file is and what it answers."""
     from recipes.tasks import TASKS
@@ -228,14 +250,17 @@ def describe(source: "ExportSource", kind: str) -> str:
 def quantised_advice(source: "ExportSource", file: Path, instead: str) -> str:
     """In which layers a quantised `.tflite` file went wrong, and what to try."""
     from recipes.export.parity import layer_errors
+    from zoo.ranges import is_quantized
 
+    if is_quantized(source.model):
+        return "The model computes as the file does: a difference is a fault of the converter or of LiteRT."
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         twin = Path(folder, "float32.tflite")
         twin.write_bytes(convert(source.float32_model, "float32", source.data.train))
         errors = layer_errors(file, twin, source.data.test.images[:_TRACED])
     worst = ", ".join(f"{layer} (+{error:.1%})" for layer, error in errors[:3] if error > 0)
     where = f"Most of the error comes in at {worst}. " if worst else ""
-    what = f"Try --to {instead}, or train with more weight decay or augmentation"
+    what = f"Try --to {instead}, `zoo finetune RUN --recipe qat`, or train with more weight decay or augmentation"
     return f"{where}{what}; --budget agreement=X or drop=X allows it."
 
 

@@ -1,0 +1,98 @@
+"""Small and still right: where a plain int8 file falls short of its network.
+
+    python benchmarks/small.py --part plain --runs runs/small
+
+trains networks that are known to be hard to quantise (hard-swish, depthwise convolutions, squeeze-and-excitation, tanh,
+trained briefly, a new head alone) on digits, one seed each, unless there is a run of it in the folder already, exports
+each as int8 and as int16x8, and prints accuracy, agreement, and whether the file is within the usual budget.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# What is hard, model, recipe, height and width, channels, epochs, further settings.
+NETWORKS = {
+    "tanh": ("lenet5", "quick", 32, 1, 3, ()),
+    "tanh-1998": ("lenet5_1998", "quick", 32, 1, 3, ()),
+    "trained-short": ("lenet5", "quick", 32, 1, 1, ()),
+    "residual-short": ("resnet8", "quick", 32, 1, 2, ()),
+    "depthwise": ("mobilenet_v1", "quick", 32, 1, 8, ("model.options.width=0.25",)),
+    "inverted": ("mobilenet_v2", "quick", 32, 1, 8, ("model.options.width=0.35",)),
+    "hard-swish": ("keras_mobilenet_v3_small", "quick", 32, 3, 5, ()),
+    "squeeze-excitation": ("keras_efficientnet_b0", "quick", 32, 3, 3, ()),
+    "inverted-relu6": ("efficientnet_lite0", "quick", 32, 3, 3, ()),
+    "group": ("rosette_d4", "quick", 28, 1, 2, ()),
+    "scales": ("scale_cnn", "quick", 28, 1, 3, ()),
+    "head-only": ("efficientnet_lite0", "head", 64, 3, 10, ()),
+}
+
+
+def trained(name, folder):
+    from recipes.finetune import finetune
+    from recipes.fit import fit
+    from recipes.run.folder import Run
+
+    if (folder / "metrics.json").is_file():
+        return Run.open(folder)
+    model, recipe, size, channels, epochs, settings = NETWORKS[name]
+    overrides = [f"epochs={epochs}", f"model.input_shape=[{size},{size},{channels}]", *settings]
+    begin = finetune if recipe == "head" else fit
+    return begin(model, data="digits", out=folder, recipe=recipe, overrides=overrides, overwrite=True, quiet=True).run
+
+
+def plain(name, run, folder):
+    """How far the converter's files are from the network."""
+    from recipes.export.handover import export
+    from recipes.export.kinds import QUANTISED_BUDGET
+    from recipes.export.parity import is_within
+
+    row = {"network": name, "model": run.recipe.model.name}
+    for kind in ("int8", "int16x8"):
+        limits = {"agreement": 0.0, "drop": 1.0}
+        result = export(run, to=kind, out=folder / f"{kind}.tflite", budget=limits, force=True)
+        row |= {
+            "accuracy": f"{result.accuracy_keras:.1%}",
+            f"{kind} lost, points": round(100 * result.drop, 2),
+            f"{kind} agreement": f"{result.agreement:.1%}",
+            f"{kind} bytes": result.bytes,
+            f"{kind} within": "yes" if is_within(QUANTISED_BUDGET, result) else "NO",
+        }
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", default="plain", choices=["plain"])
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--runs", type=Path, help="where the runs are, or are kept; a folder that goes away otherwise")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        runs = arguments.runs or Path(folder)
+        runs.mkdir(parents=True, exist_ok=True)
+        for name in arguments.networks:
+            files = Path(folder, f"{name}-files")
+            files.mkdir()
+            try:
+                rows.append(plain(name, trained(name, runs / name), files))
+            except Exception as error:  # one network that fails must not cost the rows of the others
+                rows.append({"network": name, "model": f"{error}"})
+            print(rows[-1], file=sys.stderr, flush=True)
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    header = max(rows, key=len)
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join(str(row.get(key, '')) for key in header)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Quantisation-aware training: a run goes on learning as its integer file computes it."""
+
+import numpy as np
+
+from recipes.config.settings import Recipe, ResolvedRecipe
+from recipes.data import Data
+from recipes.data.dataset import at_once
+from recipes.run.folder import Run
+from recipes.tasks import TASKS
+from recipes.training.session import Fitted, hand_over, notes_on, versions
+from zoo.backend import keras
+from zoo.errors import RequestError
+from zoo.groups import copies_in
+
+CALIBRATED = 256  # training images that the first ranges are taken from
+_BATCH = 64
+
+
+def resolve(source: Run, recipe: Recipe, data: str | None) -> ResolvedRecipe:
+    """The recipe with the model and the images of the run that goes on.
+
+    Args:
+        data: where the images are now, if they were moved.
+
+    Raises:
+        RequestError: a setting of the model, which stays as it is, or of a precision that integers do not have.
+    """
+    wanted = recipe.model.model_dump(exclude_unset=True) if recipe.model else {}
+    if changed := [key for key, value in wanted.items() if value != getattr(source.recipe.model, key)]:
+        raise RequestError(f"model.{changed[0]} cannot be set: {source.path} goes on with the model that it has.")
+    if recipe.precision != "float32":
+        raise RequestError(f"precision={recipe.precision} is not possible here; allowed: float32.")
+    assert recipe.finetune is not None
+    images = source.recipe.data
+    return ResolvedRecipe(
+        **dict(recipe)
+        | {
+            "model": source.recipe.model.model_copy(update={"weights": None}),
+            "data": images if data is None else images.model_copy(update={"source": data}),
+            "finetune": recipe.finetune.model_copy(update={"source": str(source.path.absolute())}),
+            "plugin": source.recipe.plugin,
+            "versions": versions(),
+        }
+    )
+
+
+def twin(model: "keras.Model", images: Data, bits: int) -> "keras.Model":
+    """A trained model as an integer file computes it, with ranges of its training images.
+
+    Raises:
+        RequestError: a layer for which there is no integer twin, or a model in half precision.
+    """
+    from zoo.keras_internals import all_layers
+    from zoo.quantization import quantized
+    from zoo.ranges import calibrate
+
+    if any(layer.compute_dtype not in ("float32", None) for layer in all_layers(model)):
+        raise RequestError(f"{model.name} computes in half precision; allowed: a run with precision=float32.")
+    made = quantized(model, bits=bits)
+    rows = np.linspace(0, len(images.train) - 1, min(CALIBRATED, len(images.train))).round().astype(int)
+    chosen = np.asarray(images.train.images[rows], np.float32)
+    calibrate(made, [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)])
+    return made
+
+
+def train_as_integers(recipe: ResolvedRecipe, images: Data, model: "keras.Model", run: Run, *, quiet: bool) -> Fitted:
+    """Trains, or goes on from the run's checkpoints, and leaves the model and its metrics in the run.
+
+    Raises:
+        FailureError: as `recipes.training.loop.train`.
+    """
+    from recipes.training.calibration import before_scores, calibrate
+    from recipes.training.loop import train
+    from recipes.training.model import compile_model
+    from zoo.ranges import settle
+
+    task, together = TASKS[images.task], at_once(copies_in(model))
+    compile_model(model, recipe, images)
+    state = train(model, images, recipe, run, quiet=quiet, phase="integers")
+    temperature = calibrate(
+        model,
+        lambda: before_scores(model).predict(images.validation.batches(together), verbose=0),
+        images.validation,
+        recipe,
+        task,
+    )
+    settle(model)
+    scores = model.predict(images.test.batches(together), verbose=0)
+    warnings = task.warnings(state.history[state.best_epoch - 1], images)
+    return Fitted(
+        run, hand_over(model, scores, images, run, temperature), state.best_epoch, tuple(warnings), notes_on(model)
+    )

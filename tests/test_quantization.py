@@ -1,0 +1,137 @@
+"""A model that rounds as an integer file does, and the file that is made of it: the same network, layer by layer."""
+
+import numpy as np
+import pytest
+
+from recipes.data import Split
+from recipes.export import convert
+from recipes.tflite.graph import read_graph
+from zoo.backend import keras
+from zoo.errors import RequestError
+from zoo.layers import FieldNormalization, FieldPooling2D, GroupConv2D, GroupPooling, LiftingConv2D
+from zoo.quantization import quantized
+from zoo.ranges import calibrate, settle
+
+layers = keras.layers
+IMAGES = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)
+
+
+def conv(x, filters=6, **settings):
+    return layers.Conv2D(filters, 3, **settings)(x)
+
+
+def activated(name):
+    return lambda x: layers.Activation(name)(conv(x))
+
+
+# What each kind of layer is tried in: from an image to a map or a vector.
+KINDS = {
+    "Conv2D": lambda x: conv(x, padding="same", activation="relu"),
+    "Conv2D and BatchNorm": lambda x: layers.ReLU(6)(layers.BatchNormalization()(conv(x, use_bias=False, strides=2))),
+    "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x),
+    "DepthwiseConv2D and BatchNorm": lambda x: layers.Activation("relu6")(
+        layers.BatchNormalization()(layers.DepthwiseConv2D(3, use_bias=False)(x))
+    ),
+    "BatchNorm alone": lambda x: layers.BatchNormalization()(layers.MaxPooling2D()(conv(x))),
+    "Dense": lambda x: layers.Dense(12, activation="relu")(layers.Flatten()(x)),
+    "MaxPooling2D": lambda x: layers.MaxPooling2D(2)(conv(x)),
+    "AveragePooling2D": lambda x: layers.AveragePooling2D(2)(conv(x)),
+    "GlobalAveragePooling2D": lambda x: layers.GlobalAveragePooling2D()(conv(x)),
+    "GlobalMaxPooling2D": lambda x: layers.GlobalMaxPooling2D()(conv(x)),
+    "ZeroPadding2D": lambda x: conv(layers.ZeroPadding2D(1)(conv(x))),
+    "Add": lambda x: layers.ReLU()(layers.Add()([conv(x), conv(x)])),
+    "Multiply": lambda x: layers.Multiply()([conv(x), conv(x, activation="sigmoid")]),
+    "tanh": activated("tanh"),
+    "sigmoid": activated("sigmoid"),
+    "silu": activated("silu"),
+    "leaky_relu": activated("leaky_relu"),
+    "a group": lambda x: GroupPooling()(
+        layers.ReLU()(
+            FieldNormalization()(GroupConv2D(3, 3)(FieldPooling2D()(LiftingConv2D(3, 3, activation="relu")(x))))
+        )
+    ),
+}
+
+
+def made(kind, scale=1 / 127.5, offset=-1.0):
+    """A small model with this kind of layer, every weight of it drawn."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 3))
+    scores = layers.Dense(5, name="logits")(layers.Flatten()(KINDS[kind](layers.Rescaling(scale, offset)(image))))
+    model = keras.Model(image, layers.Activation("softmax", name="scores")(scores))
+    draw = np.random.default_rng(2)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([draw.uniform(0.5, 2, value.shape) for value in layer.get_weights()])
+    return model
+
+
+def as_file(model, scores_of, **settings):
+    calibrate(model, [IMAGES[:100].astype(np.float32)])
+    settle(model)
+    content = convert(model, "int8", Split(IMAGES, np.zeros(len(IMAGES), int)), **settings)
+    return content, scores_of(content)
+
+
+def scores_in_file(content):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    found = []
+    for image in IMAGES:
+        interpreter.set_tensor(given, image[None])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(made)[0] / 256)
+    return np.array(found)
+
+
+QUICK = ("Conv2D and BatchNorm", "Dense", "AveragePooling2D", "Add")  # the others take as long as these
+
+
+@pytest.mark.parametrize(
+    "kind", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+)
+def test_file_is_the_same_network(kind):
+    model = made(kind)
+    twin = quantized(model)
+    content, scores = as_file(twin, scores_in_file)
+    expected = twin.predict(IMAGES, verbose=0)
+    apart = np.abs(scores - expected).max(axis=1) * 256  # steps of the output
+    assert (apart < 1.01).mean() >= 0.99, f"{kind}: {np.sort(apart)[-5:]}"
+    assert not any(tensor.dtype == "float32" for tensor in read_graph(content).tensors)
+    assert np.abs(expected - model.predict(IMAGES, verbose=0)).max() < 0.2
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1 / 255, 0.0), (1 / 128, -127 / 128), (1.275 / 255, -0.1)])
+def test_pixels_stay_the_integers_that_they_are(scale, offset):
+    twin = quantized(made("Dense", scale, offset))
+    _, scores = as_file(twin, scores_in_file)
+    assert (np.abs(scores - twin.predict(IMAGES, verbose=0)).max(axis=1) * 256 < 1.01).mean() >= 0.99
+
+
+def test_four_bits_have_fifteen_levels():
+    twin = quantized(made("Conv2D"), bits=4)
+    layer = next(layer for layer in twin.layers if layer.name.startswith("conv2d") and hasattr(layer, "rounded"))
+    kernel = np.array(layer.rounded())
+    assert all(len(np.unique(np.round(kernel[..., channel], 6))) <= 15 for channel in range(kernel.shape[-1]))
+
+
+def test_what_has_no_integer_twin_is_named():
+    image = keras.Input((8, 8, 3))
+    scores = layers.Dense(5)(layers.Flatten()(layers.LayerNormalization(name="odd")(image)))
+    with pytest.raises(RequestError, match="the layer odd is a LayerNormalization, for which there is no integer twin"):
+        quantized(keras.Model(image, scores))
+    model = quantized(made("Conv2D"))
+    with pytest.raises(RequestError, match="as an integer file does already"):
+        quantized(model)
+
+
+def test_clipped_ranges_have_less_error():
+    wide, clipped = quantized(made("Conv2D")), quantized(made("Conv2D"))
+    images = [IMAGES[:50].astype(np.float32)]
+    calibrate(wide, images)
+    calibrate(clipped, images, clip=True)
+    highs = [[float(layer.high) for layer in m.layers if getattr(layer, "fixed", 0) is None] for m in (wide, clipped)]
+    assert all(narrow <= full for full, narrow in zip(*highs, strict=True))

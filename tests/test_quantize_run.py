@@ -1,0 +1,92 @@
+"""A run that goes on as its int8 file computes it, and what is exported of it."""
+
+import numpy as np
+import pytest
+
+import recipes.training.loop
+from recipes.evaluate import evaluate
+from recipes.export.handover import export
+from recipes.finetune import finetune
+from recipes.fit import resume
+from recipes.run.folder import Run
+from zoo.anatomy import dissect
+from zoo.errors import FailureError, RequestError
+from zoo.ranges import is_quantized
+
+
+@pytest.fixture(scope="session")
+def integers(once, digits_run):
+    """`digits_run`, gone on for two epochs. Tests read it and do not change it."""
+    given = {"recipe": "qat", "overrides": ["epochs=2"], "overwrite": True, "quiet": True}
+    return Run.open(once("integers", lambda out: finetune(digits_run.path, out=out, **given)))
+
+
+def test_the_run_has_the_images_and_the_model_of_the_one_that_it_goes_on_from(digits_run, integers):
+    assert integers.recipe.data == digits_run.recipe.data
+    assert integers.recipe.model == digits_run.recipe.model
+    assert integers.recipe.finetune.source == str(digits_run.path)
+    model, before = integers.load_model(), digits_run.load_model()
+    assert is_quantized(model)
+    assert not is_quantized(before)
+    assert dissect(model).macs == dissect(before).macs
+    assert [layer.name for layer in before.get_layer("backbone").layers if layer.weights] == [
+        layer.name for layer in model.get_layer("backbone").layers if layer.name in ("C1", "C3")
+    ]
+    assert integers.metrics["accuracy"] > digits_run.metrics["accuracy"] - 0.01
+    assert evaluate(integers)["accuracy"] == integers.metrics["accuracy"]
+
+
+def test_the_file_is_that_network(integers, tmp_path):
+    result = export(integers, to="int8", out=tmp_path / "file.tflite")
+    assert result.agreement >= 0.999
+    assert result.mean_difference < 1 / 256
+
+
+def test_only_integers_are_made_of_it(integers, tmp_path):
+    with pytest.raises(RequestError, match="was trained as its int8 file computes it; allowed: --to int8 or c-array"):
+        export(integers, to="float16", out=tmp_path / "file.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_stopped_it_ends_as_if_it_had_not_been(digits_run, integers, tmp_path, monkeypatch):
+    reseed, calls, out = recipes.training.loop.reseed, [], tmp_path / "stopped"
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:  # in the second epoch
+            raise KeyboardInterrupt
+        reseed(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recipes.training.loop, "reseed", stop)
+        with pytest.raises(FailureError, match="interrupted"):
+            finetune(digits_run.path, recipe="qat", overrides=["epochs=2"], out=out, quiet=True)
+    run = resume(out, quiet=True).run
+    pairs = zip(run.load_model().get_weights(), integers.load_model().get_weights(), strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert run.metrics == integers.metrics
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "message"),
+    [
+        (
+            "efficientnet_lite0",
+            {"data": "digits"},
+            "efficientnet_lite0 is not a run: with finetune.quantize a run goes on",
+        ),
+        (None, {"overrides": ["model.pooling=average"]}, "model.pooling cannot be set"),
+        (None, {"overrides": ["precision=mixed_bfloat16"]}, "precision=mixed_bfloat16 is not possible here"),
+        (None, {"skip_bad": True}, "skip_bad is not possible with finetune.quantize"),
+    ],
+)
+def test_what_is_not_possible_is_told_before_anything_is_written(digits_run, tmp_path, source, given, message):
+    with pytest.raises(RequestError, match=message):
+        finetune(source or digits_run.path, recipe="qat", out=tmp_path / "run", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_fine_tunings_need_images(digits_run, tmp_path):
+    with pytest.raises(RequestError, match="--data is missing"):
+        finetune(digits_run.path, recipe="head", out=tmp_path / "run")
