@@ -13,7 +13,6 @@ from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
-from recipes.training.unknown import load_unknown
 from zoo.anatomy import dissect
 from zoo.backend import keras
 from zoo.groups import copies_group, copies_in
@@ -60,7 +59,11 @@ def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bo
     """
     data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
     TASKS[data.task].check(settings)
-    return data if settings.unknown is None else replace(data, unknown=load_unknown(settings, quiet=quiet))
+    if settings.unknown is None:
+        return data
+    from recipes.training.unknown import load_unknown
+
+    return replace(data, unknown=load_unknown(settings, quiet=quiet))
 
 
 def judged(scores: np.ndarray, images: Data, temperature: float | None) -> dict[str, Any]:
