@@ -21,6 +21,7 @@ from zoo.backend import as_keras_ships, keras, tf
 
 Tables = dict[str, list[list[str]]]
 Lesson = Callable[[bool, Path], Tables]
+FEW = 128  # digits to train, where a lesson is small
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"<!-- table: (.+?) -->\n.*?<!-- end -->", re.S)
 COMMAND = re.compile(r"<!-- command -->\n.*?<!-- end -->", re.S)
@@ -31,7 +32,7 @@ def digits(small: bool = False, size: int = 28) -> Data:
     data = load("digits", image_shape=(size, size, 1))
     if not small:
         return data
-    few = {"train": data.train[:128], "validation": data.validation[:64], "test": data.test[:64]}
+    few = {"train": data.train[:FEW], "validation": data.validation[:64], "test": data.test[:64]}
     return Data(data.source, data.class_names, data.image_shape, **few)
 
 
@@ -43,8 +44,9 @@ def trained(
     model = build()
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * math.ceil(len(split) / 64))
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01)
-    # Without XLA, which would make the numbers depend on the kind of machine.
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    # Without XLA, or numbers depend on the kind of machine. A few steps are done before a graph of them is traced.
+    how = {"jit_compile": False, "run_eagerly": len(split) <= FEW}
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], **how)
     model.fit(split.images, split.labels, batch_size=64, epochs=epochs, verbose=0)
     return model
 
