@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from recipes.export.kinds import Budget
     from zoo import Anatomy
     from zoo.cards import Weights
+    from zoo.results import Result
 
 DOCS = Path(__file__).parent
 FACTS = DOCS.parent / "zoo" / "facts"
 COMMAND = "Written by `python docs/generate.py`."
 KINDS_BEGIN, KINDS_END = "<!-- kinds: written by `python docs/generate.py` -->", "<!-- end of kinds -->"
+ROWS_BEGIN, ROWS_END = "<!-- rows: written by `python docs/generate.py --pages` -->", "<!-- end of rows -->"
+MEASURED = DOCS.parent / "zoo" / "measured"
 
 
 def write_facts(names: list[str]) -> None:
@@ -57,7 +60,7 @@ def pages() -> dict[str, str]:
     for card in cards:
         families[card.family].append(card)
     texts = {"models.md": _overview(cards), "recipes.md": _recipes(), "settings.md": _settings(), "api.md": _api()}
-    texts["export.md"] = _export()
+    texts |= {"export.md": _export(), "results.md": _results()}
     for family, members in families.items():
         texts[f"models/{family}.md"] = _family_page(family, members)
     return texts
@@ -155,9 +158,61 @@ def _export() -> str:
         needed = f"; needs `pip install 'convzoo[{kind.extra}]'`" if kind.extra else ""
         ending = f"`{kind.ending}`" if kind.ending else "a folder"
         rows.append(f"| `{kind.name}` | {kind.summary}{needed} | {ending} | {kind.runner} | {_limits(kind.budget)} |")
-    before, mark, rest = (DOCS / "export.md").read_text("utf-8").partition(KINDS_BEGIN)
-    _, end, after = rest.partition(KINDS_END)
-    return "\n".join([f"{before}{mark}", "", *rows, "", f"{end}{after}"])
+    return _between("export.md", KINDS_BEGIN, KINDS_END, rows)
+
+
+def _between(page: str, begin: str, end: str, lines: list[str]) -> str:
+    """A page as it stands, with these lines between two marks."""
+    before, mark, rest = (DOCS / page).read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    return "\n".join([f"{before}{mark}", "", *lines, "", f"{end}{after}"])
+
+
+def measured() -> dict[str, str]:
+    """What `zoo list --results` reads: for each file of rows in docs/results/, the means over seeds."""
+    from zoo.results import read_rows, summarize, to_lines
+
+    return {file.name: to_lines(summarize(read_rows(file))) for file in sorted((DOCS / "results").glob("*.jsonl"))}
+
+
+def results_table(results: "list[Result]") -> list[str]:
+    """Lines of Markdown, a row for each model and recipe."""
+    lines = [
+        "| model | recipe | seeds | accuracy % | from | to | int8 % | agree % | calibration error "
+        "| turned | shifted | scaled | mirrored | parameters | MACs | int8 bytes | arena bytes | latency | seconds |",
+        "|---|---" + "|---:" * 17 + "|",
+    ]
+    for one in results:
+        shares = (one.accuracy, *one.interval, one.int8_accuracy, one.agreement)
+        moved = [one.invariance[family] for family in ("rotation", "translation", "scale", "mirror")]
+        cells = [one.name, one.recipe, one.seeds, *(f"{100 * share:.1f}" for share in shares)]
+        cells += [f"{number:.3f}" for number in (one.calibration_error, *moved)]
+        cells += [f"{n:,}" for n in (one.parameters, one.macs, one.int8_bytes, one.arena_bytes)]
+        cells += [f"{one.latency_ratio:.2f}", f"{one.seconds:.0f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def _results() -> str:
+    """The page on results as it stands, with a table of each set."""
+    from zoo.results import read_rows, summarize
+
+    lines = []
+    for file in sorted((DOCS / "results").glob("*.jsonl")):
+        rows = read_rows(file)
+        failed = [row for row in rows if "failed" in row]
+        seeds = sorted({row["seed"] for row in rows})
+        machines = ", ".join(sorted({f"{row['machine']}, commit {row['commit']}" for row in rows if "machine" in row}))
+        lines += [
+            f"## {file.stem}",
+            "",
+            f"{len(rows)} rows of {len({row['model'] for row in rows})} models, seeds {seeds[0]} to {seeds[-1]}, which "
+            f"not all models have; {len(failed)} trainings failed. {machines}.",
+            "",
+            *results_table(summarize(rows)),
+            "",
+        ]
+    return _between("results.md", ROWS_BEGIN, ROWS_END, lines)
 
 
 def _limits(budget: "Budget") -> str:
@@ -325,6 +380,9 @@ def main() -> None:
 
     write_facts([name for name in sys.argv[1:] if name != "--pages"] if sys.argv[1:] else zoo.list_models())
     (DOCS / "models").mkdir(exist_ok=True)
+    MEASURED.mkdir(exist_ok=True)
+    for name, text in measured().items():
+        (MEASURED / name).write_text(text, "utf-8")
     for name, text in pages().items():
         (DOCS / name).write_text(text, "utf-8")
     draw_families()

@@ -23,6 +23,11 @@ def test_generated_pages_are_up_to_date():
         assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} {STALE}"
 
 
+def test_what_is_listed_of_results_is_what_their_rows_say():
+    folder = ROOT / "zoo" / "measured"
+    assert generate.measured() == {file.name: file.read_text("utf-8") for file in folder.glob("*.jsonl")}, STALE
+
+
 def test_every_model_has_its_facts_and_no_facts_are_left_over():
     assert sorted(file.name.removesuffix(".jsonl") for file in FACTS.iterdir()) == zoo.list_models(), STALE
 

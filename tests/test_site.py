@@ -20,7 +20,7 @@ from recipes.demo.server import server_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("", "get-started/", "models/", "models/lenet/", "recipes/", "evaluation/", "reference/cli/", "reference/zoo/")
-PAGES += ("reference/recipes.fit/", "settings/", "benchmarks/", "changelog/")
+PAGES += ("reference/recipes.fit/", "settings/", "results/", "learn/", "learn/pooling/", "benchmarks/", "changelog/")
 WIDTHS = (380, 1200)
 
 

@@ -3,8 +3,12 @@
 import re
 from functools import cache
 from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from zoo.results import read_results, result_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +26,33 @@ def extended(path: str, markdown: str) -> str:
         return markdown.replace("\n| model |", f"\n{_models()}\n## All models\n\n| model |", 1)
     if path == "recipes.md":
         return _with_pictures(markdown)
+    if path.startswith("models/"):
+        return markdown + _results_of(Path(path).stem)
     return markdown
+
+
+def _results_of(family: str) -> str:
+    """What models of a family reach, from the page on results."""
+    import zoo
+
+    tables = []
+    for name in result_sets():
+        found = [result for result in read_results(name) if zoo.get_card(result.model).family == family]
+        if found:
+            tables += ["", f"## Results on {name}", "", "From [results](../results.md), which says what is what.", ""]
+            tables += _generate().results_table(found)
+    return "\n".join(tables)
+
+
+@cache
+def _generate() -> ModuleType:
+    """`docs/generate.py`."""
+    spec = spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _models() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import galleries
+import plots
 import reference
 import shipped
 from mkdocs.config.defaults import MkDocsConfig
@@ -73,7 +74,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     path = page.file.src_uri
-    markdown = shipped.extended(path, galleries.extended(path, markdown))
+    markdown = plots.extended(path, shipped.extended(path, galleries.extended(path, markdown)))
     return _relinked(markdown, ROOT / "docs" / path, path)
 
 

@@ -12,6 +12,8 @@ from recipes.command_line.values import Amount, Shape
 from zoo.anatomy import complete
 from zoo.cards import check_options
 from zoo.catalogue import ORDERS, SYMMETRIES, facts, select
+from zoo.errors import RequestError
+from zoo.results import of_models, read_results, result_sets
 
 
 @click.command("list")
@@ -29,7 +31,10 @@ from zoo.catalogue import ORDERS, SYMMETRIES, facts, select
     type=click.Choice(list(SYMMETRIES)),
     help="Only models with exactly the same scores for rotated (c4), mirrored, or both (d4) images.",
 )
-@click.option("--sort", type=click.Choice(list(ORDERS)), default="name", show_default=True)
+@click.option(
+    "--results", metavar="SET", help="Only models that were measured on this set, digits, with what they reach."
+)
+@click.option("--sort", type=click.Choice([*ORDERS, "accuracy"]), default="name", show_default=True)
 @as_json
 def list_(
     pattern: str,
@@ -40,14 +45,20 @@ def list_(
     max_arena: float | None,
     weights: bool,
     symmetry: str | None,
+    results: str | None,
     sort: str,
     as_json: bool,
 ) -> None:
     """List the models whose name matches PATTERN.
 
+    With --results, a line for each way that a model was trained, from docs/results.md.
+
     \b
     Example: zoo list 'l*' --max-params 1M --sort macs
     """
+    found = read_results(results) if results is not None else None
+    if sort == "accuracy" and found is None:
+        raise RequestError(f"--sort accuracy needs --results; allowed: {', '.join(result_sets())}.")
     cards = select(
         pattern,
         family=family,
@@ -57,8 +68,12 @@ def list_(
         max_arena=max_arena,
         weights=weights,
         symmetry=symmetry,
-        sort=sort,
+        sort="name" if sort == "accuracy" else sort,
     )
+    if found is not None:
+        rows = of_models(found, [card.name for card in cards], by_accuracy=sort == "accuracy")
+        answer(as_json, [row.to_dict() for row in rows], lambda: text.result_list(rows))
+        return
     columns = {"symmetry": symmetry is not None, "arena": max_arena is not None or sort == "arena"}
     answer(as_json, [facts(card) for card in cards], lambda: text.model_list(cards, **columns))
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from recipes.text.cards import model, model_list, recipes
+    from recipes.text.cards import model, model_list, recipes, result_list
     from recipes.text.files import all_exported, demo, exported, inspected, predictions, timings
     from recipes.text.studies import cross_validated, trials, tuned
     from recipes.text.training import comparison, diagnosis, embedded, estimate, evaluation, fitted, labels
@@ -27,6 +27,7 @@ __all__ = [
     "model_list",
     "predictions",
     "recipes",
+    "result_list",
     "timings",
     "trials",
     "tuned",
@@ -36,7 +37,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "cards": ["model", "model_list", "recipes"],
+        "cards": ["model", "model_list", "recipes", "result_list"],
         "files": ["all_exported", "demo", "exported", "inspected", "predictions", "timings"],
         "studies": ["cross_validated", "trials", "tuned"],
         "training": ["comparison", "diagnosis", "embedded", "estimate", "evaluation", "fitted", "labels"],

@@ -10,6 +10,7 @@ from zoo.cards import Weights
 from zoo.catalogue import macs
 from zoo.groups import check_group, find_group
 from zoo.receptive_field import in_words
+from zoo.results import Result
 
 if TYPE_CHECKING:
     from recipes.augment.pipeline import Augment
@@ -39,6 +40,40 @@ def model_list(cards: Iterable[Card], *, symmetry: bool = False, arena: bool = F
     counts += ["int8 arena"] if arena else []
     numbers = range(3 if symmetry else 2, 2 + len(counts))
     return table(["model", "image", *counts, "year", "what it is"], rows, right=numbers)
+
+
+def result_list(results: Iterable[Result]) -> str:
+    """A line for each model and recipe."""
+    rows = [
+        (
+            result.name,
+            result.recipe,
+            str(result.seeds),
+            f"{100 * result.accuracy:.1f} %",
+            f"{100 * result.interval[0]:.1f} to {100 * result.interval[1]:.1f}",
+            f"{100 * result.int8_accuracy:.1f} %",
+            f"{result.invariance['rotation']:.3f}",
+            f"{result.parameters:,}",
+            short(result.macs),
+            f"{result.int8_bytes:,}",
+            f"{result.arena_bytes:,}",
+        )
+        for result in results
+    ]
+    header = [
+        "model",
+        "recipe",
+        "seeds",
+        "accuracy",
+        "95 %",
+        "int8",
+        "turned",
+        "parameters",
+        "MACs",
+        "int8 bytes",
+        "arena",
+    ]
+    return table(header, rows, right=range(2, len(header)))
 
 
 def _number(count: int | None) -> str:

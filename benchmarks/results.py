@@ -1,0 +1,233 @@
+"""The zoo, measured: a row for each (model, recipe, set, seed), as JSON lines in docs/results/.
+
+    python benchmarks/results.py digits --hours 8               # rows that are there are not done again
+    python benchmarks/results.py digits --only 'lenet*' --seeds 3
+    python benchmarks/results.py digits --check 3               # trains 3 of the rows again
+    python docs/generate.py --pages                             # what zoo list --results and the pages have of them
+
+Rows are of the zoo's own architectures up to `--max-params`, plain and, with `--symmetry c4`, as the maximum over
+rotated copies of the image; the cheapest come first. Models for images above 64 pixels are trained on 32x32.
+
+Each training is a process of its own, `zoo fit`, whose time and largest memory are the row's. Then, in this process:
+the metrics of `zoo evaluate --invariance`, the int8 file on all test images, its arena as TensorFlow Lite Micro uses it
+(`arena_measured`; else an estimate), and its latency beside lenet5's, in turn, one thread. A training that fails
+leaves a row that says why. `--check` takes rows at random, trains them by their own command, and ends with 1 if an
+accuracy is outside the interval of its row.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import platform
+import random
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import zoo
+from zoo.results import FAMILIES, read_rows
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = "lenet5"  # that latencies are ratios to
+LARGEST, SMALLER = 64, 32  # pixels: models of larger images are trained on smaller ones
+IDENTITY = ("model", "symmetry", "recipe", "data", "seed")
+
+
+def planned(arguments):
+    """What identifies each row that should be there, seed by seed, the cheapest first."""
+    from zoo.catalogue import macs, parameters, select
+
+    cards = [card for card in select(sort="macs") if not card.name.startswith("keras_")]
+    cards = [card for card in cards if parameters(card) <= arguments.max_params and macs(card) <= arguments.max_macs]
+    for seed in range(arguments.seeds):
+        for card in cards:
+            if fnmatch.fnmatch(card.name, arguments.only):
+                values = (card.name, arguments.symmetry, arguments.recipe, name_of(arguments.data), seed)
+                yield dict(zip(IDENTITY, values, strict=True))
+
+
+def name_of(data):
+    return Path(data).name
+
+
+def command_of(row, data):
+    """`zoo fit`, as it can be typed."""
+    card = zoo.get_card(row["model"])
+    settings = []
+    if card.input_shape[0] > LARGEST:
+        settings += [f"model.input_shape=[{SMALLER},{SMALLER},{card.input_shape[2]}]"]
+    if row["symmetry"]:
+        settings += [f"model.symmetry={row['symmetry']}"]
+    words = ["zoo", "fit", row["model"], "--data", data, "--recipe", row["recipe"], "--seed", str(row["seed"])]
+    return [*words, *(word for setting in settings for word in ("--set", setting)), "--out", "run"]
+
+
+def trained(command, folder):
+    """Trains in a process of its own: seconds, and the most memory that it held, in MB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", *command[1:], "--quiet", "--json"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"exit code {process.returncode}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def measured(row, data, folder, reference):
+    """A whole row."""
+    import keras
+
+    from recipes.evaluate import evaluate
+    from recipes.export import export
+    from recipes.run import Run
+    from recipes.tasks.selective import wilson
+    from recipes.tflite.latency import benchmark
+    from zoo.anatomy import dissect
+
+    keras.backend.clear_session()
+    command = command_of(row, data)
+    seconds, memory = trained(command, folder)
+    run = Run.open(folder / "run")
+    metrics = evaluate(run, invariance=True)
+    exported = export(run, to="int8", budget={"agreement": 0, "drop": 1}, force=True)
+    anatomy = dissect(run.load_model())
+    own = Path(exported.file)
+    timing = benchmark([reference, own], threads=[1], repeats=100)[-1]
+    arena, is_measured = arena_of(own)
+    return row | {
+        "image": list(run.recipe.model.input_shape),
+        "accuracy": metrics["accuracy"],
+        "accuracy_interval": metrics["accuracy_interval"],
+        "int8_accuracy": exported.accuracy_file,
+        "int8_interval": wilson(round(exported.accuracy_file * exported.images), exported.images),
+        "agreement": exported.agreement,
+        "calibration_error": metrics["calibration_error"],
+        **{family: metrics["invariance"][family]["score"] for family in FAMILIES},
+        "exact_symmetry": metrics.get("symmetry"),
+        "int8_exact_symmetry": exported.symmetry,
+        "parameters": anatomy.parameters,
+        "macs": anatomy.macs,
+        "int8_bytes": exported.bytes,
+        "arena_bytes": arena,
+        "arena_measured": is_measured,
+        "latency_ms": timing.median_ms,
+        "latency_ratio": timing.ratio,
+        "peak_memory_mb": round(memory),
+        "seconds": round(seconds, 1),
+        "test_images": exported.images,
+        "command": shlex.join(command),
+        **circumstances(run),
+    }
+
+
+def arena_of(file):
+    """Bytes that TensorFlow Lite Micro uses for an int8 file, and whether it was there to tell."""
+    from recipes.export.kinds.c_array import arena_estimate
+    from recipes.tflite.graph import read_graph
+    from recipes.tflite.micro import MicroFile, is_installed, lacking_operations
+
+    content = file.read_bytes()
+    graph = read_graph(content)
+    if not is_installed() or lacking_operations(graph):
+        return arena_estimate(graph), False
+    return MicroFile(file, content, graph).arena().total, True
+
+
+def circumstances(run):
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    names = [line.split(":")[1].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")]
+    machine = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.system()}"
+    return {"commit": commit.stdout.strip(), "versions": dict(run.recipe.versions), "machine": machine}
+
+
+def lines_of(file):
+    return Path(file).read_text().splitlines() if Path(file).exists() else []
+
+
+def fill(arguments, file):
+    """Adds the rows that are not there, each as soon as it is measured."""
+    there = {tuple(row[key] for key in IDENTITY) for row in read_rows(file)}
+    end = time.monotonic() + 3600 * arguments.hours
+    with tempfile.TemporaryDirectory() as folder:
+        reference = Path(folder, "reference.tflite")
+        todo = [row for row in planned(arguments) if tuple(row.values()) not in there]
+        if todo:
+            make_reference(arguments, reference)
+        for number, row in enumerate(todo):
+            if time.monotonic() > end:
+                return
+            print(f"{number + 1} of {len(todo)}: {row['model']}", file=sys.stderr, flush=True)
+            place = Path(folder, str(number))
+            place.mkdir()
+            try:
+                found = measured(row, arguments.data, place, reference)
+            except Exception as error:  # it stands in the table, too
+                found = row | {"failed": f"{type(error).__name__}: {error}"[:500]}
+            with file.open("a", encoding="utf-8") as rows:
+                rows.write(f"{json.dumps(found)}\n")
+
+
+def make_reference(arguments, reference):
+    """The int8 file of lenet5: how good it is has no part in how fast it is."""
+    from recipes.export import export
+    from recipes.fit import fit
+
+    folder = reference.parent / "reference"
+    given = {"data": arguments.data, "recipe": "quick", "overrides": ["epochs=1"], "out": folder, "quiet": True}
+    export(fit(REFERENCE, **given).run, to="int8", out=reference, budget={"agreement": 0, "drop": 1}, force=True)
+
+
+def check(arguments, file):
+    """Trains rows again; whether all are within their intervals."""
+    rows = [row for row in read_rows(file) if "failed" not in row and fnmatch.fnmatch(row["model"], arguments.only)]
+    chosen = random.sample(rows, min(arguments.check, len(rows)))
+    good = True
+    for row in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            trained(shlex.split(row["command"]), folder)
+            accuracy = json.loads(Path(folder, "run", "metrics.json").read_text("utf-8"))["accuracy"]
+        low, high = row["accuracy_interval"]
+        within = low <= accuracy <= high
+        good &= within
+        said = f"{row['accuracy']:.4f} ({low:.4f} to {high:.4f}), again {accuracy:.4f}"
+        print(f"{'within ' if within else 'OUTSIDE'} {row['model']}, seed {row['seed']}: {said}", flush=True)
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default="digits", help="what zoo fit --data takes")
+    parser.add_argument("--recipe", default="quick")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--symmetry", help="a group of model.symmetry; without, models as they are")
+    parser.add_argument("--only", default="*", metavar="GLOB", help="models of this name")
+    parser.add_argument("--max-params", type=float, default=5e6)
+    parser.add_argument("--max-macs", type=float, default=float("inf"), help="at the card's own settings")
+    parser.add_argument("--hours", type=float, default=8, help="after which no row is begun")
+    parser.add_argument("--check", type=int, metavar="N", help="train N rows again")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    arguments = parser.parse_args()
+    if Path(arguments.data).exists():
+        arguments.data = str(Path(arguments.data).resolve())  # trainings have a working folder of their own
+    file = arguments.out / f"{name_of(arguments.data)}.jsonl"
+    if arguments.check:
+        return 0 if check(arguments, file) else 1
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    fill(arguments, file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

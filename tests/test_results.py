@@ -1,0 +1,125 @@
+"""Rows of results: what is listed of them, how they are added and checked."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import cli
+from zoo.errors import RequestError
+from zoo.results import FAMILIES, of_models, read_results, read_rows, result_sets, summarize, to_lines
+
+ROOT = Path(__file__).parents[1]
+
+
+def module_of(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+benchmark = module_of(ROOT / "benchmarks" / "results.py")
+plots = module_of(ROOT / "docs" / "site" / "plots.py")
+
+
+def row(model="lenet5", seed=0, accuracy=0.9, symmetry=None, **others):
+    facts = {"image": [28, 28, 1], "accuracy_interval": [accuracy - 0.02, accuracy + 0.02], "int8_accuracy": accuracy}
+    facts |= {"agreement": 1.0, "calibration_error": 0.01, "parameters": 10, "macs": 100, "int8_bytes": 1000}
+    facts |= {"arena_bytes": 500, "latency_ratio": 1.0, "seconds": 9.0, **dict.fromkeys(FAMILIES, 0.5)}
+    identity = {"model": model, "symmetry": symmetry, "recipe": "quick", "data": "digits", "seed": seed}
+    return identity | {"accuracy": accuracy, "command": "zoo fit", **facts, **others}
+
+
+def test_means_are_over_seeds_and_the_best_comes_first():
+    failed = {**row("nin"), "failed": "out of memory"}
+    found = summarize([row(accuracy=0.8), row(seed=1, accuracy=0.9), row("mlp", accuracy=0.95), failed])
+    assert [(one.model, one.seeds, one.accuracy) for one in found] == [("mlp", 1, 0.95), ("lenet5", 2, 0.85)]
+    assert found[1].interval == (0.78, 0.92)
+    assert found[1].spread == pytest.approx(0.0707)
+    assert found[0].spread is None
+    assert [one.model for one in of_models(found, ["lenet5", "mlp"])] == ["lenet5", "mlp"]
+    assert [one.model for one in of_models(found, ["lenet5", "mlp"], by_accuracy=True)] == ["mlp", "lenet5"]
+    assert json.loads(to_lines(found).splitlines()[0])["model"] == "mlp"
+
+
+def test_the_list_has_results_by_accuracy(capsys):
+    assert cli.main(["list", "lenet*", "--results", "digits", "--sort", "accuracy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["accuracy"] for one in found] == sorted((one["accuracy"] for one in found), reverse=True)
+    assert {one["model"] for one in found} <= {"lenet1", "lenet4", "lenet5", "lenet5_1998"}
+    assert cli.main(["list", "--results", "digits"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(read_results("digits")) + 1
+
+
+def test_what_there_are_no_results_of_is_refused_in_a_line(capsys):
+    assert cli.main(["list", "--sort", "accuracy"]) == 2
+    assert "--sort accuracy needs --results; allowed: digits" in capsys.readouterr().err
+    with pytest.raises(RequestError, match=r"digitz.*digits"):
+        read_results("digitz")
+    assert "digits" in result_sets()
+
+
+def test_every_row_says_what_it_takes_to_repeat_it():
+    for file in (ROOT / "docs" / "results").glob("*.jsonl"):
+        rows = read_rows(file)
+        keys = [tuple(one[key] for key in benchmark.IDENTITY) for one in rows]
+        assert len(set(keys)) == len(keys)
+        for one in rows:
+            assert "failed" in one or {"command", "commit", "versions", "machine", "arena_measured"} <= one.keys()
+
+
+@pytest.fixture
+def asked(tmp_path):
+    given = {"data": "digits", "recipe": "quick", "seeds": 2, "symmetry": None, "only": "lenet[15]"}
+    return SimpleNamespace(**given, max_params=1e6, max_macs=1e6, hours=1, check=0, out=tmp_path)
+
+
+def test_rows_that_are_there_are_not_done_again(asked, tmp_path, monkeypatch):
+    done = []
+
+    def measured(one, data, folder, reference):
+        done.append((one["model"], one["seed"]))
+        if one["model"] == "lenet1":
+            raise RuntimeError("out of memory")
+        return row(**{key: one[key] for key in ("model", "seed", "symmetry")})
+
+    monkeypatch.setattr(benchmark, "measured", measured)
+    monkeypatch.setattr(benchmark, "make_reference", lambda arguments, reference: None)
+    file = tmp_path / "digits.jsonl"
+    benchmark.fill(asked, file)
+    assert done == [("lenet1", 0), ("lenet5", 0), ("lenet1", 1), ("lenet5", 1)]
+    assert [one.get("failed") for one in read_rows(file)][:2] == ["RuntimeError: out of memory", None]
+    asked.seeds = 3
+    benchmark.fill(asked, file)
+    assert done[4:] == [("lenet1", 2), ("lenet5", 2)]
+    asked.seeds, asked.hours = 4, 0
+    benchmark.fill(asked, file)
+    assert len(read_rows(file)) == 6
+
+
+@pytest.mark.parametrize(("again", "good"), [(0.91, True), (0.5, False)])
+def test_a_row_is_checked_by_its_own_command(asked, tmp_path, monkeypatch, again, good):
+    def trained(command, folder):
+        assert command == ["zoo", "fit"]
+        (Path(folder) / "run").mkdir()
+        (Path(folder) / "run" / "metrics.json").write_text(json.dumps({"accuracy": again}))
+
+    file = tmp_path / "digits.jsonl"
+    file.write_text(json.dumps(row()))
+    monkeypatch.setattr(benchmark, "trained", trained)
+    asked.check, asked.only = 3, "*"
+    assert benchmark.check(asked, file) is good
+
+
+def test_models_of_large_images_are_trained_on_smaller_ones():
+    one = {"model": "mobilenet_v1", "symmetry": "c4", "recipe": "quick", "data": "digits", "seed": 1}
+    command = benchmark.command_of(one, "digits")
+    assert "model.input_shape=[32,32,3]" in command
+    assert "model.symmetry=c4" in command
+
+
+def test_the_front_is_what_no_cheaper_model_reaches():
+    assert plots.front([(3, 90), (1, 80), (2, 70), (1, 85), (4, 90), (5, 95)]) == [3, 0, 5]
