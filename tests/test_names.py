@@ -97,7 +97,8 @@ def test_a_file_with_more_names_than_scores_is_refused(tmp_path):
 def test_a_c_literal_keeps_names(name):
     literal = _literal(name)
     assert not re.search(r"\?\?[=/'()!<>-]", literal)
-    assert ast.literal_eval(literal) == name  # strings side by side are one in Python as in C
+    in_python = re.sub(r"\\(.)", lambda escape: "?" if escape[1] == "?" else escape[0], literal)  # it has no \?
+    assert ast.literal_eval(in_python) == name
 
 
 @settings(max_examples=25, deadline=None)
