@@ -24,10 +24,10 @@ def by_both(name, kind, images, folder, shape=(1, 32, 32, 1)):
     keras.utils.set_random_seed(0)
     size = (32, 32, 1) if shape[1] else (None, None, 1)
     model = zoo.create_model(name, input_shape=size, classes=3, activation="softmax")
-    settings = KINDS[kind]._converter_settings(images, "uint8")
+    settings = KINDS[kind]._converter_settings(model, images, "uint8")
     file = folder / "keras.tflite"
     export_with_keras(model, file, kind, format="litert", input_signature=image_signature(shape), **settings)
-    return file.read_bytes(), to_tflite(model, shape, kind, KINDS[kind]._converter_settings(images, "uint8"))
+    return file.read_bytes(), to_tflite(model, shape, kind, KINDS[kind]._converter_settings(model, images, "uint8"))
 
 
 def scores(content, images):
