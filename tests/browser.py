@@ -1,10 +1,14 @@
 """A headless Chromium, where there is one: what a page looks like to it, and what it complains of."""
 
+import contextlib
 import html.parser
 import shutil
 import subprocess
+import threading
 
 import pytest
+
+from recipes.demo.server import server_of
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
@@ -29,6 +33,19 @@ def open_page(file, profile, *options, timeout=90):
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """The address of a folder's files, as long as the block lasts."""
+    with server_of(folder) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Page(html.parser.HTMLParser):

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import installed
+from browser import installed, serving
 from PIL import Image
 from test_scorers import as_a_strangers, written_again
 from test_strangers import change, small_model, written
@@ -174,18 +173,6 @@ def test_the_command_says_where_the_page_is(int8_file, tmp_path, capsys):
 
 
 # In a browser.
-
-
-@contextlib.contextmanager
-def serving(folder):
-    with server_of(folder) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="session")

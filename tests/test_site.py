@@ -4,19 +4,15 @@
 where CONVZOO_SITE names it; else it is built here.
 """
 
-import contextlib
 import importlib.util
 import itertools
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-from browser import installed
-
-from recipes.demo.server import server_of
+from browser import installed, serving
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("", "get-started/", "models/", "models/lenet/", "recipes/", "evaluation/", "reference/cli/", "reference/zoo/")
@@ -37,18 +33,6 @@ def site(once):
         assert done.returncode == 0, done.stderr
 
     return once("site", build)
-
-
-@contextlib.contextmanager
-def serving(folder):
-    with server_of(folder) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
