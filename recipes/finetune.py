@@ -71,13 +71,15 @@ def finetune(
     """
     check_alone("fine-tuning")
     opened = open_source(source, weights)
-    if asked := _as_integers(recipe, [f"model.name={opened.model.name}", *overrides]):
+    if recipe is not None and not isinstance(recipe, Recipe):
+        recipe = _recipe(opened, recipe, overrides)
+    if recipe and recipe.finetune and recipe.finetune.quantize:
         own = {"resize": resize != "fill", "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
         own |= {"keep_old_classes": keep_old_classes, "weights": weights is not None}
         if given := [name for name, is_set in own.items() if is_set]:
             raise RequestError(f"{given[0]} is not possible with finetune.quantize: a run goes on as it is.")
         return _go_on_as_integers(
-            opened, asked, data, Path(out), tensorboard=tensorboard, overwrite=overwrite, quiet=quiet
+            opened, recipe, data, Path(out), tensorboard=tensorboard, overwrite=overwrite, quiet=quiet
         )
     if data is None:
         raise RequestError("--data is missing.")
@@ -130,11 +132,8 @@ def go_on(run: Run, *, quiet: bool) -> Fitted:
     return train_in_phases(FineTuning.of(run.recipe, images, model), run, quiet=quiet)
 
 
-def _as_integers(recipe: str | Path | Recipe | None, overrides: Sequence[str]) -> Recipe | None:
-    """The recipe, if it has a run go on as an integer file computes it."""
-    if recipe is not None and not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, overrides, kind="finetune")
-    return recipe if recipe is not None and recipe.finetune and recipe.finetune.quantize else None
+def _recipe(source: Source, recipe: str | Path, overrides: Sequence[str]) -> Recipe:
+    return load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
 
 
 def _go_on_as_integers(
@@ -183,7 +182,7 @@ def _resolve(
 ) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training."""
     if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
+        recipe = _recipe(source, recipe, overrides)
     if recipe.finetune is None:
         raise RequestError("this recipe has no table [finetune]: it trains from scratch; see `zoo fit`.")
     if recipe.unknown:
