@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from html import escape
 
+from recipes.support.tables import short
 from zoo.results import Result, read_results, result_sets
 
 MARK = "<!-- plots -->"
@@ -55,7 +56,7 @@ def _plot(results: list[Result], name: str, cost: str) -> str:
         lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{height}</text>')
     for power in range(math.ceil(low), math.floor(high) + 1):
         x = place((10**power, least))[0]
-        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - BELOW + 16}" text-anchor="middle">{_short(10**power)}</text>')
+        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - BELOW + 16}" text-anchor="middle">{short(10**power)}</text>')
     steps = "".join(
         f"{'L' if step else 'M'}{x:.1f} {y:.1f}" for step, (x, y) in enumerate(place(points[n]) for n in best)
     )
@@ -67,10 +68,3 @@ def _plot(results: list[Result], name: str, cost: str) -> str:
         lines.append(f'<circle{kind} cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(about)}</title></circle>')
     names = ", ".join(dict.fromkeys(results[number].name for number in best))
     return "".join([*lines, "</svg>", f"<figcaption>Beaten by none: {escape(names)}</figcaption></figure>"])
-
-
-def _short(count: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:g}{unit}"
-    return f"{count:g}"
