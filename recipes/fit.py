@@ -250,7 +250,7 @@ def _build(settings: ResolvedRecipe, images: Data, team: Team) -> "keras.Model":
 
 
 def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
-    from recipes.training.calibration import before_scores, calibrate
+    from recipes.training.calibration import calibrate_whole
     from recipes.training.loop import train
 
     model, images, team = training.model, training.images, training.team
@@ -259,13 +259,7 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
     task, together = TASKS[images.task], at_once(copies_in(model))
-    temperature = calibrate(
-        model,
-        lambda: before_scores(model).predict(images.validation.batches(together), verbose=0),
-        images.validation,
-        training.recipe,
-        task,
-    )
+    temperature = calibrate_whole(model, images, training.recipe)
     scores = model.predict(images.test.batches(together), verbose=0)
     if team.is_chief:
         metrics = hand_over(model, scores, images, run, temperature)

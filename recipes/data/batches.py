@@ -48,7 +48,11 @@ def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int |
     def batch(rows: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
         return pixels(rows), tf.gather(targets, rows)
 
-    dataset = rows.batch(batch_size).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return untuned(rows.batch(batch_size).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4))
+
+
+def untuned(dataset: "tf.data.Dataset") -> "tf.data.Dataset":
+    """A dataset without autotuning, which stalls for seconds when an iterator ends."""
     options = tf.data.Options()
-    options.autotune.enabled = False  # autotuning stalls for seconds when an iterator ends
+    options.autotune.enabled = False
     return dataset.with_options(options)

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.config.settings import Recipe
-from recipes.data import Split
-from recipes.tasks import Task
+from recipes.data import Data, Split
+from recipes.data.dataset import at_once
+from recipes.tasks import TASKS, Task
 from zoo.backend import keras
+from zoo.groups import copies_in
 from zoo.keras_internals import nodes
 
 if TYPE_CHECKING:
@@ -48,6 +50,18 @@ def calibrate(
 
         divide_from(model, last.name, temperature)
     return temperature
+
+
+def calibrate_whole(model: "keras.Model", images: Data, recipe: Recipe) -> float | None:
+    """As `calibrate`, by what a whole model makes of the validation images."""
+    batch = at_once(copies_in(model))
+    return calibrate(
+        model,
+        lambda: before_scores(model).predict(images.validation.batches(batch), verbose=0),
+        images.validation,
+        recipe,
+        TASKS[images.task],
+    )
 
 
 def last_layer(model: "keras.Model") -> "keras.layers.Layer | None":

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data, Split
-from recipes.data.batches import gather_rows
+from recipes.data.batches import gather_rows, untuned
 from recipes.data.dataset import at_once
 from recipes.tasks import TASKS, Task
 from zoo import create_model
@@ -77,10 +77,7 @@ def training_batches(
         return augment.mix(*varied(*example), *varied(*partner), example[1])
 
     batches = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
-    batches = batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
-    options = tf.data.Options()
-    options.autotune.enabled = False  # autotuning stalls for seconds when an iterator ends
-    return batches.with_options(options)
+    return untuned(batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4))
 
 
 def evaluation_batches(split: Split, recipe: Recipe, classes: int, task: Task) -> tf.data.Dataset:

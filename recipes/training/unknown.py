@@ -5,6 +5,7 @@ import numpy as np
 
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import load
+from recipes.data.batches import untuned
 from recipes.data.readers import absolute_source, open_reader
 from recipes.training.model import stream
 from zoo.backend import tf
@@ -73,6 +74,4 @@ def with_unknown(
 
     others = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
     others = others.map(varied, num_parallel_calls=2, deterministic=True)
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return tf.data.Dataset.zip((batches, others)).map(behind).prefetch(2).with_options(options)
+    return untuned(tf.data.Dataset.zip((batches, others)).map(behind).prefetch(2))

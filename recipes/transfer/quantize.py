@@ -69,7 +69,7 @@ def train_as_integers(recipe: ResolvedRecipe, images: Data, model: "keras.Model"
     Raises:
         FailureError: as `recipes.training.loop.train`.
     """
-    from recipes.training.calibration import before_scores, calibrate
+    from recipes.training.calibration import calibrate_whole
     from recipes.training.loop import train
     from recipes.training.model import compile_model
     from zoo.ranges import settle
@@ -77,13 +77,7 @@ def train_as_integers(recipe: ResolvedRecipe, images: Data, model: "keras.Model"
     task, together = TASKS[images.task], at_once(copies_in(model))
     compile_model(model, recipe, images)
     state = train(model, images, recipe, run, quiet=quiet, phase="integers")
-    temperature = calibrate(
-        model,
-        lambda: before_scores(model).predict(images.validation.batches(together), verbose=0),
-        images.validation,
-        recipe,
-        task,
-    )
+    temperature = calibrate_whole(model, images, recipe)
     settle(model)
     scores = model.predict(images.test.batches(together), verbose=0)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
