@@ -13,13 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zoo
 from recipes import text
+from recipes.config.presets import load_recipe
+from recipes.data import Split
 from recipes.export.handover import export
 from recipes.export.kinds import c_array
 from recipes.export.kinds.c_array import arena_estimate, write_c_array
+from recipes.export.kinds.tflite import convert
 from recipes.export.parity import Exported
 from recipes.tflite import TFLiteFile, micro
+from recipes.tflite.graph import read_graph
 from recipes.tflite.memory import plan_memory
+from zoo.backend import keras
 from zoo.errors import FailureError, RequestError
 from zoo.memory import Buffer, peak, plan
 
@@ -107,6 +113,31 @@ def test_operations_that_micro_lacks_are_named(digits_run, monkeypatch, tmp_path
     with pytest.raises(FailureError, match=r"cannot run net\.tflite: it has no SOFTMAX, TANH \(in backbone/"):
         export(digits_run, to="c-array", out=tmp_path / "net.cc")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("recipe", "most"), [("2k", 2_000), ("5k", 5_000), ("10k", 10_000), ("30k", 30_000)])
+def test_recipes_for_boards_keep_to_their_parameters(recipe, most):
+    model = load_recipe(f"digits-{recipe}").model
+    with keras.StatelessScope(initialize_variables=False):
+        assert 0.8 * most < zoo.create_model(model.name, **model.options).count_params() <= most
+
+
+@needs_micro
+@pytest.mark.parametrize("symmetry", ["none", "c4"])
+def test_a_pebble_is_what_boards_are_fast_at_and_its_arena_is_small(symmetry):
+    random = np.random.default_rng(0)
+    train = Split(random.integers(0, 256, (8, 28, 28, 1), np.uint8), np.arange(8) % 2)
+    content = convert(zoo.create_model("pebble", symmetry=symmetry), "int8", train)
+    graph = read_graph(content)
+    fast = {"QUANTIZE", "CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX"}
+    if symmetry == "none":
+        assert set(graph.counts) == fast
+        assert graph.counts["DEPTHWISE_CONV_2D"] == 4
+    opened = micro.MicroFile(Path("pebble.tflite"), content, graph)
+    assert opened.arena().total < (20_000 if symmetry == "none" else 60_000)
+    turns = np.stack([np.rot90(train.images[0], turns) for turns in range(4)])
+    scores = opened.run(turns)
+    assert symmetry == "none" or (scores == scores[0]).all()
 
 
 @needs_micro

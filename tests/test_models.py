@@ -131,6 +131,9 @@ def test_every_model_of_keras_applications_is_registered():
         ("mobilenet_v1", {"width": 0.25, "input_shape": (96, 96, 3), "classes": 2}, 221_794 - 2_736),
         ("mobilenet_v2", {"width": 0.5}, 1_987_224),
         ("mobilenet_v2", {"width": 1.4}, 6_156_712),
+        ("pebble", {"width": 15}, 4_924),
+        ("pebble", {"width": 22}, 9_371),
+        ("pebble", {"width": 42}, 29_221),
     ],
 )
 def test_parameters_under_an_option(name, options, count):

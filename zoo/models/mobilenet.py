@@ -8,16 +8,18 @@ from zoo.backend import keras
 from zoo.normalization import batch_norm
 from zoo.registry import PLUS_MINUS_ONE, Nonlinearity, Paper, Tensor, register
 
+PAPER = Paper(
+    title="MobileNets: efficient convolutional neural networks for mobile vision applications",
+    authors="Howard and others",
+    year=2017,
+    url="https://arxiv.org/abs/1704.04861",
+)
+
 
 @register(
     family="mobilenet",
     subsamples=True,
-    paper=Paper(
-        title="MobileNets: efficient convolutional neural networks for mobile vision applications",
-        authors="Howard and others",
-        year=2017,
-        url="https://arxiv.org/abs/1704.04861",
-    ),
+    paper=PAPER,
     input_shape=(224, 224, 3),
     classes=1000,
     parameters=4_253_864,
