@@ -5,6 +5,11 @@
 trains networks that are known to be hard to quantise (hard-swish, depthwise convolutions, squeeze-and-excitation, tanh,
 trained briefly, a new head alone) on digits, one seed each, unless there is a run of it in the folder already, exports
 each as int8 and as int16x8, and prints accuracy, agreement, and whether the file is within the usual budget.
+
+    python benchmarks/small.py --part boards --runs runs/small --seeds 1
+
+trains the networks for boards on digits, with a teacher and without, and prints what their int8 files reach on the test
+digits. What is in the folder already is not done again: a stopped benchmark goes on.
 """
 
 import argparse
@@ -31,6 +36,7 @@ NETWORKS = {
     "scales": ("scale_cnn", "quick", 28, 1, 3, ()),
     "head-only": ("efficientnet_lite0", "head", 64, 3, 10, ()),
 }
+BOARDS = ("digits-2k", "digits-5k", "digits-10k", "digits-30k")
 
 
 def trained(name, folder):
@@ -68,8 +74,10 @@ def plain(name, run, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default="plain", choices=["plain"])
+    parser.add_argument("--part", default="plain", choices=["plain", "boards"])
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--recipes", nargs="*", default=list(BOARDS), choices=BOARDS, help="of boards")
+    parser.add_argument("--seeds", type=int, default=3, help="of boards")
     parser.add_argument("--runs", type=Path, help="where the runs are, or are kept; a folder that goes away otherwise")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -77,7 +85,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         runs = arguments.runs or Path(folder)
         runs.mkdir(parents=True, exist_ok=True)
-        for name in arguments.networks:
+        if arguments.part == "boards":
+            from pebbles import table
+
+            rows = table(arguments.recipes, arguments.seeds, runs)
+        for name in arguments.networks if arguments.part == "plain" else ():
             files = Path(folder, f"{name}-files")
             files.mkdir()
             try:

@@ -123,7 +123,7 @@ def _recipes() -> str:
 
 def _settings() -> str:
     from recipes.augment import Augment
-    from recipes.config.settings import FineTune, Model, Optimizer, Recipe, Schedule, Unknown
+    from recipes.config.settings import Distill, FineTune, Model, Optimizer, Recipe, Schedule, Unknown
 
     lines = [
         "# Settings of a recipe",
@@ -136,12 +136,12 @@ def _settings() -> str:
     tables = {"": Recipe, "model": Model, "optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
     operations = {f"augment.{name}": _table_in(Augment, name) for name in Augment.model_fields if name != "about"}
     tables |= {name: table for name, table in operations.items() if table}
-    tables |= {"finetune": FineTune, "unknown": Unknown}
+    tables |= {"finetune": FineTune, "unknown": Unknown, "distill": Distill}
     for table, kind in tables.items():
         lines += [f"## {table or 'The recipe itself'}", "", "| setting | default | what it is |", "|---|---|---|"]
         for name, field in kind.model_fields.items():
             key = f"{table}.{name}".lstrip(".")
-            of_a_run = key in ("versions", "plugin", "finetune.source")
+            of_a_run = key in ("versions", "plugin", "finetune.source", "distill.digests")
             if not of_a_run and not _table_in(kind, name):
                 default = "needed" if field.is_required() else json.dumps(field.default)
                 lines.append(f"| `{key}` | {default.replace('null', 'none')} | {_meaning(kind, name)} |")

@@ -16,7 +16,7 @@ from recipes.fit import model_and_recipe, resolve
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.support.files import write_whole
 from recipes.tasks import TASKS
-from recipes.training.session import load_images
+from recipes.training.session import load_images, refuse_teachers
 from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
 
@@ -96,6 +96,7 @@ def cross_validate(
         if rival.data.image_shape != settings.data.image_shape:
             shape = f"model.input_shape={list(settings.data.image_shape)}"
             rival = resolve(against or named, data, chosen, [*overrides, shape], **reading)
+    refuse_teachers(settings, rival)
     images = load_images(settings, None, quiet=quiet)
     pool = learnable(images)
     held_parts = held_out(pool, images.task, folds, seed)

@@ -14,7 +14,7 @@ from recipes.distributed.team import check_alone
 from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.tasks import TASKS
-from recipes.training.session import Fitted, load_images, versions
+from recipes.training.session import Fitted, load_images, refuse_teachers, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import build
 from recipes.transfer.classes import in_parts_of, keep_head
@@ -187,6 +187,7 @@ def _resolve(
         raise RequestError("this recipe has no table [finetune]: it trains from scratch; see `zoo fit`.")
     if recipe.unknown:
         raise RequestError("unknown images are learnt against by `zoo fit` alone: remove the table [unknown].")
+    refuse_teachers(recipe)
     tuning, cached = recipe.finetune, recipe.finetune.stages != "all"
     if recipe.augment.mixes and (cached or tuning.views > 1):
         raise RequestError("mixup and cutmix need finetune.stages=all and one view: mixed images cannot be cached.")

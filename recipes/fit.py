@@ -14,6 +14,7 @@ import numpy as np
 
 import recipes.data
 from recipes.config.presets import list_recipes, load_recipe
+from recipes.config.problems import validated
 from recipes.config.settings import DataSettings, Model, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import at_once
@@ -32,6 +33,7 @@ from zoo.groups import check_copies, copies_in
 from zoo.registry import check_options, require_plugin
 
 if TYPE_CHECKING:
+    from recipes.training.distill import Teachers
     from recipes.training.estimate import Estimate
 
 __all__ = ["Fitted", "estimate", "fit", "resume"]
@@ -48,6 +50,7 @@ def fit(
     resize: Resize = "fill",
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
+    teachers: Sequence[str | Path] = (),
     devices: str = "1",
     seconds: float | None = None,
     tensorboard: bool = False,
@@ -65,6 +68,8 @@ def fit(
         resize: how images of another size are brought to the model's, see `recipes.data.decoding.to_array`.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         split_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
+        teachers: finished runs with the same classes to learn from beside the labels, in place of the recipe's own; the
+            recipe's table `[distill]` says how.
         devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
             workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
         seconds: what the call may take, about: its first steps are measured, and the recipe gets as many epochs, with
@@ -93,7 +98,10 @@ def fit(
             resize=resize,
             skip_bad=skip_bad,
             split_near_duplicates=split_near_duplicates,
+            teachers=teachers,
         )
+        if settings.distill and str(Path(out).absolute()) in settings.distill.teachers:
+            raise RequestError(f"{out} is the teacher; choose another folder for what learns from it.")
         if tensorboard:
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
@@ -123,7 +131,7 @@ def estimate(
 
     Args:
         model, data, recipe, overrides, devices, quiet: of `fit`.
-        **loading: `resize`, `skip_bad`, `split_near_duplicates` of `fit`.
+        **loading: `resize`, `skip_bad`, `split_near_duplicates`, `teachers` of `fit`.
 
     Raises:
         RequestError, FailureError: as `fit`.
@@ -134,7 +142,8 @@ def estimate(
     workers.check_alone("an estimate")
     settings = resolve(model, data, recipe, overrides, **loading)
     training = _prepare(settings, None, workers.join(devices), quiet=quiet)
-    return measured(training.model, training.images, training.recipe, time.perf_counter() - began)
+    prepared = time.perf_counter() - began
+    return measured(training.model, training.images, training.recipe, prepared, training.teachers)
 
 
 @as_keras_ships
@@ -179,6 +188,7 @@ class _Training:
     images: Data
     model: "keras.Model"
     team: Team
+    teachers: "Teachers | None" = None
 
 
 def _lead(team: Team, run: Path, settings: ResolvedRecipe, split_table: Path | None) -> None:
@@ -212,9 +222,21 @@ def _prepare(
         if begun:
             begun.keep_data(images)
         settings = settings.in_epochs(len(images.train))
+        settings, teachers = _teach(settings, images)
         model = _build(settings, images, team)
     team.check_same("set of images", _digest(images))
-    return _Training(settings, images, model, team)
+    return _Training(settings, images, model, team, teachers)
+
+
+def _teach(settings: ResolvedRecipe, images: Data) -> "tuple[ResolvedRecipe, Teachers | None]":
+    """The runs that are learned from, and the recipe with what tells them from others."""
+    if settings.distill is None:
+        return settings, None
+    from recipes.training.distill import load_teachers
+
+    teachers = load_teachers(settings.distill, images)
+    distill = settings.distill.model_copy(update={"digests": teachers.digests})
+    return settings.model_copy(update={"distill": distill}), teachers
 
 
 def _in_time(training: _Training, seconds: float, began: float) -> _Training:
@@ -222,7 +244,7 @@ def _in_time(training: _Training, seconds: float, began: float) -> _Training:
     from recipes.training.estimate import measured
 
     prepared = time.perf_counter() - began
-    found = measured(training.model, training.images, training.recipe, prepared)
+    found = measured(training.model, training.images, training.recipe, prepared, training.teachers)
     epochs = found.epochs_in(seconds - (time.perf_counter() - began - prepared))
     if epochs == 0:
         least = time.perf_counter() - began - prepared + found.seconds_of(1)
@@ -255,7 +277,8 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
 
     model, images, team = training.model, training.images, training.team
     try:
-        state = train(model, images, training.recipe, run if team.is_chief else None, quiet=quiet, team=team)
+        kept, teachers = run if team.is_chief else None, training.teachers
+        state = train(model, images, training.recipe, kept, quiet=quiet, team=team, teachers=teachers)
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
     task, together = TASKS[images.task], at_once(copies_in(model))
@@ -278,8 +301,9 @@ def resolve(
     resize: Resize = "fill",
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
+    teachers: Sequence[str | Path] = (),
 ) -> ResolvedRecipe:
-    """The recipe with everything in it that decides the training: model, data and versions.
+    """The recipe with everything in it that decides the training: model, data, teachers and versions.
 
     Raises:
         RequestError: as `fit`; it takes no more than reading the registry and a TOML file to know.
@@ -303,6 +327,10 @@ def resolve(
     check_options(card, model.options)
     shape = model.input_shape or card.input_shape
     check_copies(model.symmetry, shape, card.symmetry, model.name)
+    if teachers:
+        own = recipe.distill.model_dump(exclude={"digests"}) if recipe.distill else {}
+        distill = own | {"teachers": [str(teacher) for teacher in teachers]}
+        recipe = validated(type(recipe), dict(recipe) | {"distill": distill}, "with these teachers")
     return ResolvedRecipe(
         **dict(recipe)
         | {

@@ -24,6 +24,7 @@ from recipes.search.space import Space, load_space, space_for
 from recipes.search.study import Search, Study, import_optuna
 from recipes.search.trials import check_folds, check_space, trial_recipe, work, work_apart
 from recipes.support.files import write_whole
+from recipes.training.session import refuse_teachers
 from zoo.backend import as_keras_ships
 from zoo.errors import FailureError, RequestError, unknown
 
@@ -98,6 +99,7 @@ def tune(
     resolved = resolve(
         model, data, recipe, overrides, resize=resize, skip_bad=skip_bad, split_near_duplicates=split_near_duplicates
     )
+    refuse_teachers(resolved)
     if resolved.steps:
         raise RequestError(f"steps={resolved.steps} is not possible in a search, which counts epochs: set those.")
     space = space if isinstance(space, Space) else load_space(space or space_for(resolved.model.name))

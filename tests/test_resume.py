@@ -111,6 +111,31 @@ def test_interrupted_from_the_keyboard_it_says_how_to_go_on(uninterrupted, tmp_p
     assert_same_ending(resume(tmp_path / "run", quiet=True).run, uninterrupted)
 
 
+@pytest.mark.slow
+def test_a_student_that_was_interrupted_ends_in_the_same_bits(digits_run, tmp_path, monkeypatch):
+    import keras
+
+    class Impatient(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    settings = [
+        "epochs=3",
+        "augment=digits",
+        "optimizer.ema=0.99",
+        "schedule.warmup_epochs=1",
+        "augment.mixup.alpha=0.2",
+    ]
+    given = {"data": "digits", "recipe": "quick", "overrides": settings, "teachers": [digits_run.path]}
+    whole = fit("lenet1", out=tmp_path / "whole", quiet=True, **given).run
+    monkeypatch.setattr("recipes.training.loop.ProgressBar", lambda *_: _with_stop(Impatient()))
+    with pytest.raises(FailureError, match="interrupted after 2 of 3 epochs"):
+        fit("lenet1", out=tmp_path / "run", **given)
+    monkeypatch.undo()
+    assert_same_ending(resume(tmp_path / "run", quiet=True).run, whole)
+
+
 def _with_stop(callback):
     callback.stop = lambda: None
     return callback

@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 @click.option("--until", type=float, help="Short for --set until=ACCURACY: stop when validation is so good, 0 to 1.")
 @click.option("--dry-run", is_flag=True, help="Only say what it will take: time, memory, disk, device.")
 @click.option("--unknown", help="Learn to be unsure of these images, which show none of the classes.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="RUN",
+    help="Learn from what this run makes of the images too; give it again for the mean of several.",
+)
 @devices
 @training_options
 @launchable

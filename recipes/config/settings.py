@@ -202,6 +202,45 @@ class Unknown(_Settings):
         return absolute_source(source)
 
 
+class Distill(_Settings):
+    """Trained runs to learn from, beside the labels (Hinton 2015).
+
+    Attributes:
+        teachers: runs with the same classes; of several, the mean of their probabilities counts.
+        temperature: by which the logits of both are divided where they are compared; above 1, what a teacher takes for
+            less likely counts more.
+        weight: of what the teachers say, in the loss; the labels have the rest.
+        digests: of the teachers' weights, written into a run, which goes on with the same ones only.
+    """
+
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)]
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.9
+    digests: tuple[str, ...] = ()
+
+    @field_validator("teachers")
+    @classmethod
+    def _hold_from_any_folder(cls, teachers: tuple[str, ...]) -> tuple[str, ...]:
+        """Each by its whole path: the training may be gone on with from elsewhere."""
+        paths = tuple(str(Path(teacher).absolute()) for teacher in teachers)
+        if twice := [path for number, path in enumerate(paths) if path in paths[:number]]:
+            raise ValueError(f"{twice[0]} is named twice; allowed: each teacher once")
+        return paths
+
+    @model_validator(mode="after")
+    def _one_digest_each(self) -> Self:
+        if self.digests and len(self.digests) != len(self.teachers):
+            raise ValueError(
+                f"{len(self.digests)} digests of {len(self.teachers)} teachers; allowed: one each, or none"
+            )
+        return self
+
+    @property
+    def in_words(self) -> str:
+        """As reports say it."""
+        return f"{', '.join(self.teachers)} (temperature {self.temperature:g}, weight {self.weight:g})"
+
+
 class Recipe(_Settings):
     """Everything that decides how a model is trained. A run's `recipe.toml` holds one, fully resolved.
 
@@ -244,6 +283,7 @@ class Recipe(_Settings):
     augment: Augment = Augment()
     finetune: FineTune | None = None
     unknown: Unknown | None = None
+    distill: Distill | None = None
     plugin: PluginFile | PluginPackage | None = None
     versions: dict[str, str] = {}
 
@@ -259,12 +299,17 @@ class Recipe(_Settings):
                 "unknown images have no class that could be frequent or rare; allowed beside them: class_weight='none' "
                 "and logit_adjustment=0"
             )
+        if self.distill and (self.unknown or self.logit_adjustment or self.class_weight != "none"):
+            raise ValueError(
+                "teachers know of no weights of classes and of no unknown images; allowed beside [distill]: "
+                "class_weight='none', logit_adjustment=0 and no [unknown]"
+            )
         return self
 
     @property
     def soft_labels(self) -> bool:
         """Whether a label is a fraction of every class, not a number."""
-        return self.augment.mixes or self.label_smoothing > 0 or self.unknown is not None
+        return self.augment.mixes or self.label_smoothing > 0 or bool(self.unknown or self.distill)
 
     def __eq__(self, other: object) -> bool:
         """Whether all settings are the same, be one of the recipes resolved or not."""

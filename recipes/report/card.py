@@ -78,6 +78,7 @@ def _details(page: Page) -> str:
         "Parameters": f"{page.model.count_params():,}",
         "Multiply-adds": f"{anatomy.macs:,}",
         "Starting weights": _starting_weights(page),
+        "Learned from, beside the labels": recipe.distill.in_words if recipe.distill else "",
         "Trained with": ", ".join(f"{name} {version}" for name, version in recipe.versions.items()),
         "Seed": str(recipe.seed),
     }

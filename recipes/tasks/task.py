@@ -81,6 +81,8 @@ class Task(ABC):
             )
         if recipe.unknown:
             raise RequestError(f"unknown images are of one class an image; these labels are for {self.name}.")
+        if recipe.distill:
+            raise RequestError(f"teachers are for one class an image; these labels are for {self.name}.")
         if recipe.logit_adjustment:
             raise RequestError(
                 f"logit_adjustment={recipe.logit_adjustment:g} is not possible for {self.name}; allowed: 0."

@@ -11,6 +11,7 @@ from typing import Any
 from recipes.config.settings import ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import at_once
+from recipes.training.distill import Teachers
 from recipes.training.loop import train
 from zoo.backend import keras, tf
 from zoo.groups import copies_in
@@ -66,18 +67,21 @@ class Estimate:
         return max(int((seconds - self.begin - self.end) / self.epoch), 0)
 
 
-def measured(model: keras.Model, data: Data, recipe: ResolvedRecipe, prepared: float) -> Estimate:
+def measured(
+    model: keras.Model, data: Data, recipe: ResolvedRecipe, prepared: float, teachers: Teachers | None = None
+) -> Estimate:
     """Trains a compiled model for some seconds, as `train` does, and keeps nothing; its weights are not what they were.
 
     Args:
         model, data, recipe: what is to be trained.
         prepared: seconds that it took to come here.
+        teachers: what is learned from beside the labels, where the recipe says so.
     """
     images = len(data.train)
     steps = recipe.steps_per_epoch(images)
     watch = _Watch()
     with contextlib.suppress(_EnoughError):
-        train(model, data, recipe, None, quiet=True, callbacks=[watch])
+        train(model, data, recipe, None, quiet=True, callbacks=[watch], teachers=teachers)
     scored, traced = _scoring(model, data)
     weights, optimizer = _bytes(model.weights), _bytes(model.optimizer.variables)
     return Estimate(

@@ -15,6 +15,7 @@ from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from recipes.training import checkpoint, replicas, tensorboard
 from recipes.training.checkpoint import State
+from recipes.training.distill import Teachers
 from recipes.training.model import evaluation_batches, training_batches
 from recipes.training.progress import ProgressBar
 from recipes.training.unknown import with_unknown
@@ -37,6 +38,7 @@ def train(
     before: Sequence[Mapping[str, float]] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     team: Team = ALONE,
+    teachers: Teachers | None = None,
 ) -> State:
     """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
 
@@ -48,6 +50,7 @@ def train(
         before: rows of the history that stand before this training's.
         callbacks: are told of every epoch, and may end the training by raising.
         team: what else it is trained on; its chief alone has a run, whose checkpoint is where all go on.
+        teachers: what is learned from beside the labels, where the recipe says so.
 
     A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
     not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
@@ -81,7 +84,7 @@ def train(
                         class_weight=task.class_weight(data, recipe),
                     )
                 else:
-                    _fit_on_one_device(model, data, recipe, keeper, callbacks)
+                    _fit_on_one_device(model, data, recipe, keeper, callbacks, teachers)
         finally:
             bar.stop()
     if learner is not model:
@@ -91,7 +94,12 @@ def train(
 
 
 def _fit_on_one_device(
-    model: keras.Model, data: Data, recipe: Recipe, keeper: "_Keeper", callbacks: Sequence[keras.callbacks.Callback]
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    keeper: "_Keeper",
+    callbacks: Sequence[keras.callbacks.Callback],
+    teachers: Teachers | None,
 ) -> None:
     classes, task = len(data.class_names), TASKS[data.task]
     averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
@@ -99,6 +107,8 @@ def _fit_on_one_device(
     batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first)
     if data.unknown is not None:
         batches = with_unknown(batches, data.unknown, recipe, len(data.train), classes, first_epoch=first)
+    if teachers:
+        batches = teachers.joined(batches)
     model.fit(
         batches,
         initial_epoch=first,

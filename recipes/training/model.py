@@ -11,6 +11,7 @@ from recipes.data import Data, Split
 from recipes.data.batches import gather_rows, untuned
 from recipes.data.dataset import at_once
 from recipes.tasks import TASKS, Task
+from recipes.training.distill import LabelMean, distillation_loss
 from zoo import create_model
 from zoo.backend import keras, tf
 from zoo.groups import check_group, find_group
@@ -139,12 +140,18 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
     steps, task = recipe.steps_per_epoch(len(data.train)), TASKS[data.task]
     model.compile(
         optimizer=_optimizer(recipe, steps, factors),
-        loss=task.loss(recipe, data),
+        loss=distillation_loss(recipe, recipe.distill) if recipe.distill else task.loss(recipe, data),
         loss_weights=task.loss_weight(data),
-        metrics=[task.monitor if recipe.unknown is None else KnownMean(task)],
+        metrics=[_metric(task, recipe)],
         jit_compile=False,  # XLA slows the training step down on a CPU
         steps_per_execution=_steps_at_once(steps),
     )
+
+
+def _metric(task: Task, recipe: Recipe) -> "str | keras.metrics.Metric":
+    if recipe.distill:
+        return LabelMean(task)
+    return task.monitor if recipe.unknown is None else KnownMean(task)
 
 
 class KnownMean(keras.metrics.Mean):

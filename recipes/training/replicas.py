@@ -24,6 +24,8 @@ def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
     size, parts = recipe.batch_of(len(data.train)), team.replicas
     if recipe.unknown and team.strategy:
         raise RequestError("unknown images are learnt against on one device: remove --unknown, or the further devices.")
+    if recipe.distill and team.strategy:
+        raise RequestError("teachers are learned from on one device: remove [distill], or the further devices.")
     if size % parts:
         near = max(round(size / parts), 1) * parts
         raise RequestError(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 import recipes.data
-from recipes.config.settings import ResolvedRecipe
+from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from zoo.anatomy import dissect
 from zoo.backend import keras
+from zoo.errors import RequestError
 from zoo.groups import copies_group, copies_in
 
 
@@ -49,6 +50,13 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that decide what a training comes to."""
     packages = ("convzoo", "tensorflow", "keras", "numpy")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def refuse_teachers(*settings: Recipe | None) -> None:
+    """Raises a `RequestError` for recipes that learn from teachers, where that is not possible: a teacher of `zoo fit`
+    may have learned what is held out here."""
+    if any(recipe and recipe.distill for recipe in settings):
+        raise RequestError("teachers are learned from by `zoo fit` alone: remove the table [distill].")
 
 
 def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bool) -> Data:

@@ -25,6 +25,8 @@ def summary(page: Page) -> str:
         "Epochs": f"{len(page.run.history):,}",
         "Seed": str(page.recipe.seed),
     }
+    if distill := page.recipe.distill:
+        facts["Learned from, beside the labels"] = distill.in_words
     listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return f"<dl>{listed}</dl>\n{_each_class(m)}"
 
