@@ -9,6 +9,7 @@ from recipes.export.kinds.base import (
     RunResult,
 )
 from recipes.export.kinds.c_array import CArray
+from recipes.export.kinds.int4 import INT4
 from recipes.export.kinds.onnx import Onnx
 from recipes.export.kinds.saved_model import SavedModel
 from recipes.export.kinds.tflite import PRECISIONS
@@ -45,7 +46,7 @@ def register_kind(kind: ExportKind) -> None:
     BUDGETS[kind.name] = kind.budget
 
 
-for _kind in (*PRECISIONS, SavedModel(), Onnx(), CArray()):
+for _kind in (*PRECISIONS, INT4, SavedModel(), Onnx(), CArray(), CArray("int16x8")):
     register_kind(_kind)
 
 

@@ -67,18 +67,25 @@ class Board:
 
 
 class CArray(ExportKind):
-    """An int8 model as `.h` and `.cc`, and the same bytes as `.tflite` for tools that want a file."""
+    """A model of integers as `.h` and `.cc`, and the same bytes as `.tflite` for tools that want a file."""
 
-    name = "c-array"
-    summary = "`int8` as `.h` and `.cc` for TensorFlow Lite Micro, and the same bytes as `.tflite`"
     ending = ".cc"
     budget = QUANTISED_BUDGET
     runner = "LiteRT, and TensorFlow Lite Micro where it is installed"
-    integers = True
     symmetric_to = 0.0  # integers are added to the same sum in any order
 
+    def __init__(self, precision: str = "int8") -> None:
+        """
+        Args:
+            precision: `int8` or `int16x8`, as `recipes.export.kinds.tflite.convert` has it.
+        """
+        self.precision = precision
+        self.name = "c-array" if precision == "int8" else f"c-array-{precision}"
+        self.summary = f"`{precision}` as `.h` and `.cc` for TensorFlow Lite Micro, and the same bytes as `.tflite`"
+        self.integers = precision == "int8"
+
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:
-        content = convert(source.float32_model, "int8", source.data.train, output_type=options.output_type)
+        content = convert(source.float32_model, self.precision, source.data.train, output_type=options.output_type)
         model = file.with_suffix(".tflite")
         model.write_bytes(content)
         _check_operations(content, model.name)
@@ -136,7 +143,8 @@ class CArray(ExportKind):
             raise FailureError(str(error)) from error
 
     def advice(self, source: "ExportSource", file: Path) -> str:
-        return quantised_advice(source, file.with_suffix(".tflite"), "int16x8")
+        instead = "c-array-int16x8" if self.integers else "float16"
+        return quantised_advice(source, file.with_suffix(".tflite"), instead)
 
 
 def _check_operations(content: bytes, name: str) -> None:
