@@ -10,10 +10,10 @@ import inspect
 import json
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
     from recipes.export.kinds import Budget
@@ -175,44 +175,61 @@ def measured() -> dict[str, str]:
     return {file.name: to_lines(summarize(read_rows(file))) for file in sorted((DOCS / "results").glob("*.jsonl"))}
 
 
-def results_table(results: "list[Result]") -> list[str]:
-    """Lines of Markdown, a row for each model and recipe."""
+def results_table(results: "list[Result]", models: str = "models/") -> list[str]:
+    """Lines of Markdown, a row for each model and recipe; `models` leads to the pages of models."""
+    import zoo
+
     lines = [
-        "| model | recipe | seeds | accuracy % | from | to | int8 % | agree % | calibration error "
+        "| model | image | recipe | seeds | accuracy % | from | to | int8 % | agree % | calibration error "
         "| turned | shifted | scaled | mirrored | parameters | MACs | int8 bytes | arena bytes | latency | seconds |",
-        "|---|---" + "|---:" * 17 + "|",
+        "|---|---|---" + "|---:" * 17 + "|",
     ]
     for one in results:
-        shares = (one.accuracy, *one.interval, one.int8_accuracy, one.agreement)
+        copies = f", copies {one.symmetry}" if one.symmetry else ""
+        cells = [f"[{one.model}]({models}{zoo.get_card(one.model).family}.md#{one.model}){copies}"]
+        cells += [_size(one.image), one.recipe, str(one.seeds), one.accuracy_in_words]
+        cells += [f"{100 * share:.1f}" for share in (*one.interval, one.int8_accuracy, one.agreement)]
         moved = [one.invariance[family] for family in ("rotation", "translation", "scale", "mirror")]
-        cells = [one.name, one.recipe, one.seeds, *(f"{100 * share:.1f}" for share in shares)]
         cells += [f"{number:.3f}" for number in (one.calibration_error, *moved)]
         cells += [f"{n:,}" for n in (one.parameters, one.macs, one.int8_bytes, one.arena_bytes)]
         cells += [f"{one.latency_ratio:.2f}", f"{one.seconds:.0f}"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _results() -> str:
-    """The page on results as it stands, with a table of each set."""
-    from zoo.results import read_rows, summarize
+    """The page on results as it stands, with a section for each set."""
+    from zoo.results import read_rows
 
     lines = []
     for file in sorted((DOCS / "results").glob("*.jsonl")):
-        rows = read_rows(file)
-        failed = [row for row in rows if "failed" in row]
-        seeds = sorted({row["seed"] for row in rows})
-        machines = ", ".join(sorted({f"{row['machine']}, commit {row['commit']}" for row in rows if "machine" in row}))
-        lines += [
-            f"## {file.stem}",
-            "",
-            f"{len(rows)} rows of {len({row['model'] for row in rows})} models, seeds {seeds[0]} to {seeds[-1]}, which "
-            f"not all models have; {len(failed)} trainings failed. {machines}.",
-            "",
-            *results_table(summarize(rows)),
-            "",
-        ]
+        lines += _results_on(file.stem, read_rows(file))
     return _between("results.md", ROWS_BEGIN, ROWS_END, lines)
+
+
+def _results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    from zoo.results import summarize
+
+    good = [row for row in rows if "failed" not in row]
+    failed = [row for row in rows if "failed" in row]
+    seeds = Counter(row["seed"] for row in rows)
+    counts = ", ".join(f"{count} of seed {seed}" for seed, count in sorted(seeds.items()))
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in good))
+    lines = [
+        f"## {name}",
+        "",
+        f"{len(rows)} trainings ({counts}) of {len({row['model'] for row in rows})} models, {len(failed)} of which "
+        f"failed; {good[0]['test_images']:,} test images. The rows, each with its command, are in "
+        f"[{name}.jsonl](results/{name}.jsonl); the first is `{good[0]['command']}`. "
+        f"{', '.join(dict.fromkeys(row['machine'] for row in good))}; at {commits}.",
+        "",
+        f"<!-- plots: {name} -->",
+        "",
+        *results_table(summarize(good)),
+        "",
+    ]
+    lines += [f"- `{row['model']}`, seed {row['seed']}, failed: {row['failed']}" for row in failed]
+    return [*lines, *([""] if failed else [])]
 
 
 def _limits(budget: "Budget") -> str:

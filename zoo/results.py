@@ -63,6 +63,12 @@ class Result:
         """The model, and its copies of the image if it takes any."""
         return f"{self.model}, copies {self.symmetry}" if self.symmetry else self.model
 
+    @property
+    def accuracy_in_words(self) -> str:
+        """In percent; of several seeds the mean, and the standard deviation over them."""
+        spread = "" if self.spread is None else f" ± {100 * self.spread:.1f}"
+        return f"{100 * self.accuracy:.1f}{spread}"
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         return asdict(self) | {"image": list(self.image), "interval": list(self.interval)}

@@ -1,9 +1,10 @@
-// Tables of results: sorted by a click on a heading, and reduced to the rows that hold a word.
+// Tables of results: sorted by a click on a heading, and reduced to the rows that hold all words of the filter.
 
 const number = (text) => Number.parseFloat(text.replaceAll(",", ""));
 
 function sort(table, column, heading) {
-  const descending = heading.getAttribute("aria-sort") !== "descending";
+  const text = Number.isNaN(number(table.tBodies[0].rows[0].cells[column].textContent));
+  const descending = heading.getAttribute("aria-sort") ? heading.getAttribute("aria-sort") === "ascending" : !text;
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
   const order = (a, b) => {
@@ -23,12 +24,17 @@ function enhance(table) {
     heading.replaceChildren(button);
   });
   const filter = document.createElement("input");
-  Object.assign(filter, { type: "search", className: "filter", placeholder: "Only rows with …" });
+  Object.assign(filter, { type: "search", className: "filter", placeholder: "Only rows with, e.g. lenet c4" });
   filter.setAttribute("aria-label", "Only rows with");
+  const count = document.createElement("output");
+  count.className = "filter-count";
   filter.addEventListener("input", () => {
-    for (const row of table.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(filter.value.toLowerCase());
+    const words = filter.value.toLowerCase().split(/\s+/);
+    const rows = [...table.tBodies[0].rows];
+    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    count.textContent = ` ${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
   });
-  (table.closest(".md-typeset__scrollwrap") ?? table).before(filter);
+  (table.closest(".md-typeset__scrollwrap") ?? table).before(filter, count);
 }
 
 for (const table of document.querySelectorAll("article table")) {

@@ -40,7 +40,7 @@ def _results_of(family: str) -> str:
         found = [result for result in read_results(name) if zoo.get_card(result.model).family == family]
         if found:
             tables += ["", f"## Results on {name}", "", "From [results](../results.md), which says what is what.", ""]
-            tables += _generate().results_table(found)
+            tables += _generate().results_table(found, models="")
     return "\n".join(tables)
 
 

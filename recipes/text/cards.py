@@ -47,9 +47,10 @@ def result_list(results: Iterable[Result]) -> str:
     rows = [
         (
             result.name,
+            size(result.image),
             result.recipe,
             str(result.seeds),
-            f"{100 * result.accuracy:.1f} %",
+            f"{result.accuracy_in_words} %",
             f"{100 * result.interval[0]:.1f} to {100 * result.interval[1]:.1f}",
             f"{100 * result.int8_accuracy:.1f} %",
             f"{result.invariance['rotation']:.3f}",
@@ -62,6 +63,7 @@ def result_list(results: Iterable[Result]) -> str:
     ]
     header = [
         "model",
+        "image",
         "recipe",
         "seeds",
         "accuracy",
@@ -73,7 +75,7 @@ def result_list(results: Iterable[Result]) -> str:
         "int8 bytes",
         "arena",
     ]
-    return table(header, rows, right=range(2, len(header)))
+    return table(header, rows, right=range(3, len(header)))
 
 
 def _number(count: int | None) -> str:
