@@ -16,9 +16,11 @@ SECTION = f"""\
 ## Try it
 
 That model as an int8 file of 75 kB, run by this page: draw a digit, turn it, shift it, scale it.
-[Start the model]({FOLDER}/index.html){{ target=try .md-button }} (9 MB of LiteRT.js are loaded; your images stay here)
 
-<iframe class="demo" name="try" title="The model, once it is started" allow="camera"></iframe>
+<details class="demo">
+<summary>Start the model (loads 9 MB of LiteRT.js; your images stay here)</summary>
+<iframe title="The model" src="{FOLDER}/index.html" loading="lazy" allow="camera"></iframe>
+</details>
 """
 
 
