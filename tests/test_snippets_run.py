@@ -1,6 +1,7 @@
 """What README.md and docs/ print is run, at small size: each page in a folder and a process of its own, in its order.
 
 What is added to a command only makes it smaller: click takes the last of an option that is given twice.
+`PYTHONPATH=. python tests/test_snippets_run.py` counts what there is, and what of it is run.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from images import digit_folders, save
 from PIL import Image
-from test_snippets import FENCE, MENTIONED, PAGES, ROOT, commands_of, parse
+from test_snippets import FENCE, MENTIONED, PAGES, ROOT, blocks, commands, commands_of, parse
 
 SMALLER = {
     "fit": "--set epochs=1 --overwrite",
@@ -91,7 +92,7 @@ def steps(page):
 def small_commands(text):
     for words in commands_of(text):
         line = shlex.join(words)
-        if words[0] != "zoo" or line in MENTIONED or PLACEHOLDER.search(line) or is_name(words[1:]):
+        if words[0] != "zoo" or is_named(words):
             continue
         added = next((more for name, more in SMALLER.items() if name in words[1:4]), "")
         if "--show" in words:
@@ -105,8 +106,11 @@ def small_commands(text):
         yield "zoo", [*(name for word in words[1:] for name in expanded(word)), *added.split()]
 
 
-def is_name(words):
-    """Whether a command is only named: it has no arguments, and needs some."""
+def is_named(words):
+    """Whether a command is only named: it has a placeholder, or no arguments and needs some."""
+    line, words = shlex.join(words), words[1:]
+    if line in MENTIONED or PLACEHOLDER.search(line):
+        return True
     try:
         parse(words)
     except click.ClickException:
@@ -143,3 +147,31 @@ def test_what_a_page_prints_can_be_done(page, workspace):
     (workspace / "steps.json").write_text(json.dumps(list(steps(page))), "utf-8")
     done = forked.run(CHILD, "steps.json", cwd=workspace, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def counted():
+    """By kind: how many README.md and docs/ print, how many of them a test runs, and how the others are looked at."""
+    typed = [(page, words) for page in PAGES for words in commands(page)]
+    zoo = [page for page, words in typed if words[0] == "zoo" and not is_named(words)]
+    python = [page for page in PAGES for _ in blocks(page, {"python"})]
+    scripts = [words[1] for _, words in typed if words[0] == "python" and words[1].endswith(".py")]
+    elsewhere = {"docs/extending.md", "docs/index.md"}  # test_extending.py; the same as in README.md
+    run = {page for page in PAGES if page not in NOT_RUN} | elsewhere
+    lessons = [script for script in scripts if script.startswith("docs/learn/")]
+    return {
+        "commands of zoo": (len(zoo), sum(page in run for page in zoo), "parsed"),
+        "blocks of Python": (len(python), sum(page in run for page in python), "compiled"),
+        "scripts of lessons": (len(lessons), len(lessons), ""),  # test_learn.py
+        "other scripts": (len(scripts) - len(lessons), 0, "there, with these options"),
+    }
+
+
+def test_most_of_what_is_printed_is_run():
+    (commands_there, commands_run, _), (blocks_there, blocks_run, _), *_ = counted().values()
+    assert commands_run >= 0.9 * commands_there
+    assert blocks_run >= 0.9 * blocks_there
+
+
+if __name__ == "__main__":
+    for kind, (there, run, otherwise) in counted().items():
+        print(f"{kind}: {run} of {there} run" + (f", the others {otherwise}" if there > run else ""))
