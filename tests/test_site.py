@@ -86,6 +86,26 @@ def test_search_finds_a_page_and_the_dark_scheme_is_dark(reader):
     assert complaints == []
 
 
+@pytest.mark.slow
+def test_a_table_of_results_is_sorted_and_reduced(reader):
+    page, complaints = reader(1200, "results/")
+    table = page.locator("table:has(th button)").first
+
+    def column(number):
+        return table.locator(f"tbody tr:visible td:nth-child({number})").all_inner_texts()
+
+    headings = table.locator("thead th").all_inner_texts()
+    table.get_by_role("button", name="parameters").click()
+    counts = [int(text.replace(",", "")) for text in column(headings.index("parameters") + 1)]
+    assert counts == sorted(counts, reverse=True)
+    assert len(counts) > 1
+    page.locator(".filter").first.fill("lenet 28x28x1")
+    kept = column(1)
+    assert {name.split(",")[0] for name in kept} == {"lenet1"}
+    assert page.locator(".filter-count").first.inner_text().strip() == f"{len(kept)} of {len(counts)}"
+    assert complaints == []
+
+
 def load(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "site" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
