@@ -16,10 +16,10 @@ it under its own, so that the command can be typed as it is. Then, in this proce
 --invariance`, the int8 file on all test images, its arena as TensorFlow Lite Micro uses it (`arena_measured`; else an
 estimate), and its latency beside lenet5's, in turn, one thread. A training that fails leaves a row that says why.
 
-`--check` takes rows at random and trains them by their own commands. On a machine like that of the row, with the same
-versions, a training ends with the same bits: the row is the `same`. Else it is `within` while 0 is in the interval of
-the difference of both accuracies (Newcombe 1998, method 10, 95 %), and `OUTSIDE` is an error. How far apart two
-trainings on the same images can be is not in that interval: `spread` of the results has it.
+`--check` takes rows at random and trains them by their own commands. On a machine like that of the row, with as many
+cores and the same versions, a training ends with the same bits: the row is the `same`. Else it is `within` while 0 is
+in the interval of the difference of both accuracies (Newcombe 1998, method 10, 95 %), and `OUTSIDE` is an error. How
+far apart two trainings on the same images can be is not in that interval: `spread` of the results has it.
 """
 
 import argparse
@@ -188,7 +188,10 @@ def arena_of(file):
 def circumstances(run):
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     names = [line.split(":")[1].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")]
-    machine = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.system()}"
+    cores = (
+        f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}" if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    machine = f"{names[0] if names else platform.processor()}, {cores} cores, {platform.system()}"
     return {"commit": commit.stdout.strip(), "versions": dict(run.recipe.versions), "machine": machine}
 
 

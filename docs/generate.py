@@ -218,8 +218,8 @@ def _results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        f"{len(rows)} trainings ({counts}) of {len({row['model'] for row in rows})} models, {len(failed)} of which "
-        f"failed; {good[0]['test_images']:,} test images. The rows, each with its command, are in "
+        f"Models: {len({row['model'] for row in rows})}. Trainings: {len(rows)} ({counts}), {len(failed)} failed. Test "
+        f"images: {good[0]['test_images']:,}. The rows, each with its command, are in "
         f"[{name}.jsonl](results/{name}.jsonl); the first is `{good[0]['command']}`. "
         f"{', '.join(dict.fromkeys(row['machine'] for row in good))}; at {commits}.",
         "",

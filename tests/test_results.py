@@ -168,7 +168,7 @@ def test_models_with_weights_are_fine_tuned_on_the_table_of_a_set(asked, tmp_pat
 def test_the_page_has_a_section_for_each_set_and_says_what_failed():
     failed = {**row("nin"), "failed": "out of memory"}
     text = "\n".join(generate._results_on("digits", [row(accuracy=0.8), row(seed=1), row(symmetry="c4"), failed]))
-    assert "4 trainings (3 of seed 0, 1 of seed 1) of 2 models, 1 of which failed; 1,000 test images" in text
+    assert "Models: 2. Trainings: 4 (3 of seed 0, 1 of seed 1), 1 failed. Test images: 1,000." in text
     assert "| [lenet5](models/lenet.md#lenet5) | 28x28x1 | quick | 2 | 85.0 ± 7.1 |" in text
     assert "| [lenet5](models/lenet.md#lenet5), copies c4 |" in text
     assert "- `nin`, seed 0, failed: out of memory" in text

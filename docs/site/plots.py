@@ -88,5 +88,5 @@ def lowest(accuracies: list[float]) -> int:
 def ticks(low: float, high: float) -> list[int]:
     """Round numbers between two powers of ten: 1, 10, 100; or 1, 2, 5, 10 where those would be few."""
     digits = (1,) if high - low > 2 else (1, 2, 5)
-    found = [digit * 10**power for power in range(math.floor(low), math.ceil(high)) for digit in digits]
+    found = [digit * 10**power for power in range(math.floor(low), math.floor(high) + 1) for digit in digits]
     return [value for value in found if low <= math.log10(value) <= high]
