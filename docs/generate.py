@@ -203,11 +203,11 @@ def _results() -> str:
 
     lines = []
     for file in sorted((DOCS / "results").glob("*.jsonl")):
-        lines += _results_on(file.stem, read_rows(file))
+        lines += results_on(file.stem, read_rows(file))
     return _between("results.md", ROWS_BEGIN, ROWS_END, lines)
 
 
-def _results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
+def results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
     from zoo.results import summarize
 
     good = [row for row in rows if "failed" not in row]
@@ -215,13 +215,14 @@ def _results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
     seeds = Counter(row["seed"] for row in rows)
     counts = ", ".join(f"{count} of seed {seed}" for seed, count in sorted(seeds.items()))
     commits = ", ".join(dict.fromkeys(row["commit"] for row in good))
+    machines = ", ".join(dict.fromkeys(row["machine"] for row in good))
+    images = ", ".join(dict.fromkeys(f"{row['test_images']:,}" for row in good))
     lines = [
         f"## {name}",
         "",
         f"Models: {len({row['model'] for row in rows})}. Trainings: {len(rows)} ({counts}), {len(failed)} failed. Test "
-        f"images: {good[0]['test_images']:,}. The rows, each with its command, are in "
-        f"[{name}.jsonl](results/{name}.jsonl); the first is `{good[0]['command']}`. "
-        f"{', '.join(dict.fromkeys(row['machine'] for row in good))}; at {commits}.",
+        f"images: {images}. The rows, each with its command, are in [{name}.jsonl](results/{name}.jsonl). "
+        f"{machines}; at {commits}.",
         "",
         f"<!-- plots: {name} -->",
         "",

@@ -167,7 +167,7 @@ def test_models_with_weights_are_fine_tuned_on_the_table_of_a_set(asked, tmp_pat
 
 def test_the_page_has_a_section_for_each_set_and_says_what_failed():
     failed = {**row("nin"), "failed": "out of memory"}
-    text = "\n".join(generate._results_on("digits", [row(accuracy=0.8), row(seed=1), row(symmetry="c4"), failed]))
+    text = "\n".join(generate.results_on("digits", [row(accuracy=0.8), row(seed=1), row(symmetry="c4"), failed]))
     assert "Models: 2. Trainings: 4 (3 of seed 0, 1 of seed 1), 1 failed. Test images: 1,000." in text
     assert "| [lenet5](models/lenet.md#lenet5) | 28x28x1 | quick | 2 | 85.0 ± 7.1 |" in text
     assert "| [lenet5](models/lenet.md#lenet5), copies c4 |" in text
@@ -176,7 +176,7 @@ def test_the_page_has_a_section_for_each_set_and_says_what_failed():
 
 def test_a_plot_has_a_mark_for_each_result_and_room_for_most():
     rows = [row(accuracy=0.98), row("mlp", accuracy=0.96), row("nin", accuracy=0.1), row(symmetry="c4", accuracy=0.97)]
-    drawn = plots._plots("digits", summarize(rows))
+    drawn = plots.plots_of("digits", summarize(rows))
     assert drawn.count("<figure>") == 3
     assert drawn.count('class="mark') == 3 * len(rows)
     assert drawn.count("mark below") == drawn.count("copies c4, quick") == 3

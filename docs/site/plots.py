@@ -22,10 +22,10 @@ def extended(path: str, markdown: str) -> str:
     """The page on results with its plots."""
     if path != "results.md":
         return markdown
-    return MARK.sub(lambda found: _plots(found[1], read_results(found[1])), markdown)
+    return MARK.sub(lambda found: plots_of(found[1], read_results(found[1])), markdown)
 
 
-def _plots(name: str, results: list[Result]) -> str:
+def plots_of(name: str, results: list[Result]) -> str:
     figures = "\n".join(_plot(results, name, cost) for cost in COSTS) if results else ""
     return f'<div class="plots">\n{figures}\n</div>'
 
