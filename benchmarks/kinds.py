@@ -1,6 +1,6 @@
 """Each kind of export for phones and boards of one run: size, accuracy, latency, and which runtimes read it.
 
-    zoo fit lenet5 --data digits --input-shape 32x32x3 --out runs/colour
+    zoo fit lenet5 --data digits --recipe quick --input-shape 32x32x3 --out runs/colour
     python benchmarks/kinds.py runs/colour
 
 LiteRT, TensorFlow Lite Micro and MediaPipe are tried if they are installed. "agree" is on 200 test images, with the
