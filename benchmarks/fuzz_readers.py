@@ -1,6 +1,7 @@
 """What `benchmarks/fuzz.py` attacks: all that reads what others may have written, with good inputs to begin with."""
 
 import gzip
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -394,6 +395,27 @@ def seed_tfds(folder: Path) -> None:
     )
 
 
+def read_shards(folder: Path) -> None:
+    from recipes.data import load
+
+    images = load(str(folder / "shards"), image_shape=(8, 8, 3), on_demand=True, quiet=True).train.images
+    np.asarray(images)
+
+
+def seed_shards(folder: Path) -> None:
+    from PIL import Image
+
+    from recipes.data import pack
+
+    draws = np.random.default_rng(0)
+    for number in range(20):
+        file = folder / "images" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draws.integers(0, 256, (9, 9, 3), np.uint8)).save(file)
+    pack(str(folder / "images"), folder / "shards", quiet=True)
+    shutil.rmtree(folder / "images")
+
+
 READERS = {
     "tflite": Reader(read_tflite, None, ".tflite"),
     "keras": Reader(read_keras, seed_keras, ".keras", starts_threads=True),
@@ -409,5 +431,6 @@ READERS = {
     "split": Reader(read_split, seed_split, ".csv"),
     "idx": Reader(read_idx, seed_idx),
     "image": Reader(read_image, seed_image),
+    "shards": Reader(read_shards, seed_shards, starts_threads=True),
     "tfds": Reader(read_tfds, seed_tfds, starts_threads=True),
 }

@@ -218,7 +218,7 @@ def _prepare(
 ) -> _Training:
     with team.together():
         require_plugin(settings.plugin, "the chief's recipe")
-        images = load_images(settings, split_table, quiet=quiet)
+        images = load_images(settings, split_table, on_demand=team.size > 1, quiet=quiet)
         if begun:
             begun.keep_data(images)
         settings = settings.in_epochs(len(images.train))

@@ -19,6 +19,7 @@ from PIL import Image
 
 from recipes.data import check, check_source, class_weights, load, open_reader, pixels, splits
 from recipes.data.dataset import PARTS
+from recipes.data.decoded import DecodedImages
 from recipes.data.decoding import read, to_array
 from recipes.data.readers.folder import FolderReader
 from zoo.errors import FailureError, RequestError
@@ -194,13 +195,16 @@ def test_what_does_not_fit_into_memory_is_mapped_from_disk_and_trains_alike(fold
             assert np.array_equal(one[1], other[1])
 
 
-def test_no_space_on_disk_is_told_where_the_disk_is_needed(folder, monkeypatch, capsys):
+def test_without_space_on_disk_images_are_decoded_whenever_they_are_used(folder, monkeypatch, capsys):
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: SimpleNamespace(total=1, used=1, free=0))
     assert load(str(folder), image_shape=(9, 9, 3)).sizes["test"] == 10
     assert "decoded again next time" in capsys.readouterr().err
     monkeypatch.setattr(pixels, "MEMORY", 1000)
-    with pytest.raises(FailureError, match="CONVZOO_CACHE"):
-        load(str(folder), image_shape=(9, 9, 3))
+    held = load(str(folder), image_shape=(9, 9, 3))
+    assert "decoded whenever it is used" in capsys.readouterr().err
+    assert isinstance(held.train.images, DecodedImages)
+    monkeypatch.undo()
+    assert same(held, load(str(folder), image_shape=(9, 9, 3)))
 
 
 def test_the_cache_is_pruned_of_what_was_used_longest_ago(folder, tmp_path, monkeypatch):
@@ -395,6 +399,23 @@ def test_a_folder_that_tfds_wrote(prepared_data_folder):
     written = prepared_data_folder / "digits" / "1.0.0"
     for source in (str(written), f"tfds:{written}"):
         assert same(load(source), data)
+
+
+@pytest.mark.slow
+def test_a_tfds_set_of_array_records_is_read_by_random_access(prepared_data_folder, tmp_path, monkeypatch):
+    from recipes.data.readers.digits import _builder_class
+
+    builder = _builder_class()(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    held = load(str(builder.data_path), quiet=True)
+    assert same(held, load("digits"))
+    lazy = load(str(builder.data_path), on_demand=True, quiet=True)
+    assert isinstance(lazy.train.images, DecodedImages)
+    assert same(lazy, held)
+    assert lazy.digests != {}
+    monkeypatch.setattr(pixels, "MEMORY", 1000)
+    monkeypatch.setattr(pixels, "KEPT", 1000)
+    assert isinstance(load(str(builder.data_path), quiet=True).train.images, DecodedImages)
 
 
 @pytest.mark.slow

@@ -13,7 +13,20 @@ from recipes.support.reading import Document, parse_toml
 from zoo.errors import RequestError
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
-QUICK = ("torch", "checkpoint", "run", "study", "recipe", "augmentation", "space", "table", "split", "idx", "image")
+QUICK = (
+    "torch",
+    "checkpoint",
+    "run",
+    "study",
+    "recipe",
+    "augmentation",
+    "space",
+    "table",
+    "split",
+    "idx",
+    "image",
+    "shards",
+)
 
 
 @pytest.mark.parametrize("name", QUICK)

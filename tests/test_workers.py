@@ -13,6 +13,7 @@ import forked
 import numpy as np
 import pytest
 
+from recipes.data import pack
 from recipes.distributed.team import Team, read_place
 from recipes.run.folder import Run
 from zoo.errors import FailureError, RequestError
@@ -72,9 +73,9 @@ def finish(processes, timeout=240):
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
-def command(model, out, *settings):
+def command(model, out, *settings, data="digits"):
     sets = [part for setting in settings for part in ("--set", setting)]
-    return ["fit", model, "--data", "digits", "--recipe", "quick", "--out", out, "--quiet", *sets]
+    return ["fit", model, "--data", data, "--recipe", "quick", "--out", out, "--quiet", *sets]
 
 
 def figures(run):
@@ -85,7 +86,8 @@ def figures(run):
 @pytest.mark.slow
 def test_two_workers_have_the_loss_curve_and_the_weights_of_one_process(tmp_path, prepared_data_folder):
     settings = [*SETTINGS, "epochs=2", "batch_size=500", "model.input_shape=[12,12,1]"]
-    both = start(2, *command("resnet8", tmp_path / "two", *settings))
+    pack("digits", tmp_path / "shards", quiet=True)  # of which each worker reads its own share
+    both = start(2, *command("resnet8", tmp_path / "two", *settings, data=tmp_path / "shards"))
     alone = start(1, *command("resnet8", tmp_path / "one", *settings))
     for code, _, errors in finish([*both, *alone]):
         assert (code, errors) == (0, "")

@@ -5,11 +5,8 @@ table `labels.csv` where a label is not one class, or where the names of classes
 """
 
 import csv
-import os
 import re
-import secrets
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import tomli_w
 from recipes.augment.pipeline import Affine, Augment
 from recipes.data.checks.findings import shown
 from recipes.data.dataset import EVALUATION_BATCH, PARTS, Data, relative
+from recipes.data.decoded import Images
 from recipes.data.decoding import Resize, from_array
 from recipes.data.labels import SEVERAL_CLASSES
 from recipes.data.loading import load
@@ -28,9 +26,9 @@ from recipes.data.readers import FileReader, Reader, open_reader
 from recipes.data.readers.folder import FolderReader
 from recipes.data.readers.table import list_table
 from recipes.data.system_folders import is_left_by_system
-from recipes.support.files import check_writable
+from recipes.support.files import check_free, write_folder
 from zoo.backend import as_keras_ships, tf
-from zoo.errors import FailureError, RequestError, unknown
+from zoo.errors import RequestError, unknown
 
 SETTINGS, DRAWN, LABELS = "augmentation.toml", "augmented.csv", "labels.csv"
 _ODD = re.compile(r'[<>:"/\\|?*]|[ .]$|(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)  # no folder on Windows
@@ -94,7 +92,7 @@ def write(
         FailureError: no space, or no permission; nothing is left.
     """
     out, reader = Path(out), open_reader(source)
-    _check_free(out, overwrite=overwrite)
+    check_free(out, DRAWN, "zoo augment write", overwrite=overwrite)
     if augment.mixes:
         raise RequestError(
             "mixup and cutmix give an image fractions of two classes, which no folder holds: take an augmentation "
@@ -125,11 +123,11 @@ def write(
         raise RequestError(f"{shown(reader.source)} has no image in its part {lacking[0]}; it has {', '.join(there)}.")
     chosen = [part for part in there if part in (parts or there)]
     in_folders = isinstance(reader, FolderReader) or (data.label_kind.single_label and _are_folders(data.class_names))
-    _write_aside(out, lambda aside: _fill(aside, data, chosen, augment, seed, in_folders))
+    write_folder(out, lambda aside: _fill(aside, data, chosen, augment, seed, in_folders))
     return Written(out, out if in_folders else out / LABELS, {part: data.sizes[part] for part in chosen})
 
 
-def varied(images: np.ndarray, augment: Augment, part: str, seed: int = 0) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+def varied(images: Images, augment: Augment, part: str, seed: int = 0) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     """Images uint8 (N, H, W, C) of a part as they are written, in batches, each with its draws (B, columns)."""
     draws = augment.draw(len(images), tf.constant([seed, PARTS.index(part)], tf.int32)).numpy()
     for start in range(0, len(images), EVALUATION_BATCH):
@@ -213,31 +211,3 @@ def _check_table(table: Path, data: Data, rows: Sequence[Mapping[str, str]]) -> 
         raise RequestError(
             f"{shown(data.source)} has labels that a table would not give back: {why or quoted(str(lost))}."
         )
-
-
-def _check_free(out: Path, *, overwrite: bool) -> None:
-    """Raises a `RequestError` where a set cannot be written, without touching anything: called before the long work."""
-    if (out / DRAWN).is_file():
-        if not overwrite:
-            raise RequestError(f"{out} already holds a set; choose another folder, or --overwrite to replace it.")
-    elif out.is_dir() and any(out.iterdir()):
-        raise RequestError(f"{out} holds something that `zoo augment write` did not write; choose another folder.")
-    elif os.path.lexists(out) and not out.is_dir():
-        raise RequestError(f"{out} is a file; choose a folder.")
-    standing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    check_writable(out, standing)
-
-
-def _write_aside(out: Path, fill: Callable[[Path], None]) -> None:
-    """Has `fill` make a folder aside, then puts it in place of `out`, which is as it was if that fails."""
-    aside = out.with_name(f".aside-{secrets.token_hex(8)}-{out.name}")
-    try:
-        aside.mkdir(parents=True)
-        fill(aside)
-        if out.exists():
-            shutil.rmtree(out)  # no system replaces a folder that is not empty
-        aside.rename(out)
-    except OSError as error:
-        raise FailureError(f"{out} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -119,11 +119,51 @@ def write_(
 
 @click.group("data", cls=Commands)
 def data_() -> None:
-    """Look at a set of images before it is trained on.
+    """Look at a set of images before it is trained on, and pack one that is too large.
 
     \b
     zoo data check photos/
     """
+
+
+@data_.command("pack")
+@click.argument("data")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option(
+    "--input-shape",
+    "shape",
+    type=Shape(),
+    help="Pack pixels of this size, which need no decoding.  [default: the files as they are]",
+)
+@resize
+@click.option(
+    "--split-seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Another seed splits anew."
+)
+@click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
+@skip_bad
+@split_near_duplicates
+@click.option("--overwrite", is_flag=True, help="Replace the set in --out that this command wrote.")
+@quiet
+@as_json
+def pack_(data: str, out: Path, shape: tuple[int, int, int] | None, as_json: bool, **settings: Any) -> None:
+    """Check and split DATA once, and pack it into few large files that --data takes.
+
+    For sets that no memory and no cache folder holds: each image is read by itself when it is needed, and every one of
+    several workers reads its own share only.
+
+    \b
+    Example: zoo data pack photos/ --out shards
+    """
+    from recipes.data import pack
+
+    packed = pack(data, out, image_shape=shape, **settings)
+    sizes = ", ".join(f"{part} {count:,}" for part, count in packed.sizes.items())
+    shards = f"{packed.shards:,} shard{'s' * (packed.shards != 1)}"
+    answer(
+        as_json,
+        packed.to_dict(),
+        lambda: line(f"{packed.folder}: {sizes} images, {packed.bytes:,} bytes in {shards}; --data {out} takes them"),
+    )
 
 
 @data_.command("check")

@@ -21,7 +21,9 @@ split_near_duplicates = click.option(
     is_flag=True,
     help="Let near duplicates come into different parts: for a fixed camera.",
 )
-data = click.option("--data", required=True, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+data = click.option(
+    "--data", required=True, help="digits, tfds:NAME, a folder of class folders or shards, or a table.csv."
+)
 devices = click.option(
     "--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all."
 )

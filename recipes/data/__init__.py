@@ -3,6 +3,7 @@
 from recipes.data.checks.doctor import check
 from recipes.data.dataset import Data, Split, class_weights
 from recipes.data.loading import load
+from recipes.data.pack import pack
 from recipes.data.readers import Reader, check_source, open_reader
 
-__all__ = ["Data", "Reader", "Split", "check", "check_source", "class_weights", "load", "open_reader"]
+__all__ = ["Data", "Reader", "Split", "check", "check_source", "class_weights", "load", "open_reader", "pack"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data.checks.findings import Finding
+from recipes.data.decoded import DecodedImages
 from recipes.data.labels import LABEL_KINDS, ONE_CLASS, LabelKind
 from zoo.backend import tf
 
@@ -28,13 +29,14 @@ class Split:
     """Images and labels in a fixed order.
 
     Attributes:
-        images: uint8 (N, H, W, C), pixels 0-255; an `np.memmap` where the set does not fit in memory.
+        images: uint8 (N, H, W, C), pixels 0-255; where they do not fit in memory an `np.memmap` or, read in the same
+            ways, `recipes.data.decoded.DecodedImages`.
         labels: int64 (N,); multi-label float32 (N, classes) of 0 and 1; regression float32 (N,).
         files: the image file behind each row, None where images are not files.
         groups: int64 (N,), images of one number belong together and are never parted; None where each stands alone.
     """
 
-    images: np.ndarray
+    images: np.ndarray | DecodedImages
     labels: np.ndarray
     files: tuple[str, ...] | None = None
     groups: np.ndarray | None = None
@@ -45,7 +47,8 @@ class Split:
     def __getitem__(self, rows: Any) -> "Split":
         files = None if self.files is None else tuple(np.asarray(self.files, object)[rows])
         groups = None if self.groups is None else self.groups[rows]
-        return Split(self.images[rows], self.labels[rows], files, groups)
+        images = self.images.only(rows) if isinstance(self.images, DecodedImages) else self.images[rows]
+        return Split(images, self.labels[rows], files, groups)
 
     def batches(self, batch_size: int, *, seed: int | None = None) -> "tf.data.Dataset":
         """All images once, in batches (uint8 (B, H, W, C), labels (B, ...)); the last batch may be smaller.

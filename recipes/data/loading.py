@@ -10,6 +10,7 @@ from recipes.data.checks.doctor import diagnose, judge_arrays
 from recipes.data.checks.findings import BAD_FILE, shown
 from recipes.data.checks.verdict import Purpose, refusal
 from recipes.data.dataset import PARTS, Data, Split, TaskName
+from recipes.data.decoded import Images
 from recipes.data.decoding import Resize, channels, check_shape
 from recipes.data.joining import join_sets
 from recipes.data.listing import Listing
@@ -33,6 +34,7 @@ def load(
     split_table: str | Path | None = None,
     task: TaskName | None = None,
     purpose: Purpose = "train",
+    on_demand: bool = False,
     quiet: bool = False,
 ) -> Data:
     """Loads, checks, resizes and splits a set of labelled images.
@@ -43,7 +45,8 @@ def load(
     Args:
         source: `digits` (embedded, never downloaded); `tfds:NAME[/CONFIG][:VERSION]` or `tfds:FOLDER`; a folder of
             class folders, with or without `train/`, `validation/` and `test/` above them; a folder of IDX files; a CSV
-            or TSV table, see `recipes.data.readers.table.TableReader`. Or what `recipes.data.open_reader` made of it.
+            or TSV table, see `recipes.data.readers.table.TableReader`; a folder that `pack` wrote. Or what
+            `recipes.data.open_reader` made of it.
         also: further sources, whose images are added part by part; see `recipes.data.joining.join_sets`.
         image_shape: (H, W, C) of the arrays; as the images are if None, where they are all of one size by their
             source; files need it.
@@ -56,6 +59,8 @@ def load(
         task: how a table's labels are meant, if not as they look.
         purpose: `score`: nothing is split, parts may be missing and then are empty, classes may have no image.
             `join`: one class is enough. See `recipes.data.checks.verdict.Purpose`.
+        on_demand: reads an image only when it is used, and each time anew, where the source can: for a worker that
+            sees only its share of a packed set.
         quiet: no progress and no remarks on stderr.
 
     Raises:
@@ -93,7 +98,9 @@ def load(
             )
         else:
             assert isinstance(reader, ArrayReader)
-            sets.append(_load_arrays(reader, image_shape, resize, split_seed, purpose, quiet=quiet))
+            sets.append(
+                _load_arrays(reader, image_shape, resize, split_seed, purpose, on_demand=on_demand, quiet=quiet)
+            )
     return join_sets(sets) if also else sets[0]
 
 
@@ -140,7 +147,14 @@ def _load_files(
 
 
 def _load_arrays(
-    reader: ArrayReader, shape: Shape | None, resize: Resize, seed: int, purpose: Purpose, *, quiet: bool
+    reader: ArrayReader,
+    shape: Shape | None,
+    resize: Resize,
+    seed: int,
+    purpose: Purpose,
+    *,
+    on_demand: bool,
+    quiet: bool,
 ) -> Data:
     shape = shape or reader.image_shape
     if shape is None:
@@ -150,9 +164,12 @@ def _load_arrays(
     verdict = judge_arrays(reader, seed=seed, purpose=purpose)
     if why := refusal(verdict.findings, shown(reader.source)):
         raise RequestError(why)
-    given = {
-        part: Split(reader.images(part, shape, resize, quiet=quiet), labels) for part, labels in reader.labels.items()
-    }
+    given = {}
+    for part, labels in reader.labels.items():
+        images: Images | None = reader.decoded(part, shape, resize) if on_demand else None
+        if images is None:
+            images = reader.images(part, shape, resize, quiet=quiet)
+        given[part] = Split(images, labels, groups=reader.groups[part] if reader.groups else None)
     if purpose != "score" and len(given) < len(PARTS):
         before = list(given)[: list(given).index("train")]  # rows are numbered through all parts, in their order
         first = sum(len(given[part]) for part in before)
@@ -166,5 +183,6 @@ def _load_arrays(
         train=given.get("train", nothing),
         validation=given.get("validation", nothing),
         test=given.get("test", nothing),
+        task=reader.label_task,
         digests={reader.source: reader.digest},
     )

@@ -1,5 +1,7 @@
 """Images decoded and resized once, kept as uint8: in memory if they fit, otherwise in a file of the cache folder.
 
+Those that fit into neither are decoded whenever they are used.
+
 A file of the cache ends with the digest of all before it. It is checked once a start, before its images are used.
 """
 
@@ -16,7 +18,8 @@ import numpy as np
 import PIL
 
 from recipes.data import cache
-from recipes.data.decoding import Resize, decode_to, pillow_warnings
+from recipes.data.decoded import DecodedImages
+from recipes.data.decoding import Resize, decode_to
 from recipes.support.files import is_half_written, replacing
 from recipes.support.threads import in_threads, progress
 from zoo.cache import cache_folder
@@ -48,11 +51,12 @@ def load_files(
     resize: Resize,
     *,
     quiet: bool = False,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | DecodedImages]:
     """Images of files, uint8 (N, H, W, C) for each part.
 
     Images that fit into memory are kept on disk whatever the parts, so that another split reads them at once. Those
-    that do not are kept part by part, so that each part is a stretch of a file that is mapped, not read.
+    that do not are kept part by part, so that each part is a stretch of a file that is mapped, not read; or decoded
+    whenever they are used, see `beyond_memory`.
 
     Args:
         parts: row numbers of each part.
@@ -62,37 +66,50 @@ def load_files(
 
     Raises:
         ImageError: a file was damaged or changed after it had been looked at.
-        FailureError: no space for what does not fit into memory.
     """
-    total = sum(map(len, parts.values())) * math.prod(shape)
-    if total <= memory_limit():
-        every = _kept(np.arange(len(paths)), paths, digests, shape, resize, quiet=quiet, needed=False)
-        return {part: np.asarray(every[rows]) for part, rows in parts.items()}
-    if not quiet:
-        cache.say(f"{total / 2**30:.1f} GB of images do not fit into memory: kept in {cache_folder()}.")
-    return {part: _kept(rows, paths, digests, shape, resize, quiet=quiet, needed=True) for part, rows in parts.items()}
 
-
-def _kept(
-    rows: np.ndarray,
-    paths: Sequence[str],
-    digests: Sequence[bytes],
-    shape: tuple[int, int, int],
-    resize: Resize,
-    *,
-    quiet: bool,
-    needed: bool,
-) -> np.ndarray:
-    """The images of the files `rows`."""
-
-    def decoded(row: int) -> np.ndarray:
+    def decode(row: int) -> np.ndarray:
         return decode_to(paths[row], shape, resize, digest=digests[row])
 
-    def images() -> Iterator[np.ndarray]:
-        yield from progress(in_threads(decoded, rows.tolist()), len(rows), "reading images", quiet=quiet)
+    every = DecodedImages(decode, np.arange(len(paths)), shape)
+    if sum(map(len, parts.values())) * math.prod(shape) <= memory_limit():
+        held = in_memory(every, b"".join(digests), resize, quiet=quiet)
+        return {part: held[rows] for part, rows in parts.items()}
+    return {
+        part: beyond_memory(every.only(rows), b"".join(digests[row] for row in rows), resize, quiet=quiet)
+        for part, rows in parts.items()
+    }
 
-    key = b"".join(digests[row] for row in rows)
-    return keep(key, (len(rows), *shape), resize, images, quiet=quiet, needed=needed)
+
+def in_memory(images: DecodedImages, key: bytes, resize: Resize, *, quiet: bool) -> np.ndarray:
+    """All images as an array, by way of the cache: arguments as of `beyond_memory`."""
+    return np.array(keep(key, images.shape, resize, lambda: _shown(images, quiet=quiet), quiet=quiet, needed=False))
+
+
+def beyond_memory(images: DecodedImages, key: bytes, resize: Resize, *, quiet: bool) -> np.ndarray | DecodedImages:
+    """Images that memory does not hold: a mapped file of the cache where that has the space, else as they are.
+
+    Args:
+        images: that are read one by one.
+        key: names them by what is in them.
+        resize: how they are brought to their size.
+        quiet: no progress bar, no remarks.
+    """
+    size = f"{images.nbytes / 2**30:.1f} GB of images do not fit into memory"
+    try:
+        if images.nbytes > KEPT:
+            raise FailureError(f"{cache_folder()} keeps {KEPT / 2**30:.0f} GB at most")
+        if not quiet:
+            cache.say(f"{size}: kept in {cache_folder()}.")
+        return keep(key, images.shape, resize, lambda: _shown(images, quiet=quiet), quiet=quiet, needed=True)
+    except FailureError as error:
+        if not quiet:
+            cache.say(f"{size}: each is decoded whenever it is used ({error}).")
+        return images
+
+
+def _shown(images: DecodedImages, *, quiet: bool) -> Iterator[np.ndarray]:
+    return progress(images, len(images), "reading images", quiet=quiet)
 
 
 def keep(
@@ -121,16 +138,15 @@ def keep(
     file = cache_folder() / f"{name}{_ENDING}"
     if (stored := _stored(file, shape)) is not None:
         return stored
-    with pillow_warnings():
-        try:
-            return _write(file, images(), shape)
-        except OSError as error:
-            why = f"{file.parent} cannot be written: {error.strerror or error}"
-            if needed:
-                raise FailureError(f"{why}; set CONVZOO_CACHE to a folder with space for the images.") from None
-            if not quiet:
-                cache.say(f"{why}; the images are decoded again next time.")
-            return np.stack(list(images()))
+    try:
+        return _write(file, images(), shape)
+    except OSError as error:
+        why = f"{file.parent} cannot be written: {error.strerror or error}"
+        if needed:
+            raise FailureError(f"{why}; set CONVZOO_CACHE to a folder with space for the images.") from None
+        if not quiet:
+            cache.say(f"{why}; the images are decoded again next time.")
+        return np.stack(list(images()))
 
 
 def _stored(file: Path, shape: tuple[int, ...]) -> np.memmap | None:

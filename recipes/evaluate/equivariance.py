@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.data.decoded import Images
 from recipes.evaluate.inside import backbone_layers, has_map, tap
 from zoo.anatomy import dissect
 from zoo.backend import as_keras_ships, keras
@@ -16,7 +17,7 @@ SHIFTS = 4  # of different lengths along each axis, up to an eighth of the image
 
 
 @as_keras_ships
-def equivariance_errors(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
+def equivariance_errors(model: keras.Model, images: Images) -> list[dict[str, Any]]:
     """How far the feature maps of a shifted image are from the shifted feature maps.
 
     The image is moved by whole pixels, right or down, up to an eighth of its size; its edge fills the gap. A map

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data import Data, Reader, Split
+from recipes.data.decoded import Images
 from recipes.data.readers import FileReader, open_reader
 from recipes.evaluate.averaging import check_average, measure_average
 from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select, select_unknown
@@ -191,7 +192,7 @@ def scored(
 
 
 def scores_of(
-    scorer: Scorer, task: Task, class_names: Sequence[str], images: Sequence[np.ndarray]
+    scorer: Scorer, task: Task, class_names: Sequence[str], images: Sequence[Images]
 ) -> tuple[np.ndarray, Missing]:
     """What a model gives for images, and what is missing of it: a model from elsewhere is looked at, not believed.
 
@@ -290,7 +291,7 @@ def _invariance(
     return measured
 
 
-def _check_count(scorer: Scorer, task: Task, class_names: Sequence[str], images: np.ndarray) -> None:
+def _check_count(scorer: Scorer, task: Task, class_names: Sequence[str], images: Images) -> None:
     """Raises a `RequestError` where a model from elsewhere has another number of scores than there are classes."""
     units, classes = scorer.scores(images[:1]).shape[1], len(class_names)
     if units != classes and not (units == 1 and classes == 2 and task.labels.single_label):

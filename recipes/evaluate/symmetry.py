@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data.dataset import at_once
+from recipes.data.decoded import Images
 from zoo.backend import keras
 from zoo.errors import FailureError
 from zoo.groups import SHIFT, copies_in, find_group, symmetry_of
@@ -46,7 +47,7 @@ class Symmetry:
 
 
 def measure_symmetry(
-    scores: Callable[[np.ndarray], np.ndarray], images: np.ndarray, group: str, *, most: int = IMAGES
+    scores: Callable[[np.ndarray], np.ndarray], images: Images, group: str, *, most: int = IMAGES
 ) -> Symmetry:
     """Scores images under every element of a group.
 
@@ -74,7 +75,7 @@ def _elements(group: str, sizes: Sequence[int]) -> dict[str, Callable[[np.ndarra
     return {f"{step[0]} down, {step[1]} right": partial(np.roll, shift=step, axis=(1, 2)) for step in steps}
 
 
-def symmetry_of_model(model: "keras.Model", images: np.ndarray, *, most: int = IMAGES) -> Symmetry | None:
+def symmetry_of_model(model: "keras.Model", images: Images, *, most: int = IMAGES) -> Symmetry | None:
     """That of a Keras model, None where none is built in; raises a `FailureError` where it does not hold."""
     group = symmetry_of(model)
     if not group:

@@ -7,6 +7,7 @@ import numpy as np
 
 from recipes.data import Split
 from recipes.data.dataset import at_once
+from recipes.data.decoded import Images
 from recipes.scorers import Scorer
 from recipes.training.calibration import SCORES, before_scores, given_to, last_layer
 from zoo.backend import keras
@@ -72,14 +73,14 @@ def told_apart(known: np.ndarray, unknown: np.ndarray) -> dict[str, float]:
     }
 
 
-def features_of(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
+def features_of(model: "keras.Model") -> Callable[[Images], np.ndarray]:
     """A function from images uint8 (N, H, W, C) to what the last layer of a model is given, float64 (N, D): of maps
     the mean over the places, of copies of an image the maximum."""
     layer = last_layer(model)
     assert layer is not None
     inner, copies = keras.Model(model.input, given_to(model, layer.name)), copies_in(model)
 
-    def features(images: np.ndarray) -> np.ndarray:
+    def features(images: Images) -> np.ndarray:
         made = _ran(inner, images, copies)
         if made.ndim == 4:
             made = made.mean((1, 2))
@@ -124,7 +125,7 @@ def _learnt(run: "Run") -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(train.images[rows]), train.labels[rows]
 
 
-def _ran(model: "keras.Model", images: np.ndarray, copies: int = 1) -> np.ndarray:
+def _ran(model: "keras.Model", images: Images, copies: int = 1) -> np.ndarray:
     """What a model makes of images; of one that makes several rows an image, batch by batch."""
     together = at_once(copies)
     parts = [

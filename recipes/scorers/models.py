@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recipes.data.dataset import Split, at_once
+from recipes.data.decoded import Images
 from recipes.run.folder import Run
 from recipes.run.keras_file import image_model, load_keras_file
 from recipes.scorers.scorer import Scorer
@@ -27,7 +28,7 @@ class _Model(Scorer):
     def keras_model(self) -> "keras.Model":
         raise NotImplementedError
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: Images) -> np.ndarray:
         labels = np.zeros(len(images), np.int64)  # which Keras does not ask for
         given = Split(images, labels).batches(at_once(copies_in(self.keras_model)))
         return np.asarray(self.keras_model.predict(given, verbose=0))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from recipes.data.decoded import Images
 from recipes.data.decoding import RESIZE_RULES
 from recipes.data.names import check_count, from_lines
 from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told, threshold_told
@@ -60,7 +61,7 @@ class OnnxScorer(Scorer):
         if not self._facts:
             self.remarks = ("it does not say how pixels are scaled: it is given 0-255",)
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: Images) -> np.ndarray:
         together = max(1, MESSAGE // images[0].size)
         parts = [self._session.run(images[row : row + together], "float32") for row in range(0, len(images), together)]
         scores = np.concatenate(parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recipes.data.decoded import Images
 from recipes.data.decoding import Resize
 from recipes.run.folder import Run
 from recipes.tasks import Task, task_of
@@ -46,7 +47,7 @@ class Scorer(ABC):
     remarks: tuple[str, ...] = ()
 
     @abstractmethod
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: Images) -> np.ndarray:
         """Scores float32 (N, classes) of images uint8 (N, H, W, C), at least one.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import recipes.tflite.file
+from recipes.data.decoded import Images
 from recipes.scorers.scorer import Scorer, symmetry_told, task_told, temperature_told, threshold_told
 
 
@@ -32,7 +33,7 @@ class TFLiteScorer(Scorer):
         if not file.facts and not file.says_normalization:
             self.remarks = ("it does not say how pixels are scaled: it is given 0-255",)
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: Images) -> np.ndarray:
         return self.file.predict(images)
 
     @property

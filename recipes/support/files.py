@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,3 +74,42 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             write(aside)
     except OSError as error:
         raise FailureError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def check_free(out: Path, mark: str, command: str, *, overwrite: bool) -> None:
+    """Raises a `RequestError` where a folder cannot be written, without touching anything: called before the long work.
+
+    Args:
+        out: the folder.
+        mark: the file by which what `command` wrote is known.
+        command: as it is typed.
+        overwrite: what it wrote may be replaced.
+    """
+    if (out / mark).is_file():
+        if not overwrite:
+            raise RequestError(f"{out} already holds a set; choose another folder, or --overwrite to replace it.")
+    elif out.is_dir() and any(out.iterdir()):
+        raise RequestError(f"{out} holds something that `{command}` did not write; choose another folder.")
+    elif os.path.lexists(out) and not out.is_dir():
+        raise RequestError(f"{out} is a file; choose a folder.")
+    standing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    check_writable(out, standing)
+
+
+def write_folder(out: Path, fill: Callable[[Path], None]) -> None:
+    """Has `fill` make a folder aside, then puts it in place of `out`, which is as it was if that fails.
+
+    Raises:
+        FailureError: no space, or no permission.
+    """
+    aside = out.with_name(f".aside-{secrets.token_hex(8)}-{out.name}")
+    try:
+        aside.mkdir(parents=True)
+        fill(aside)
+        if out.exists():
+            shutil.rmtree(out)  # no system replaces a folder that is not empty
+        aside.rename(out)
+    except OSError as error:
+        raise FailureError(f"{out} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.data.decoded import Images
 from recipes.data.decoding import RESIZE_RULES
 from recipes.data.names import check_count, from_lines, to_lines
 from recipes.support.internals import delegated_operations
@@ -143,7 +144,7 @@ class TFLiteFile:
             made.allocate_tensors()
             return made
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, images: Images) -> np.ndarray:
         """Scores float32 (N, classes) of images uint8 (N, H, W, C), one at a time as an app would.
 
         Raises:

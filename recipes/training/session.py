@@ -59,13 +59,14 @@ def refuse_teachers(*settings: Recipe | None) -> None:
         raise RequestError("teachers are learned from by `zoo fit` alone: remove the table [distill].")
 
 
-def load_images(settings: ResolvedRecipe, split_table: Path | None, *, quiet: bool) -> Data:
-    """The images that a resolved recipe names.
+def load_images(settings: ResolvedRecipe, split_table: Path | None, *, on_demand: bool = False, quiet: bool) -> Data:
+    """The images that a resolved recipe names; `on_demand` as of `recipes.data.load`.
 
     Raises:
         RequestError: as `recipes.data.load`, or settings that have no meaning for such labels.
     """
-    data = recipes.data.load(**settings.data.model_dump(), split_table=split_table, quiet=quiet)
+    chosen = settings.data.model_dump()
+    data = recipes.data.load(**chosen, split_table=split_table, on_demand=on_demand, quiet=quiet)
     TASKS[data.task].check(settings)
     if settings.unknown is None:
         return data

@@ -96,11 +96,11 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
 
     def logits() -> np.ndarray:
         made = chained(*tuning.above, before_scores(parts.classifier), given=tuning.copies)
-        return Frozen(made, boundary.validation.images.dtype)(boundary.validation).images
+        return np.asarray(Frozen(made, boundary.validation.images.dtype)(boundary.validation).images)
 
     temperature = calibrate(model, logits, images.validation, tuning.recipe, task)
     scored = chained(*tuning.above, parts.classifier, given=tuning.copies)
-    scores = Frozen(scored, boundary.test.images.dtype)(boundary.test).images
+    scores = np.asarray(Frozen(scored, boundary.test.images.dtype)(boundary.test).images)
     warnings = task.warnings(best, images)
     notes = (*tuning.notes, *notes_on(model))
     return Fitted(run, hand_over(model, scores, images, run, temperature), best_epoch, tuple(warnings), notes)

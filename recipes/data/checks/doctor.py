@@ -13,7 +13,7 @@ from recipes.data.checks.findings import Finding, errors_first, shown
 from recipes.data.checks.verdict import Purpose, Verdict, judge, refusal
 from recipes.data.dataset import PARTS, TaskName
 from recipes.data.decoding import Look, from_array, thumbnail
-from recipes.data.labels import ONE_CLASS, LabelKind
+from recipes.data.labels import LABEL_KINDS, LabelKind
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
 from recipes.data.splits import connected
@@ -74,16 +74,20 @@ class Fingerprints:
     def of_arrays(cls, reader: ArrayReader, *, quiet: bool) -> "Fingerprints":
         """Of the images of a source that is not made of files; at 64x64 where they are of different sizes."""
         shape = reader.image_shape or (64, 64, 3)
-        images = [image for part in reader.parts for image in reader.images(part, shape, "fill", quiet=quiet)]
+        digests, thumbnails = [], []
+        for part in reader.parts:
+            for image in reader.images(part, shape, reader.resize, quiet=quiet):  # one by one: they may be many
+                digests.append(hashlib.sha1(image.tobytes()).digest())
+                thumbnails.append(thumbnail(from_array(image)))
         sizes = {part: len(labels) for part, labels in reader.labels.items()}
         every = np.concatenate(list(reader.labels.values()))
         return cls(
             paths=[f"{shown(reader.source)}: {part} {row}" for part, size in sizes.items() for row in range(size)],
-            digests=np.asarray([hashlib.sha1(image.tobytes()).digest() for image in images], "V20"),
-            thumbnails=duplicates.stacked([thumbnail(from_array(image)) for image in images]),
+            digests=np.asarray(digests, "V20"),
+            thumbnails=duplicates.stacked(thumbnails),
             labels=every,
             parts=np.repeat(np.asarray(list(sizes), "U10"), list(sizes.values())),
-            classes=ONE_CLASS.numbered(every),
+            classes=LABEL_KINDS[reader.label_task].numbered(every),
         )
 
 
@@ -140,7 +144,7 @@ def check(
         fingerprints = Fingerprints.of_arrays(reader, quiet=quiet)
         verdict = judge_arrays(reader)
         parts, images = verdict.parts, len(fingerprints.paths)
-        task, class_names = ONE_CLASS.task, reader.class_names
+        task, class_names = reader.label_task, reader.class_names
         findings = tuple(errors_first([*_copies_of_arrays(fingerprints), *verdict.findings]))
     why = refusal(findings, shown(reader.source))
     sizes = {} if why else {part: len(rows) for part, rows in parts.items()}
@@ -157,7 +161,7 @@ def judge_arrays(reader: ArrayReader, *, seed: int = 0, purpose: Purpose = "trai
         labels,
         parts,
         reader.class_names,
-        ONE_CLASS.task,
+        reader.label_task,
         source,
         seed=seed,
         purpose=purpose,

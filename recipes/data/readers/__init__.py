@@ -8,6 +8,7 @@ from recipes.data.dataset import TaskName
 from recipes.data.readers.digits import DigitsReader
 from recipes.data.readers.folder import FolderReader
 from recipes.data.readers.idx import IdxReader
+from recipes.data.readers.packed import PackedReader
 from recipes.data.readers.reader import ArrayReader, Arrays, FileReader, MemoryReader, Reader
 from recipes.data.readers.table import TableReader
 from recipes.data.readers.tfds import TfdsReader
@@ -30,6 +31,7 @@ __all__ = [
 READERS: list[type[Reader]] = [
     DigitsReader,  # digits
     TfdsReader,  # tfds:NAME, or a folder that TensorFlow Datasets wrote
+    PackedReader,  # a folder that `zoo data pack` wrote
     IdxReader,  # a folder of IDX files
     FolderReader,  # any other folder: one sub-folder a class
     TableReader,  # .csv and .tsv

@@ -11,6 +11,7 @@ import numpy as np
 
 from recipes.data.checks.findings import shown
 from recipes.data.dataset import TaskName
+from recipes.data.decoded import DecodedImages, Images
 from recipes.data.decoding import Resize, from_array, to_array
 from recipes.data.labels import ONE_CLASS
 from recipes.data.listing import Listing
@@ -109,20 +110,40 @@ class FileReader(Reader):
 
 
 class ArrayReader(Reader):
-    """A source of images that are not files of one image each; every image has one class."""
+    """A source of images that are not files of one image each."""
 
     @property
     @abstractmethod
     def labels(self) -> dict[str, np.ndarray]:
-        """int64 (N,) of each part that the source brings, in the order train, validation, test; one at least."""
+        """Of each part that the source brings, in the order train, validation, test; one at least. As `Split.labels`
+        of `label_task`: int64 (N,) where every image has one class."""
 
     @property
     @abstractmethod
     def image_shape(self) -> Shape | None:
         """(H, W, C) of the images as they are, None where they differ among themselves."""
 
+    @property
+    def resize(self) -> Resize:
+        """What `images` is asked for where nothing else is said."""
+        return "fill"
+
+    @property
+    def label_task(self) -> TaskName:
+        """What the labels are."""
+        return ONE_CLASS.task
+
+    @property
+    def groups(self) -> dict[str, np.ndarray] | None:
+        """int64 (N,) of each part: images of one number belong together. None where each stands alone."""
+        return None
+
+    def decoded(self, part: str, shape: Shape, resize: Resize) -> DecodedImages | None:
+        """As `images`, read one by one and only when they are used; None where the source cannot."""
+        return None
+
     @abstractmethod
-    def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:
+    def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> Images:
         """Images of a part, uint8 (N, H, W, C), in the order of `labels`.
 
         Args:
@@ -144,7 +165,7 @@ class ArrayReader(Reader):
         """Of all images as they come, and their labels: sets of one digest are taken for the same."""
         digest = hashlib.blake2b(digest_size=20)
         for part, labels in self.labels.items():
-            images = self.images(part, self.image_shape or (64, 64, 3), "fill", quiet=True)
+            images = self.images(part, self.image_shape or (64, 64, 3), self.resize, quiet=True)
             digest.update(f"{part} {images.shape} ".encode() + labels.tobytes())
             for image in images:
                 digest.update(image.tobytes())

@@ -14,6 +14,7 @@ import numpy as np
 
 from recipes.data import cache, pixels
 from recipes.data.dataset import PARTS
+from recipes.data.decoded import DecodedImages, Images
 from recipes.data.decoding import Resize, decode_to, pillow_warnings, size_of
 from recipes.data.readers.reader import ArrayReader, Shape
 from recipes.support.internals import own_features_only, tfds_retries
@@ -151,7 +152,27 @@ class TfdsReader(ArrayReader):
         seen = {size for survey in self._surveys.values() for size in survey.sizes}
         return seen.pop() if len(seen) == 1 else None
 
-    def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> np.ndarray:
+    def decoded(self, part: str, shape: Shape, resize: Resize) -> DecodedImages | None:
+        """Of sets whose files are ArrayRecord, which any image can be read from by itself."""
+        if not self.is_random_access:
+            return None
+        source, key = self._source(part), self.builder.info.supervised_keys[0]
+
+        def decode(number: int) -> np.ndarray:
+            return decode_to(f"{self.source}: {part} {number}", shape, resize, source[number][key])
+
+        return DecodedImages(decode, np.arange(self.sizes[part]), shape)
+
+    @property
+    def is_random_access(self) -> bool:
+        """Whether the set's files are ArrayRecord."""
+        return bool(self.builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD)
+
+    def _source(self, part: str) -> Any:
+        image = self.builder.info.supervised_keys[0]
+        return self.builder.as_data_source(part, decoders={image: tfds.decode.SkipDecoding()})
+
+    def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> Images:
         """As `ArrayReader.images`, from the cache if they are there."""
 
         def decoded() -> Iterator[np.ndarray]:
@@ -159,6 +180,8 @@ class TfdsReader(ArrayReader):
                 yield decode_to(f"{self.source}: {part} {number}", shape, resize, content)
 
         large = sum(self.sizes.values()) * math.prod(shape) > pixels.memory_limit()
+        if large and (one_by_one := self.decoded(part, shape, resize)) is not None:
+            return pixels.beyond_memory(one_by_one, f"{self.state} {part}".encode(), resize, quiet=quiet)
         key = f"{self.state} {part}".encode()
         images = pixels.keep(key, (self.sizes[part], *shape), resize, decoded, quiet=quiet, needed=large)
         return images if large else np.array(images)
@@ -177,13 +200,19 @@ class TfdsReader(ArrayReader):
 
     def _examples(self, part: str) -> Iterator[tuple[bytes, int]]:
         image, label = self.builder.info.supervised_keys
+        if self.is_random_access:
+            for example in self._source(part):
+                yield example[image], self._checked(int(example[label]))
+            return
         dataset = self.builder.as_dataset(split=part, shuffle_files=False, decoders={image: tfds.decode.SkipDecoding()})
         dataset = dataset.map(lambda example: (example[image], example[label]))
-        classes = range(len(self.class_names))
         for images, labels in tfds.as_numpy(dataset.batch(_BLOCK)):
-            if wrong := [one for one in labels.tolist() if one not in classes]:
-                raise ValueError(f"label {wrong[0]} is none of its {len(classes)} classes")
-            yield from zip(images.tolist(), labels.tolist(), strict=True)
+            yield from zip(images.tolist(), map(self._checked, labels.tolist()), strict=True)
+
+    def _checked(self, label: int) -> int:
+        if not 0 <= label < len(self.class_names):
+            raise ValueError(f"label {label} is none of its {len(self.class_names)} classes")
+        return label
 
     @cached_property
     def _surveys(self) -> dict[str, "_Survey"]:

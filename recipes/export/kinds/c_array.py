@@ -104,7 +104,7 @@ class CArray(ExportKind):
 
         model = file.with_suffix(".tflite")
         opened = TFLiteFile(model)
-        images = source.data.test.images
+        images = source.data.test.images[:]
         scores = opened.predict(images)
         arena = self._arena(model)
         if arena is None:
