@@ -398,7 +398,7 @@ def seed_tfds(folder: Path) -> None:
 def read_shards(folder: Path) -> None:
     from recipes.data import load
 
-    images = load(str(folder / "shards"), image_shape=(8, 8, 3), on_demand=True, quiet=True).train.images
+    images = load(str(folder), image_shape=(8, 8, 3), on_demand=True, quiet=True).train.images
     np.asarray(images)
 
 

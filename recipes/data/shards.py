@@ -36,7 +36,7 @@ VERSION = 1
 SHARD = 2**28  # bytes, after which another file is begun
 SHARD_RECORDS = 2**13  # and so many records: a file is opened by way of about a kilobyte of memory for each
 _OPTIONS = "group_size:1,uncompressed"  # every record by itself: whoever wants one reads one; files are compressed
-# For random access, as the library's own documentation has it. A range of one record is read many times as fast as a list
+# For random access, as the library documents it. A range of one record is read many times as fast as a list
 # of one.
 _READ = "readahead_buffer_size:0,max_parallelism:0"
 
