@@ -180,6 +180,7 @@ def test_a_plot_has_a_mark_for_each_result_and_room_for_most():
     assert drawn.count("<figure>") == 3
     assert drawn.count('class="mark') == 3 * len(rows)
     assert drawn.count("mark below") == drawn.count("copies c4, quick") == 3
+    assert plots.plots_of("digits", summarize(rows[:2])) == ""
     assert plots.lowest([98, 96, 10, 97]) == 93
     assert plots.ticks(2.5, 4) == [500, 1000, 2000, 5000, 10000]
     assert plots.ticks(2.5, 5.1) == [1000, 10000, 100000]

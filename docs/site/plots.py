@@ -11,6 +11,7 @@ from zoo.results import Result, read_results
 
 MARK = re.compile(r"<!-- plots: (.+) -->")
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE, RIGHT = 300, 220, 34, 22, 28, 8
+FEWEST = 3  # results that are worth a plot
 COSTS: dict[str, Callable[[Result], int]] = {
     "multiply-adds": lambda result: result.macs,
     "bytes of the int8 file": lambda result: result.int8_bytes,
@@ -26,7 +27,9 @@ def extended(path: str, markdown: str) -> str:
 
 
 def plots_of(name: str, results: list[Result]) -> str:
-    figures = "\n".join(_plot(results, name, cost) for cost in COSTS) if results else ""
+    if len(results) < FEWEST:
+        return ""
+    figures = "\n".join(_plot(results, name, cost) for cost in COSTS)
     return f'<div class="plots">\n{figures}\n</div>'
 
 
