@@ -9,13 +9,16 @@ with the wrong labels, and `recipes.evaluate.label_errors.find_label_errors` ran
 that are suspected; `at k` is of the first k, k being how many were changed. If cleanlab is installed, its
 `find_label_issues` is given the same scores (`filter_by` as it is by default).
 
-A set's own wrong labels count as false alarms.
+A set's own wrong labels count as false alarms. Scores of a fold are kept in `--out`, and what is there is not trained
+again.
 """
 
 import argparse
 import json
 import sys
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
@@ -34,13 +37,17 @@ def changed(labels, classes, share, seed, likely=None):
     return wrong, rows
 
 
-def out_of_fold(settings, data, pool, folds, seed):
+def out_of_fold(settings, data, pool, folds, seed, out):
     from recipes.search.folds import fold_data, held_out, train_fold
 
     scores = np.zeros((len(pool), len(data.class_names)))
+    told = settings.model_dump_json(exclude={"versions"}).encode() + pool.labels.tobytes()
     for number, held in enumerate(held_out(pool, data.task, folds, seed)):
-        print(f"fold {number + 1}/{folds}", file=sys.stderr, flush=True)
-        scores[held] = train_fold(settings, fold_data(data, pool, held, seed))[1]
+        file = out / f"{sha256(told + held.tobytes()).hexdigest()[:16]}.npy"
+        if not file.exists():
+            print(f"fold {number + 1}/{folds}", file=sys.stderr, flush=True)
+            np.save(file, train_fold(settings, fold_data(data, pool, held, seed))[1])
+        scores[held] = np.load(file)
     return scores
 
 
@@ -64,8 +71,10 @@ def main():
     parser.add_argument("--images", type=int, help="so many of the set, drawn with a fixed seed")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/label-errors"))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
 
     from recipes.evaluate.label_errors import find_label_errors
     from recipes.fit import resolve
@@ -79,13 +88,15 @@ def main():
         rows = np.sort(np.random.default_rng(2021).permutation(len(pool))[: arguments.images])
         pool = pool[rows]
     classes, rows = len(data.class_names), {}
-    right = out_of_fold(settings, data, pool, arguments.folds, arguments.seed)
+    right = out_of_fold(settings, data, pool, arguments.folds, arguments.seed, arguments.out)
     confused = np.zeros((classes, classes))
     np.add.at(confused, (pool.labels, right.argmax(1)), 1)
     np.fill_diagonal(confused, -1)
+    print(f"out of fold, with the right labels: {(right.argmax(1) == pool.labels).mean():.1%}", file=sys.stderr)
     for way, likely in {"random": None, "confusion": confused.argmax(1)}.items():
         labels, wrong = changed(pool.labels, classes, SHARE, arguments.seed, likely)
-        scores = out_of_fold(settings, data, replace(pool, labels=labels), arguments.folds, arguments.seed)
+        given = replace(pool, labels=labels)
+        scores = out_of_fold(settings, data, given, arguments.folds, arguments.seed, arguments.out)
         rows[way] = judged(find_label_errors(labels, scores).rows, wrong)
         try:
             from cleanlab.filter import find_label_issues
