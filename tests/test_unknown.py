@@ -1,5 +1,6 @@
 """Images of no class are told from the known as well as what tells them apart allows."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,12 @@ from images import digit_folders
 import zoo
 from recipes import text
 from recipes.config.presets import load_recipe
-from recipes.data import Split
+from recipes.data import Split, open_reader
 from recipes.evaluate import evaluate
+from recipes.evaluate.selection import select_unknown
 from recipes.evaluate.unknown import features_of, mahalanobis, neighbours, told_apart
 from recipes.fit import fit, resolve
+from recipes.scorers import open_scorer
 from recipes.tasks import TASKS
 from recipes.training.model import KnownMean, training_batches
 from recipes.training.session import load_images
@@ -56,6 +59,15 @@ def test_noise_is_told_from_digits(digits_run, int8_file, noise):
     assert of_file["by"]["maximum probability"]["auroc"] == pytest.approx(
         measured["by"]["maximum probability"]["auroc"], abs=0.05
     )
+
+
+def test_unknown_images_that_cannot_be_read_are_left_out_if_asked_for(int8_file, noise, tmp_path):
+    folder = shutil.copytree(noise, tmp_path / "noise")
+    (folder / "fog" / "broken.png").write_bytes(b"no image")
+    chosen, scorer = select_unknown(open_reader(str(folder))), open_scorer(int8_file)
+    with pytest.raises(RequestError, match=r"broken.png .* leave them out with --skip-bad"):
+        chosen.images(scorer)
+    assert len(chosen.images(scorer, skip_bad=True)) == 40
 
 
 def test_what_was_learnt_is_not_unknown(digits_run):

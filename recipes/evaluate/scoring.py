@@ -58,7 +58,8 @@ def evaluate(
             fraction of them is right, and keep it in the run, see `recipes.tasks.selective`; 0 takes it away.
         unknown: images of no class that it knows, to measure how well they are told from those that it is scored on;
             which of them is as of `data`, and their labels are not looked at.
-        skip_bad: leaves out files of `data` that cannot be used; a run that did so in its training does so again.
+        skip_bad: leaves out files of `data` and `unknown` that cannot be used; a run that did so in its training does
+            so again.
         plot: a PNG, SVG or PDF file to draw the confusion matrix to.
 
     Returns:
@@ -97,7 +98,7 @@ def evaluate(
         labelled = Labelled(TASKS[loaded.task], own.class_names, loaded.test)
         if precision is not None:
             _choose_threshold(scorer, scorer.run or own, loaded, precision)
-        metrics = scored(scorer, labelled, invariance=invariance, average=average, unknown=unknown)
+        metrics = scored(scorer, labelled, invariance=invariance, average=average, unknown=unknown, skip_bad=skip_bad)
         metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
         own.write_json("metrics.json", metrics)
         if "confusion_matrix" in metrics:
@@ -138,7 +139,9 @@ def scored_on(
     elif selection.may_hold_training_images(scorer):
         source = selection.reader.source
         notes.append(f"{scorer.path} was trained with other test images of {source}: some of these it was trained on.")
-    metrics = scored(scorer, images, invariance=invariance, average=average, unknown=unknown, notes=notes)
+    metrics = scored(
+        scorer, images, invariance=invariance, average=average, unknown=unknown, skip_bad=skip_bad, notes=notes
+    )
     return metrics | {
         "data": selection.reader.source,
         "scored": selection.words,
@@ -155,6 +158,7 @@ def scored(
     invariance: bool = False,
     average: str | None = None,
     unknown: str | Reader | None = None,
+    skip_bad: bool = False,
     notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for these images; what is done to the scores is added to the notes."""
@@ -164,7 +168,7 @@ def scored(
         raise RequestError(f"invariance is measured of one class an image; {scorer.path} is a {what} for {task.name}.")
     if average is not None:
         check_average(average, scorer.image_shape, scorer.symmetry[0])
-    others = None if unknown is None else _unknown_images(scorer, task, unknown)
+    others = None if unknown is None else _unknown_images(scorer, task, unknown, skip_bad)
     raw, missing = scores_of(scorer, task, names, [test.images])
     if missing and notes is not None:
         notes.append(f"{scorer.path}: {missing.words} them.")
@@ -221,14 +225,14 @@ def scores_of(
     return raw, what_is_missing(str(scorer.path), raw, task.name, len(class_names), step=scorer.score_step)
 
 
-def _unknown_images(scorer: Scorer, task: Task, source: str | Reader) -> np.ndarray:
+def _unknown_images(scorer: Scorer, task: Task, source: str | Reader, skip_bad: bool) -> np.ndarray:
     """Images uint8 (N, H, W, C) of another source."""
     if not task.labels.single_label:
         raise RequestError(f"--unknown is of one class an image; {scorer.path} is for {task.name}.")
     reader = open_reader(source)
     if scorer.run is not None and is_trained_on(scorer.run, reader):
         raise RequestError(f"{reader.source} is what {scorer.path} was trained on; --unknown takes images of no class.")
-    return select_unknown(reader, scorer.run).images(scorer)
+    return select_unknown(reader, scorer.run).images(scorer, skip_bad=skip_bad)
 
 
 def _check_precision(precision: float, run: str | Path | Run | Scorer, is_run: bool, data: str | Reader | None) -> None:

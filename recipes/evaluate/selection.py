@@ -81,13 +81,14 @@ class Selection:
         labels = kind.renumbered(chosen.labels, class_numbers(scorer, data), len(names))
         return Labelled(TASKS[data.task], names, Split(chosen.images, labels, chosen.files), trained_on)
 
-    def images(self, scorer: Scorer) -> np.ndarray:
-        """The images alone, uint8 (N, H, W, C), as the scorer takes them, whatever their labels are.
+    def images(self, scorer: Scorer, *, skip_bad: bool = False) -> np.ndarray:
+        """The images alone, uint8 (N, H, W, C), as the scorer takes them, whatever their labels are; `skip_bad` as for
+        `load`.
 
         Raises:
             RequestError: there is none, or one cannot be read.
         """
-        options: dict[str, Any] = {"source": self.reader, "skip_bad": _skips_bad(scorer), "quiet": True}
+        options: dict[str, Any] = {"source": self.reader, "skip_bad": skip_bad or _skips_bad(scorer), "quiet": True}
         data = load(**options | self.options | {"image_shape": scorer.image_shape, "resize": scorer.resize})
         chosen = concatenate(list(data.parts.values())) if self.all else data.test
         if not len(chosen):
