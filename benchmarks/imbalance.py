@@ -5,8 +5,8 @@
 Of the most frequent class 2,000 images are drawn, of the rarest 20, by a constant factor from class to class; which
 class is how frequent is drawn by the seed, too. LeNet-5 learns from nine tenths of them and is scored on the 10,000
 test images, of which all classes have as many: their accuracy is the balanced accuracy. `as frequent` weighs the
-classes as they are in training. `thresholds by class` changes nothing in the training: scores are divided by the
-frequency of their class afterwards. Runs are kept in `--out`.
+classes as they are in training. `class thresholds` is what `class_thresholds=balanced` makes of the run `nothing`: the
+training is the same, and validation images say what is added to the logits after it. Runs are kept in `--out`.
 """
 
 import argparse
@@ -74,6 +74,7 @@ def main():
 
     from recipes.fit import fit
     from recipes.run.folder import Run
+    from recipes.tasks.calibration import class_thresholds
 
     rows = {}
     for seed in range(arguments.seeds):
@@ -90,11 +91,14 @@ def main():
                 run = fit("lenet5", out=out, overwrite=True, **given).run
             data = run.load_data()
             frequency = np.bincount(data.train.labels, minlength=10) / len(data.train)
-            scores = run.load_model().predict(data.test.images, verbose=0)
+            model = run.load_model()
+            scores = model.predict(data.test.images, verbose=0)
             rows.setdefault(way, []).append(judged(scores, data.test.labels, frequency))
             if way == "nothing":
-                found = judged(scores / frequency, data.test.labels, frequency)
-                rows.setdefault("thresholds by class", []).append(found)
+                validation = np.log(np.maximum(model.predict(data.validation.images, verbose=0), 1e-38))
+                strength, added = class_thresholds(validation, data.validation.labels, frequency * len(data.train))
+                found = judged(scores * np.exp(added), data.test.labels, frequency)
+                rows.setdefault("class thresholds", []).append(found | {"strength": strength})
             print(seed, way, rows[way][-1], file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps(rows, indent=1))

@@ -282,12 +282,12 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
     except LostWorkerError as error:
         raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
     task, together = TASKS[images.task], at_once(copies_in(model))
-    temperature = calibrate_whole(model, images, training.recipe)
+    calibration = calibrate_whole(model, images, training.recipe)
     scores = model.predict(images.test.batches(together), verbose=0)
     if team.is_chief:
-        metrics = hand_over(model, scores, images, run, temperature)
+        metrics = hand_over(model, scores, images, run, calibration)
     else:
-        metrics = judged(scores, images, temperature)
+        metrics = judged(scores, images, calibration)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
     return Fitted(run, metrics, state.best_epoch, tuple(warnings), notes_on(model))
 

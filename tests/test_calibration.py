@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,23 @@ from scipy.special import expit, log_softmax, softmax
 import zoo
 from recipes import text
 from recipes.config.settings import Recipe
-from recipes.data import Split
+from recipes.data import Data, Split
 from recipes.evaluate import evaluate
 from recipes.fit import fit, resume
 from recipes.run import Run
 from recipes.tasks import TASKS
-from recipes.tasks.calibration import ADDED, COLDEST, HOTTEST, fit_temperature, reheated, reheated_each, yes_or_no
-from recipes.tasks.metrics import brier_score, calibration, calibration_error, wilson
-from recipes.training.calibration import before_scores, calibrate
+from recipes.tasks.calibration import (
+    ADDED,
+    COLDEST,
+    HOTTEST,
+    class_thresholds,
+    fit_temperature,
+    reheated,
+    reheated_each,
+    yes_or_no,
+)
+from recipes.tasks.metrics import brier_score, by_chance, calibration, calibration_error, reliability, wilson
+from recipes.training.calibration import before_scores, calibrate, calibrate_whole
 from zoo.errors import FailureError
 
 
@@ -111,6 +121,43 @@ def test_wilsons_interval_is_scipys(counts):
     assert wilson(0, 0) == [0.0, 1.0]
 
 
+def test_the_error_that_chance_alone_makes_is_that_of_many_draws():
+    random = np.random.default_rng(0)
+    confidence = random.beta(8, 1, 1_000)
+    drawn = [reliability(confidence, random.random(1_000) < confidence) for _ in range(300)]
+    gaps = [sum(r["images"] * abs(r["accuracy"] - r["confidence"]) for r in rows) / 1_000 for rows in drawn]
+    assert by_chance(drawn[0]) == pytest.approx(np.mean(gaps), rel=0.05)
+
+
+def test_class_thresholds_find_the_frequencies_again():
+    """Of a model that is right in a world where one class is rare, the logarithm of the frequencies is taken away."""
+    random, frequency = np.random.default_rng(0), np.array([0.9, 0.08, 0.02])
+    labels = random.choice(3, 4_000, p=frequency)
+    seen = np.eye(3)[labels] * 2 + random.normal(0, 1, (4_000, 3))
+    logits = 2 * seen + np.log(frequency)  # what Bayes says of three normal distributions
+    strength, added = class_thresholds(logits, labels, 1_000 * frequency)
+    assert strength == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(added, -strength * (np.log(frequency) - np.log(frequency).mean()))
+    alike = class_thresholds(logits, labels, np.full(3, 100))[1]
+    np.testing.assert_array_equal(alike, 0)
+    right = [(labels == one.argmax(1)) for one in (logits, logits + added)]
+    recalls = [np.mean([those[labels == kind].mean() for kind in range(3)]) for those in right]
+    assert recalls[1] > recalls[0] + 0.1
+
+
+def test_a_run_keeps_the_thresholds_of_its_classes(trained, tmp_path):
+    run = Run.open(shutil.copytree(trained("lenet5", "epochs=1", "calibrate=false").path, tmp_path / "run"))
+    model, data = run.load_model(), run.load_data()
+    rare = replace(data, train=data.train[data.train.labels > 0])
+    before = model.get_weights()[-1]
+    run.write_json("calibration.json", calibrate_whole(model, rare, Recipe(class_thresholds="balanced")))
+    kept = Run.open(run.path).calibration
+    added = np.array(kept["class_thresholds"]["added"])
+    np.testing.assert_allclose(model.get_weights()[-1], before / kept["temperature"] + added, rtol=1e-5, atol=1e-6)
+    assert added.argmax() == 0
+    assert kept["images"] == len(data.validation)
+
+
 HEADS = [
     ("lenet5", {}),
     ("lenet5", {"pooling": "average", "hidden": (7,)}),
@@ -134,13 +181,18 @@ def test_it_is_in_the_logits_whatever_the_head(name, how):
     labels, before, parameters = random.integers(0, 3, 8), before_scores(model), model.count_params()
     logits = before.predict(images, verbose=0)
     part = Split(images, labels)
-    task = TASKS["classification"]
-    temperature = calibrate(model, lambda: logits, part, Recipe(), task)
+    data, task = Data("", ("a", "b", "c"), None, part, part, part), TASKS["classification"]
+    temperature = calibrate(model, lambda: logits, data, Recipe(), task)["temperature"]
     np.testing.assert_allclose(before.predict(images, verbose=0), logits / temperature, rtol=1e-4, atol=1e-6)
     assert (before.predict(images, verbose=0).argmax(1) == logits.argmax(1)).all()
     assert model.count_params() == parameters
-    assert calibrate(model, lambda: logits, part, Recipe(calibrate=False), task) is None
-    assert calibrate(model, lambda: logits, part, Recipe(), TASKS["regression"]) is None
+    assert calibrate(model, lambda: logits, data, Recipe(calibrate=False), task) == {}
+    assert calibrate(model, lambda: logits, data, Recipe(), TASKS["regression"]) == {}
+    logits = before.predict(images, verbose=0)
+    found = calibrate(model, lambda: logits, data, Recipe(calibrate=False, class_thresholds="balanced"), task)
+    added = found["class_thresholds"]["added"]
+    np.testing.assert_allclose(before.predict(images, verbose=0), logits + added, rtol=1e-4, atol=1e-5)
+    assert set(found) == {"class_thresholds"}
 
 
 def test_a_run_is_calibrated_and_predicts_the_same(trained):

@@ -127,7 +127,13 @@ def test_what_needs_one_class_an_image_says_so(several, amounts, tmp_path, capsy
     with pytest.raises(RequestError, match="no accuracy to draw"):
         compare([amounts], plot=amounts.path / "plot.png")
     source = amounts.recipe.data.source
-    named = ("class_weight=balanced", "label_smoothing=0.1", "logit_adjustment=1", "unknown.source=digits")
+    named = (
+        "class_weight=balanced",
+        "label_smoothing=0.1",
+        "logit_adjustment=1",
+        "class_thresholds=balanced",
+        "unknown.source=digits",
+    )
     for setting, what in ((one, re.split("[=.]", one)[0]) for one in named):
         command = ["fit", "lenet5", "--data", source, "--input-shape", "32x32x1", "--set", setting]
         assert main([*command, "--recipe", "quick", "--out", str(tmp_path / "other")]) == 2
@@ -194,6 +200,12 @@ def test_logit_adjustment_learns_from_an_image_that_is_surely_wrong():
 
 
 def test_rare_classes_are_made_up_for_once():
-    for settings in (["logit_adjustment=1", "class_weight=balanced"], ["logit_adjustment=1", "unknown.source=digits"]):
+    thresholds = "class_thresholds=balanced"
+    for settings in (
+        ["logit_adjustment=1", "class_weight=balanced"],
+        ["logit_adjustment=1", "unknown.source=digits"],
+        [thresholds, "class_weight=balanced"],
+        [thresholds, "unknown.source=digits"],
+    ):
         with pytest.raises(RequestError, match="allowed"):
             load_recipe("quick", settings)

@@ -253,6 +253,8 @@ class Recipe(_Settings):
         class_weight: `balanced` counts the images of rare classes more, so that all classes count the same.
         logit_adjustment: in place of that, how much of the logarithm of each class's frequency is added to its logit
             in the loss, and nowhere else: 1 is for the best balanced accuracy (Menon 2021), 0 for the best accuracy.
+        class_thresholds: in place of both, `balanced` trains as if all were well and lowers the bar of rare classes
+            after that: a number is added to the logit of each class, as the validation images ask for.
         precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
         until: ends the training after the first epoch that is so good on the validation images: accuracy, 0 to 1.
@@ -273,6 +275,7 @@ class Recipe(_Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weight: Literal["none", "balanced"] = "none"
     logit_adjustment: Annotated[float, Field(ge=0, le=10)] = 0.0
+    class_thresholds: Literal["none", "balanced"] = "none"
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     early_stopping: Annotated[int, Field(ge=0)] = 0
     until: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -289,15 +292,14 @@ class Recipe(_Settings):
 
     @model_validator(mode="after")
     def _balanced_once(self) -> Self:
-        if self.logit_adjustment and self.class_weight != "none":
+        neither = {"class_weight": "none", "logit_adjustment": 0, "class_thresholds": "none"}
+        made_up = [f"{name}={getattr(self, name)}" for name, value in neither.items() if getattr(self, name) != value]
+        if len(made_up) > 1:
+            raise ValueError(f"{' and '.join(made_up)} make up for rare classes; allowed: one of them")
+        if self.unknown and made_up:
             raise ValueError(
-                f"class_weight={self.class_weight!r} and logit_adjustment={self.logit_adjustment:g} both make up for "
-                "rare classes; allowed: one of them, the other 'none' or 0"
-            )
-        if self.unknown and (self.logit_adjustment or self.class_weight != "none"):
-            raise ValueError(
-                "unknown images have no class that could be frequent or rare; allowed beside them: class_weight='none' "
-                "and logit_adjustment=0"
+                f"unknown images have no class that could be frequent or rare; allowed beside them: none of "
+                f"{', '.join(neither)}"
             )
         if self.distill and (self.unknown or self.logit_adjustment or self.class_weight != "none"):
             raise ValueError(

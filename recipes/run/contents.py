@@ -197,9 +197,15 @@ class _Threshold(_Facts):
     precision: Probability
 
 
+class _ClassThresholds(_Facts):
+    strength: float
+    added: list[float]
+
+
 class _Calibration(_Facts):
     temperature: Annotated[float, Field(gt=0)] | None = None
     images: Count = 0
+    class_thresholds: _ClassThresholds | None = None
     threshold: _Threshold | None = None
 
 

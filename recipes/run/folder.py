@@ -156,9 +156,9 @@ class Run:
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
-        """The `temperature` that is in its model, and how many validation `images` it was fitted on; and the
-        `threshold` from which on predictions are sure, a `recipes.tasks.selective.Threshold`. What there is none of is
-        left out."""
+        """The `temperature` that is in its model, and how many validation `images` it was fitted on;
+        `class_thresholds` that are in it, what was `added` to the logits of each class; and the `threshold` from which
+        on predictions are sure, a `recipes.tasks.selective.Threshold`. What there is none of is left out."""
         file = self.document("calibration.json")
         kept: dict[str, Any] = file.json(CALIBRATION) if file.is_there else {}
         return kept

@@ -63,6 +63,7 @@ def train_fold(
     Returns:
         The task's score (accuracy; mAP; R²) and the scores of the held-out images (N, classes).
     """
+    from recipes.training.calibration import calibrate_whole
     from recipes.training.loop import train
     from recipes.training.model import compiled_model, seed_all
 
@@ -71,6 +72,8 @@ def train_fold(
     recipe = recipe.in_epochs(len(data.train))
     model = compiled_model(recipe, data)
     train(model, data, recipe, None, quiet=True, callbacks=callbacks)
+    if recipe.class_thresholds != "none":  # a temperature alone changes no prediction
+        calibrate_whole(model, data, recipe)
     scores = model.predict(data.test.batches(at_once(copies_in(model))), verbose=0)
     return score_of(data, scores), scores
 

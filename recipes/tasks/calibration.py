@@ -1,7 +1,7 @@
 """Probabilities that are right as often as they say: one temperature, fitted on images that nothing was learned from.
 
 Logits are divided by the temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2), which leaves
-their order, and so every prediction, as it is.
+their order, and so every prediction, as it is. Where it is asked for, thresholds by class change that order.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures; what is beyond them says that the images are of another kind
 ADDED = 0.5  # mistakes
 ROWS = 4096  # images at a time
+STRONGEST = 2.0  # times the logarithm of a frequency, of thresholds by class
 _TINY = 1e-38  # the least probability that float32 has
 
 
@@ -62,6 +63,41 @@ def _expected(logits: np.ndarray, sharpness: float) -> np.ndarray:
 
     parts = (logits[start : start + ROWS] for start in range(0, len(logits), ROWS))
     return np.concatenate([(softmax(sharpness * part, axis=1) * part).sum(1) for part in parts])
+
+
+def class_thresholds(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> tuple[float, np.ndarray]:
+    """What is added to the logits of each class for the best balanced accuracy.
+
+    It is the logarithm of each class's frequency, taken away as often as validation images ask for (Menon et al. 2021,
+    https://arxiv.org/abs/2007.07314, section 4): for the least log loss where all classes count the same. A number of
+    its own for each class would follow the few images that rare classes have.
+
+    Args:
+        logits: float (N, classes), of the model after its temperature.
+        labels: integers (N,).
+        counts: training images of each class (classes,).
+
+    Returns:
+        How often, from 0 to `STRONGEST`, and float64 (classes,) of mean 0.
+
+    >>> logits, labels = np.log([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1])
+    >>> strength, added = class_thresholds(logits, labels, np.array([90, 10]))
+    >>> bool(added[1] > 0 > added[0])
+    True
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    rarity = -np.log(np.maximum(counts, 1))
+    rarity -= rarity.mean()
+    weights = 1 / np.bincount(labels, minlength=len(counts))[labels]
+
+    def loss(strength: float) -> float:
+        own = np.take_along_axis(log_softmax(logits + strength * rarity, axis=1), labels[:, None], 1)[:, 0]
+        return float(-(weights @ own))
+
+    strength = float(minimize_scalar(loss, bounds=(0, STRONGEST), method="bounded").x)
+    return strength, strength * rarity
 
 
 def yes_or_no(logits: np.ndarray) -> np.ndarray:

@@ -168,6 +168,23 @@ def _gap(rows: Sequence[Mapping[str, float]]) -> float:
     return float(sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / count)
 
 
+def by_chance(rows: Sequence[Mapping[str, float]]) -> float:
+    """The calibration error that probabilities which are right would show on so few images, in the mean.
+
+    The fraction of correct predictions of a bin strays from its mean probability p by chance, with a variance of
+    p (1 - p) / images, and by sqrt(2 / pi) standard deviations in the mean.
+
+    Args:
+        rows: of `reliability`.
+
+    >>> round(by_chance([{"confidence": 0.9, "accuracy": 0.85, "images": 100}]), 4)
+    0.0239
+    """
+    count = sum(row["images"] for row in rows)
+    variances = (row["images"] * row["confidence"] * max(1 - row["confidence"], 0.0) for row in rows)
+    return float(sum((2 / np.pi * variance) ** 0.5 for variance in variances) / count)
+
+
 def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS) -> list[dict[str, float]]:
     """What a reliability diagram draws: bins of equal width by confidence, without those that are empty.
 
@@ -201,7 +218,8 @@ def brier_score(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def calibration(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """Whether probabilities are right as often as they say: `calibration_error`, `brier_score`, and `reliability`.
+    """Whether probabilities are right as often as they say: `calibration_error`, `calibration_error_by_chance`,
+    `brier_score`, and `reliability`.
 
     Args:
         labels: integers (N,); or 0 and 1 (N, classes), and every score is the probability of a yes. The squares of the
@@ -214,7 +232,8 @@ def calibration(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
         brier = float(np.square(flat - truth).mean())
     else:
         rows, brier = reliability(scores.max(1), scores.argmax(1) == labels), brier_score(labels, scores)
-    return {"calibration_error": _gap(rows), "brier_score": brier, "reliability": rows}
+    errors = {"calibration_error": _gap(rows), "calibration_error_by_chance": by_chance(rows)}
+    return {**errors, "brier_score": brier, "reliability": rows}
 
 
 def worst_mistakes(

@@ -87,6 +87,10 @@ class Task(ABC):
             raise RequestError(
                 f"logit_adjustment={recipe.logit_adjustment:g} is not possible for {self.name}; allowed: 0."
             )
+        if recipe.class_thresholds != "none":
+            raise RequestError(
+                f"class_thresholds={recipe.class_thresholds!r} is not possible for {self.name}; allowed: 'none'."
+            )
 
     def targets(self, labels: np.ndarray, recipe: "Recipe", classes: int) -> np.ndarray:
         """What scores (B, classes) are compared with.

@@ -66,7 +66,9 @@ def unknown(measured: Mapping[str, Any]) -> str:
 
 
 def _honesty(found: Mapping[str, Any]) -> str:
-    return f"calibration error {found['calibration_error']:.2%} (15 bins of equal width), Brier score " + (
+    chance = found.get("calibration_error_by_chance")  # older metrics have none
+    told = "" if chance is None else f"; {chance:.2%} were chance"
+    return f"calibration error {found['calibration_error']:.2%} (15 bins of equal width{told}), Brier score " + (
         f"{found['brier_score']:.4f}" + (f", loss {found['loss']:.4f}" if "loss" in found else "")
     )
 

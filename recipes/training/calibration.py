@@ -1,13 +1,15 @@
-"""The temperature of a trained model: fitted on its validation images, and folded into its weights."""
+"""The temperature of a trained model, and its thresholds by class: fitted on its validation images, and folded into its
+weights."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recipes.config.settings import Recipe
-from recipes.data import Data, Split
+from recipes.data import Data
 from recipes.data.dataset import at_once
 from recipes.tasks import TASKS, Task
+from recipes.tasks.calibration import class_thresholds
 from zoo.backend import keras
 from zoo.groups import copies_in
 from zoo.keras_internals import nodes
@@ -22,43 +24,55 @@ LAST = ("logits", "score_map", "whole_map")
 
 
 def calibrate(
-    model: "keras.Model", logits: "Callable[[], np.ndarray]", validation: Split, recipe: Recipe, task: Task
-) -> float | None:
-    """Divides the logits of a trained model by the temperature that its validation images ask for.
+    model: "keras.Model", logits: "Callable[[], np.ndarray]", images: Data, recipe: Recipe, task: Task
+) -> dict[str, Any]:
+    """Divides the logits of a trained model by the temperature that its validation images ask for, and adds thresholds
+    by class to them.
 
-    The kernel and the bias of its last layer are divided: it has no layer, parameter or operation more, and every
-    file that is made of it is calibrated.
+    The kernel and the bias of its last layer are divided, and the bias is added to: it has no layer, parameter or
+    operation more, and every file that is made of it is calibrated.
 
     Args:
         model: of `zoo.create_model`.
         logits: gives those of the validation images, float (N, classes).
-        validation: labels.
-        recipe: whether it is asked for.
+        images: labels of the training and the validation images.
+        recipe: what of it is asked for.
         task: what the labels are.
 
     Returns:
-        The temperature; None where nothing was done: the recipe says so, scores are no probabilities, or nothing is
-        known of the validation images.
+        What a run keeps of it: the `temperature` and how many `images` it was fitted on, `class_thresholds`. Nothing
+        where nothing was done: the recipe says so, scores are no probabilities, or nothing is known of the validation
+        images.
     """
-    last = last_layer(model)
-    if not recipe.calibrate or not task.probabilities or last is None or not len(validation):
-        return None
-    found = logits()
-    temperature = task.fit_temperature(found, validation.labels) if np.isfinite(found).all() else None
+    last, labels = last_layer(model), images.validation.labels
+    balanced = recipe.class_thresholds != "none"
+    if not (recipe.calibrate or balanced) or not task.probabilities or last is None or not len(labels):
+        return {}
+    found, kept = logits(), dict[str, Any]()
+    if not np.isfinite(found).all():
+        return {}
+    temperature = task.fit_temperature(found, labels) if recipe.calibrate else None
     if temperature is not None:
         from zoo.ranges import divide_from
 
         divide_from(model, last.name, temperature)
-    return temperature
+        found = found / temperature
+        kept = {"temperature": temperature, "images": len(labels)}
+    if balanced:
+        counts = np.bincount(images.train.labels, minlength=found.shape[1])
+        strength, added = class_thresholds(found, labels, counts)
+        last.bias.assign_add(added.astype(np.float32))
+        kept["class_thresholds"] = {"strength": strength, "added": added.tolist()}
+    return kept
 
 
-def calibrate_whole(model: "keras.Model", images: Data, recipe: Recipe) -> float | None:
+def calibrate_whole(model: "keras.Model", images: Data, recipe: Recipe) -> dict[str, Any]:
     """As `calibrate`, by what a whole model makes of the validation images."""
     batch = at_once(copies_in(model))
     return calibrate(
         model,
         lambda: before_scores(model).predict(images.validation.batches(batch), verbose=0),
-        images.validation,
+        images,
         recipe,
         TASKS[images.task],
     )

@@ -75,20 +75,21 @@ def load_images(settings: ResolvedRecipe, split_table: Path | None, *, on_demand
     return replace(data, unknown=load_unknown(settings, quiet=quiet))
 
 
-def judged(scores: np.ndarray, images: Data, temperature: float | None) -> dict[str, Any]:
-    """The metrics of the test images, by scores of a model that a temperature was folded into."""
-    task, test = TASKS[images.task], images.test
+def judged(scores: np.ndarray, images: Data, calibration: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of the test images, by scores of a model that was calibrated."""
+    task, test, temperature = TASKS[images.task], images.test, calibration.get("temperature")
     return task.metrics(test, scores, images.class_names) | task.calibration(test.labels, scores, temperature)
 
 
 def hand_over(
-    model: "keras.Model", scores: np.ndarray, images: Data, run: Run, temperature: float | None
+    model: "keras.Model", scores: np.ndarray, images: Data, run: Run, calibration: dict[str, Any]
 ) -> dict[str, Any]:
-    """Ends a training: keeps the model and its metrics on the test images, and removes what only training needs."""
+    """Ends a training: keeps the model, what `recipes.training.calibration.calibrate` did to it, and its metrics on the
+    test images, and removes what only training needs."""
     run.save_model(model)
-    if temperature is not None:
-        run.write_json("calibration.json", {"temperature": temperature, "images": len(images.validation)})
-    metrics = judged(scores, images, temperature)
+    if calibration:
+        run.write_json("calibration.json", calibration)
+    metrics = judged(scores, images, calibration)
     run.write_json("metrics.json", metrics)  # the last file: a run that has it is finished
     run.remove_checkpoints()
     return metrics

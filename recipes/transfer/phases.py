@@ -98,12 +98,12 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
         made = chained(*tuning.above, before_scores(parts.classifier), given=tuning.copies)
         return np.asarray(Frozen(made, boundary.validation.images.dtype)(boundary.validation).images)
 
-    temperature = calibrate(model, logits, images.validation, tuning.recipe, task)
+    calibration = calibrate(model, logits, images, tuning.recipe, task)
     scored = chained(*tuning.above, parts.classifier, given=tuning.copies)
     scores = np.asarray(Frozen(scored, boundary.test.images.dtype)(boundary.test).images)
     warnings = task.warnings(best, images)
     notes = (*tuning.notes, *notes_on(model))
-    return Fitted(run, hand_over(model, scores, images, run, temperature), best_epoch, tuple(warnings), notes)
+    return Fitted(run, hand_over(model, scores, images, run, calibration), best_epoch, tuple(warnings), notes)
 
 
 def _through_what_is_frozen(tuning: FineTuning, run: Run) -> tuple[Data, Data]:

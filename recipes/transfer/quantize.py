@@ -30,6 +30,8 @@ def resolve(source: Run, recipe: Recipe, data: str | None) -> ResolvedRecipe:
         raise RequestError(f"model.{changed[0]} cannot be set: {source.path} goes on with the model that it has.")
     if recipe.precision != "float32":
         raise RequestError(f"precision={recipe.precision} is not possible here; allowed: float32.")
+    if recipe.class_thresholds != "none":
+        raise RequestError("class_thresholds is not possible here: the bars of classes go on as the run has them.")
     assert recipe.finetune is not None
     images = source.recipe.data
     return ResolvedRecipe(
@@ -77,10 +79,10 @@ def train_as_integers(recipe: ResolvedRecipe, images: Data, model: "keras.Model"
     task, together = TASKS[images.task], at_once(copies_in(model))
     compile_model(model, recipe, images)
     state = train(model, images, recipe, run, quiet=quiet, phase="integers")
-    temperature = calibrate_whole(model, images, recipe)
+    calibration = calibrate_whole(model, images, recipe)
     settle(model)
     scores = model.predict(images.test.batches(together), verbose=0)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
     return Fitted(
-        run, hand_over(model, scores, images, run, temperature), state.best_epoch, tuple(warnings), notes_on(model)
+        run, hand_over(model, scores, images, run, calibration), state.best_epoch, tuple(warnings), notes_on(model)
     )

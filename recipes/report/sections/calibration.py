@@ -6,7 +6,12 @@ from typing import Any
 from recipes.report import charts
 from recipes.report.sections.contents import Page
 
-_ROWS = {"calibration_error": "calibration error", "brier_score": "Brier score", "loss": "log loss"}
+_ROWS = {
+    "calibration_error": "calibration error",
+    "calibration_error_by_chance": "of probabilities that are right, on as many images",
+    "brier_score": "Brier score",
+    "loss": "log loss",
+}
 
 
 def calibration(page: Page) -> str:
@@ -29,7 +34,10 @@ def calibration(page: Page) -> str:
     rows = [
         (
             words,
-            *(f"{state[key]:.2%}" if key == "calibration_error" else f"{state[key]:.4f}" for state in states.values()),
+            *(
+                f"{state[key]:.2%}" if key.startswith("calibration") else f"{state[key]:.4f}"
+                for state in states.values()
+            ),
         )
         for key, words in _ROWS.items()
         if all(key in state for state in states.values())
