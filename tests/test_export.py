@@ -102,7 +102,7 @@ def test_a_model_that_gives_one_answer_proves_nothing_whatever_its_task():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"to": "int4"}, "did you mean 'int8'"),
+        ({"to": "in8"}, "did you mean 'int8'"),
         ({"out": "digits.tfl"}, "does not end in .tflite"),
         ({"out": "nowhere/digits.tflite"}, "nowhere is not a folder"),
         ({"budget": {"agreemnt": 1}}, "did you mean 'agreement'"),

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recipes.tflite.graph import read_graph
 from zoo.keras_internals import (
+    CALIBRATE_ONLY,
     all_layers,
     average_by,
     averages,
@@ -17,6 +19,7 @@ from zoo.keras_internals import (
     index_of,
     nodes,
     random_states,
+    round_calibrated,
     with_constants,
 )
 
@@ -214,6 +217,27 @@ def test_a_function_with_constants_has_no_variables():
         assert "ReadVariableOp" not in {operation.type for operation in frozen.graph.get_operations()}
         weight.assign([3.0])
         assert frozen(tf.constant([5.0]))[0].numpy().tolist() == [10.0]
+
+
+def test_a_graph_with_ranges_is_rounded_but_for_what_is_named():
+    with relying_on(f"mlir_quantize of tensorflow.lite.python.convert, or TFLiteConverter.{CALIBRATE_ONLY}"):
+        kernel = tf.reshape(tf.range(18.0) - 7, (3, 3, 1, 2))
+        function = tf.function(
+            lambda images: tf.nn.softmax(tf.reshape(tf.nn.conv2d(images, kernel, 1, "VALID"), (1, 8)))
+        )
+        traced = function.get_concrete_function(tf.TensorSpec((1, 4, 4, 1), tf.float32))
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module())
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([np.eye(4, dtype=np.float32)[None, :, :, None]] for _ in range(2))
+        setattr(converter, CALIBRATE_ONLY, True)
+        graph = converter.convert()
+        (conv,) = (operator for operator in read_graph(graph).operators if operator.kind == "CONV_2D")
+        name = read_graph(graph).tensors[conv.outputs[0]].name
+        for floats, dtype in (([], "int8"), ([name], "float32")):
+            made = read_graph(round_calibrated(graph, floats, "uint8"))
+            (conv,) = (operator for operator in made.operators if operator.kind == "CONV_2D")
+            assert made.tensors[conv.outputs[0]].dtype == dtype
+            assert made.tensors[made.outputs[0]].dtype == "uint8"
 
 
 def test_a_graph_that_is_not_run_may_read_a_variable_and_changes_nothing():

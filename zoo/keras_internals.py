@@ -97,3 +97,27 @@ def with_constants(function: "tf.types.experimental.ConcreteFunction") -> "tf.ty
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     return convert_variables_to_constants_v2(function)
+
+
+# A setting of `tf.lite.TFLiteConverter` with which it gives the float32 graph with the ranges that it measured, in
+# place of rounding it; `tf.lite.experimental.QuantizationDebugger` sets it, too.
+CALIBRATE_ONLY = "_experimental_calibrate_only"
+
+
+def round_calibrated(graph: bytes, floats: Sequence[str], output_type: str) -> bytes:
+    """The int8 `.tflite` graph of one with ranges, see `CALIBRATE_ONLY`, with uint8 pixels.
+
+    Relies on `tensorflow.lite.python.convert.mlir_quantize`. In public `QuantizationDebugger` calls it, with floats in
+    and out.
+
+    Args:
+        graph: with ranges.
+        floats: names of outputs of operations that stay in float32.
+        output_type: of the scores, `uint8` or `float32`.
+    """
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    made: bytes = mlir_quantize(
+        graph, input_data_type=tf.uint8, output_data_type=tf.as_dtype(output_type), denylisted_nodes=list(floats)
+    )
+    return made

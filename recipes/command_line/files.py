@@ -28,26 +28,43 @@ from zoo.errors import RequestError
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
 @click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")
+@click.option("--no-repair", is_flag=True, help="Of int8: the converter's file as it is, or none.")
 @click.option("--author", default="", help="Written into the file.")
 @click.option("--license", default="", help="Written into the file.")
 @as_json
-def export(source: Path, every: bool, out: Path | None, budget: tuple[str, ...], as_json: bool, **options: Any) -> int:
+def export(
+    source: Path,
+    every: bool,
+    out: Path | None,
+    budget: tuple[str, ...],
+    no_repair: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Export SOURCE, a run or a .keras file, to a file that is verified on the test images to behave like the model.
 
     \b
     Example: zoo export runs/first --to int8 --out digits.tflite
     """
     from recipes.export.handover import export, export_all
+    from recipes.export.parity import BeyondBudgetError
 
+    options["repair"] = not no_repair
     limits = dict(_limit(item) for item in budget)
     if not every:
-        exported = export(source, out=out, budget=limits, **options)
+        try:
+            exported = export(source, out=out, budget=limits, **options)
+        except BeyondBudgetError as error:
+            if error.tried:
+                click.echo(f"{text.tried(error.tried)}\n", err=True)
+            raise
         answer(as_json, exported.to_dict(), lambda: text.exported(exported))
         return 0
     single = {"--out": out, "--budget": budget, "--dynamic-size": options["dynamic_size"]}
     if given := [name for name, value in single.items() if value]:
         raise RequestError(f"{given[0]} is not possible with --all: export the kinds one by one.")
-    passed, failed = export_all(source, **{key: options[key] for key in ("data", "force", "author", "license")})
+    of_all = ("data", "force", "repair", "author", "license")
+    passed, failed = export_all(source, **{key: options[key] for key in of_all})
     rows = [result.to_dict() for result in passed] + [{"kind": to, "error": why} for to, why in failed.items()]
     answer(as_json, rows, lambda: text.all_exported(passed, failed))
     return int(bool(failed))
@@ -66,9 +83,10 @@ def _limit(item: str) -> tuple[str, float]:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--memory", is_flag=True, help="Also the memory over time, as TensorFlow Lite Micro plans it.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the memory over time (PNG or SVG).")
+@click.option("--against", metavar="RUN", type=click.Path(path_type=Path), help="The error of each layer, by this run.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the memory, or the errors (PNG or SVG).")
 @as_json
-def inspect(file: Path, memory: bool, plot: Path | None, as_json: bool) -> None:
+def inspect(file: Path, memory: bool, against: Path | None, plot: Path | None, as_json: bool) -> None:
     """Show what is inside FILE, a .tflite classifier: inputs, outputs, labels, operators, and size by layer.
 
     \b
@@ -76,12 +94,30 @@ def inspect(file: Path, memory: bool, plot: Path | None, as_json: bool) -> None:
     """
     from recipes.tflite.inspection import inspect
 
+    if against is not None:
+        if memory:
+            raise RequestError("--memory is not possible with --against: inspect the file once for each.")
+        _inspect_against(file, against, plot, as_json)
+        return
     inspected = inspect(file, memory=memory or plot is not None)
     if plot is not None and inspected.memory is not None:
         from recipes.tflite.drawing import draw_memory
 
         draw_memory(inspected.memory, file.name, plot)
     answer(as_json, inspected.to_dict(), lambda: text.inspected(inspected))
+
+
+def _inspect_against(file: Path, run: Path, plot: Path | None, as_json: bool) -> None:
+    from recipes.export.against import compare_layers
+    from recipes.export.layers import draw_errors
+    from zoo.drawing import check_drawing
+
+    if plot is not None:
+        check_drawing(plot)
+    errors = compare_layers(file, run)
+    if plot is not None:
+        draw_errors(errors, f"{file.name} against {run}", plot)
+    answer(as_json, [error.to_dict() for error in errors], lambda: text.layer_errors(errors))
 
 
 @click.command()

@@ -48,6 +48,7 @@ def export(
     output_type: str = "uint8",
     dynamic_size: bool = False,
     force: bool = False,
+    repair: bool = True,
     author: str = "",
     license: str = "",
 ) -> Exported:
@@ -69,6 +70,8 @@ def export(
         output_type: of the scores of `int8` and `c-array`: `uint8` or `float32`.
         dynamic_size: leaves height and width of a `.tflite` file open; the app must set them.
         force: exports a model at chance accuracy, too.
+        repair: where the int8 file of the converter is beyond its budget, its worst layers stay in float32, as few as
+            bring it back, see `recipes.export.repair`.
         author, license: written into the file.
 
     Raises:
@@ -83,14 +86,20 @@ def export(
     plan = _plan(opened, kind, out, limits, options)
     _check_source(opened, force)
     kind.check_model(opened)
-    result = _export_verified(plan)
+    result = _export_verified(plan, repair=repair)
     opened.keep({result.kind: result.to_dict()})
     return result
 
 
 @as_keras_ships
 def export_all(
-    source: str | Path | Run, *, data: str | None = None, force: bool = False, author: str = "", license: str = ""
+    source: str | Path | Run,
+    *,
+    data: str | None = None,
+    force: bool = False,
+    repair: bool = True,
+    author: str = "",
+    license: str = "",
 ) -> tuple[list[Exported], dict[str, str]]:
     """Exports to every precision of TFLite at its usual budget, into the usual files.
 
@@ -109,7 +118,7 @@ def export_all(
     for plan in plans:
         try:
             plan.kind.check_model(opened)
-            passed.append(_export_verified(plan))
+            passed.append(_export_verified(plan, repair=repair))
         except (RequestError, FailureError) as error:
             failed[plan.kind.name] = str(error)
     opened.keep({result.kind: result.to_dict() for result in passed})
@@ -134,14 +143,17 @@ def _check_source(source: ExportSource, force: bool) -> None:
         refuse_chance(source.expected, source.data.test.labels, source.task)
 
 
-def _export_verified(plan: _Plan) -> Exported:
+def _export_verified(plan: _Plan, *, repair: bool) -> Exported:
     """Writes aside, verifies what was written, and puts it in place; otherwise nothing is left there."""
     source, kind, out = plan.source, plan.kind, plan.out
     with _aside(out) as folder:
         file = folder / out.name
         try:
             kind.write(source, file, plan.options)
-            result = _verify(plan, file)
+            result = _measure(plan, file)
+            if repair and not is_within(plan.budget, result) and _can_be_repaired(plan):
+                result = _repaired(plan, file, result)
+            result = _verify(plan, file, result)
         except FailureError:
             for name in {out.name, *(made.name for made in folder.iterdir())}:
                 with suppress(OSError):  # which would hide what went wrong
@@ -152,13 +164,38 @@ def _export_verified(plan: _Plan) -> Exported:
     return result
 
 
-def _verify(plan: _Plan, file: Path) -> Exported:
-    """Runs a written file on the test images; raises a `FailureError` where it is beyond its budget."""
+def _measure(plan: _Plan, file: Path) -> Exported:
+    """Runs a written file on the test images."""
     source, kind = plan.source, plan.kind
     ran = kind.run(source, file, plan.options)
     metrics = compare(source.expected, ran.scores, source.data.test.labels, source.class_names, source.task)
     found = {"operators": ran.operators, "board": ran.board, **metrics}
-    result = Exported(kind=kind.name, file=str(plan.out), bytes=kind.size(file), **found)
+    return Exported(kind=kind.name, file=str(plan.out), bytes=kind.size(file), **found)
+
+
+def _can_be_repaired(plan: _Plan) -> bool:
+    """Not a model that computes as its file does already, nor one whose symmetry integers keep to the last bit."""
+    from zoo.ranges import is_quantized
+
+    model, given = plan.source.model, plan.kind.integers and not plan.options.dynamic_size
+    return given and not is_quantized(model) and not symmetry_of(model)
+
+
+def _repaired(plan: _Plan, file: Path, plain: Exported) -> Exported:
+    """Writes the best of what `recipes.export.repair` tries, and tests it on the test images."""
+    from recipes.export.repair import repair
+
+    done = repair(plan.source, plan.budget, plan.options.output_type)
+    result = plain
+    if done.best.floats:
+        plan.kind.write(plan.source.with_integers(done.content, done.best.floats), file, plan.options)
+        result = _measure(plan, file)
+    return replace(result, tried=tuple(one.to_dict() for one in done.tried))
+
+
+def _verify(plan: _Plan, file: Path, result: Exported) -> Exported:
+    """Raises a `FailureError` where a file is beyond its budget, or has not the symmetry of its model."""
+    source, kind = plan.source, plan.kind
     if not is_within(plan.budget, result):
         raise refusal(plan.budget, result, kind.advice(source, file))
     if group := symmetry_of(source.model):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,6 @@ import numpy as np
 from recipes.data.labels import ONE_CLASS
 from recipes.export.kinds.base import Budget
 from recipes.tasks import TASKS
-from recipes.tflite.file import TFLiteFile
-from recipes.tflite.graph import Graph
 from zoo.errors import FailureError
 
 
@@ -34,6 +31,8 @@ class Exported:
         task: what the labels are, see `recipes.data.Data`.
         symmetry: of a model with one built in, what `recipes.evaluate.symmetry.Symmetry` has of the file.
         board: of a C array, what `recipes.export.kinds.c_array.Board` has of it.
+        tried: where the converter's int8 file was beyond the budget, what `recipes.export.repair.Tried` has of it and
+            of what was tried in its place, on validation images.
     """
 
     kind: str
@@ -50,6 +49,7 @@ class Exported:
     task: str = ONE_CLASS.task
     symmetry: dict[str, Any] | None = None
     board: dict[str, Any] | None = None
+    tried: tuple[dict[str, Any], ...] = ()
 
     @property
     def drop(self) -> float:
@@ -58,7 +58,7 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; the number of images is there as `pictures`, too, as it was once called."""
-        return asdict(self) | {"pictures": self.images}
+        return asdict(self) | {"pictures": self.images, "tried": list(self.tried)}
 
 
 def compare(
@@ -101,55 +101,24 @@ def is_within(budget: Budget, result: Exported) -> bool:
     return bool(result.agreement >= budget.agreement and result.drop <= budget.drop and finite)
 
 
-def refusal(budget: Budget, result: Exported, hint: str) -> FailureError:
+class BeyondBudgetError(FailureError):
+    """A file is beyond its budget; `tried` is that of `Exported`."""
+
+    tried: tuple[dict[str, Any], ...] = ()
+
+
+def refusal(budget: Budget, result: Exported, hint: str) -> BeyondBudgetError:
     """Returns (does not raise) the error for a file beyond its budget."""
     words = TASKS[result.task].parity
-    return FailureError(
+    error = BeyondBudgetError(
         f"the file agrees with the model on {result.agreement:.2%} of {words.judged} (at least "
         f"{budget.agreement:.2%} asked) and its {words.accuracy} is {100 * result.drop:.2f} points lower (at most "
         f"{100 * budget.drop:.2f} allowed): {result.file} was not written. {hint}".rstrip()
     )
+    error.tried = result.tried
+    return error
 
 
 def refuse_chance(expected: np.ndarray, labels: np.ndarray, task: str = ONE_CLASS.task) -> None:
     """Raises a `FailureError` for a model that hardly beats a constant answer, see `recipes.tasks.Task`."""
     TASKS[task].refuse_chance(expected, labels)
-
-
-def layer_errors(file: Path, reference: Path, images: np.ndarray) -> list[tuple[str, float]]:
-    """Where a quantised file departs from its float twin: layers and the error that each adds, largest first.
-
-    A layer's error is the root mean square of the difference relative to that of its float values; what it adds is
-    by how much that is above the error before it.
-
-    Args:
-        images: uint8 (N, H, W, C), a few.
-    """
-    ours, theirs = TFLiteFile(file, keep_all=True), TFLiteFile(reference, keep_all=True)
-    shared = _shared_tensors(ours.graph, theirs.graph)
-    wrong = np.zeros(len(shared))
-    whole = np.zeros(len(shared))
-    for image in images:
-        for one in (ours, theirs):
-            one.set_input(image)
-            one.invoke()
-        for i, (_, our_index, their_index) in enumerate(shared):
-            exact = theirs.tensor(their_index)
-            wrong[i] += np.square(ours.tensor(our_index) - exact).sum()
-            whole[i] += np.square(exact).sum()
-    errors = np.sqrt(wrong / np.maximum(whole, 1e-12))
-    added: dict[str, float] = {}
-    for (layer, _, _), gain in zip(shared, np.diff(errors, prepend=0), strict=True):
-        added[layer] = added.get(layer, 0.0) + float(gain)
-    return sorted(added.items(), key=lambda item: -item[1])
-
-
-def _shared_tensors(ours: Graph, theirs: Graph) -> list[tuple[str, int, int]]:
-    """What operations make in both graphs under one name: the layer, and the tensor's number in each, in order."""
-    number_of = {tensor.name: number for number, tensor in enumerate(theirs.tensors)}
-    made = [(operator.layer, number) for operator in ours.operators for number in operator.outputs]
-    return [
-        (layer, number, number_of[ours.tensors[number].name])
-        for layer, number in made
-        if ours.tensors[number].name in number_of
-    ]

@@ -30,12 +30,16 @@ class ExportSource(ABC):
         stem: what their names usually begin with.
         resize: what was done to images of another size.
         versions: of the libraries that the model was trained with.
+        integers: the int8 flatbuffer where it is not what the converter makes by itself, see `recipes.export.repair`.
+        float_layers: that stayed in float32 there.
     """
 
     folder: Path
     stem: str
     resize: str
     versions: Mapping[str, str]
+    integers: bytes | None = None
+    float_layers: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -115,6 +119,12 @@ class ExportSource(ABC):
         other = copy(self)
         labels = np.resize(self.data.test.labels, (len(images), *self.data.test.labels.shape[1:]))
         other.__dict__["data"] = replace(self.data, test=Split(images, labels))
+        return other
+
+    def with_integers(self, content: bytes, float_layers: tuple[str, ...]) -> "ExportSource":
+        """The same source with an int8 flatbuffer that is there by now."""
+        other = copy(self)
+        other.integers, other.float_layers = content, float_layers
         return other
 
     @property

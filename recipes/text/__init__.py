@@ -6,7 +6,7 @@ from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
     from recipes.text.cards import model, model_list, recipes, result_list
-    from recipes.text.files import all_exported, demo, exported, inspected, predictions, timings
+    from recipes.text.files import all_exported, demo, exported, inspected, layer_errors, predictions, timings, tried
     from recipes.text.studies import cross_validated, trials, tuned
     from recipes.text.training import comparison, diagnosis, embedded, estimate, evaluation, fitted, labels
 
@@ -23,6 +23,7 @@ __all__ = [
     "fitted",
     "inspected",
     "labels",
+    "layer_errors",
     "model",
     "model_list",
     "predictions",
@@ -30,6 +31,7 @@ __all__ = [
     "result_list",
     "timings",
     "trials",
+    "tried",
     "tuned",
 ]
 
@@ -38,7 +40,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "cards": ["model", "model_list", "recipes", "result_list"],
-        "files": ["all_exported", "demo", "exported", "inspected", "predictions", "timings"],
+        "files": ["all_exported", "demo", "exported", "inspected", "layer_errors", "predictions", "timings", "tried"],
         "studies": ["cross_validated", "trials", "tuned"],
         "training": ["comparison", "diagnosis", "embedded", "estimate", "evaluation", "fitted", "labels"],
     },

@@ -10,6 +10,7 @@ from recipes.tasks.words import unchanged
 
 if TYPE_CHECKING:
     from recipes.demo import Demo
+    from recipes.export.layers import LayerError
     from recipes.export.parity import Exported
     from recipes.predict import Prediction
     from recipes.tflite.inspection import Inspected
@@ -35,7 +36,25 @@ def exported(result: "Exported") -> str:
         *(_board(result.board) if result.board else []),
         *([("operators", operators)] if operators else []),
     ]
-    return table(["", ""], rows)
+    return "\n\n".join([table(["", ""], rows), *([tried(result.tried)] if result.tried else [])])
+
+
+def tried(ways: Sequence[Mapping[str, Any]]) -> str:
+    """What was tried for an int8 file, and which layers are floats in the one that was taken."""
+    header = ["tried, on validation images", "agreement", "accuracy", "Keras", "bytes", "latency"]
+    rows = [
+        (
+            way["way"],
+            f"{way['agreement']:.2%}",
+            f"{way['accuracy_file']:.2%}",
+            f"{way['accuracy_keras']:.2%}",
+            f"{way['bytes']:,}",
+            f"{way['latency_ratio']:.2f}",
+        )
+        for way in ways
+    ]
+    best = next(way for way in ways if way["taken"])
+    return "\n\n".join([table(header, rows, range(1, 6)), lines(f"best, {best['way']}: {', '.join(best['floats'])}")])
 
 
 def demo(written: "Demo") -> str:
@@ -114,6 +133,25 @@ def inspected(result: "Inspected") -> str:
     layers = [(name, f"{size:,}") for name, size in result.layers.items()]
     parts = [table(["", ""], rows), table(["layer", "bytes"], layers, right=[1])]
     return "\n\n".join([*parts, *([_memory(result.memory, result.obstacle)] if result.memory else [])])
+
+
+def layer_errors(errors: Sequence["LayerError"]) -> str:
+    """A line an operation; the bar is what it adds."""
+    most = max((error.added for error in errors), default=0) or 1
+    rows = [
+        (
+            error.kind,
+            error.layer,
+            f"{error.low:.4g} to {error.high:.4g}",
+            error.dtype if error.step is None else f"{error.dtype}, steps of {error.step:.2g}",
+            f"{error.error:.2%}",
+            f"{error.added:+.2%}",
+            "#" * round(_BAR * max(error.added, 0) / most),
+        )
+        for error in errors
+    ]
+    header = ["operation", "layer", "in float32", "in the file", "error", "added", ""]
+    return table(header, rows, right=[4, 5])
 
 
 def _memory(memory: "Memory", obstacle: str) -> str:

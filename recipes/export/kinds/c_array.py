@@ -85,7 +85,9 @@ class CArray(ExportKind):
         self.integers = precision == "int8"
 
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:
-        content = convert(source.float32_model, self.precision, source.data.train, output_type=options.output_type)
+        content = source.integers or convert(
+            source.float32_model, self.precision, source.data.train, output_type=options.output_type
+        )
         model = file.with_suffix(".tflite")
         model.write_bytes(content)
         _check_operations(content, model.name)

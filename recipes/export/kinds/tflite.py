@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +32,7 @@ _INSIDE = (  # what the metadata has no field for
     "image_shape",
     "symmetry",
     "symmetric_to",
+    "float_layers",
     "temperature",
     "threshold",
     "run",
@@ -119,7 +121,7 @@ class TFLite(ExportKind):
         from recipes.tflite.file import LABELS, attach
 
         model = source.any_size_model if options.dynamic_size else source.float32_model
-        content = self.convert(
+        content = source.integers or self.convert(
             model, source.data.train, output_type=options.output_type, dynamic_size=options.dynamic_size
         )
         facts = self._facts(source, options)
@@ -165,6 +167,7 @@ class TFLite(ExportKind):
             "dynamic_size": options.dynamic_size,
             "resize": source.resize,
             **({"symmetry": group, "symmetric_to": self.symmetric_to} if group else {}),
+            **({"float_layers": list(source.float_layers)} if source.float_layers else {}),
             **source.answers,
             "made_with": f"convzoo {version('convzoo')}",
             "versions": dict(source.versions),
@@ -229,6 +232,20 @@ def convert(
     return precisions[to].convert(model, train, output_type=output_type, dynamic_size=dynamic_size)
 
 
+def calibrated(model: "keras.Model", train: "Split") -> bytes:
+    """The float32 flatbuffer of a model with the ranges of its values, as the converter has it before it rounds.
+
+    Raises:
+        FailureError: the converter failed.
+    """
+    from recipes.export.conversion import to_tflite
+    from zoo.keras_internals import CALIBRATE_ONLY
+
+    (int8,) = (kind for kind in PRECISIONS if kind.name == "int8")
+    settings = int8._converter_settings(model, train, "uint8") | {CALIBRATE_ONLY: True}
+    return to_tflite(model, (1, *train.images.shape[1:]), "int8", settings)
+
+
 def _in_floats(graph: "Graph") -> list[str]:
     """Layers with operations on floats, but for what makes float scores of the last integers."""
     found = [
@@ -247,16 +264,23 @@ def describe(source: "ExportSource", kind: str) -> str:
     return f"{source.name}, {kind}: {answer}."
 
 
+@contextmanager
+def float_twin(source: "ExportSource") -> Iterator[Path]:
+    """The float32 file of a model, in the block."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        twin = Path(folder, "float32.tflite")
+        twin.write_bytes(convert(source.float32_model, "float32", source.data.train))
+        yield twin
+
+
 def quantised_advice(source: "ExportSource", file: Path, instead: str) -> str:
     """In which layers a quantised `.tflite` file went wrong, and what to try."""
-    from recipes.export.parity import layer_errors
+    from recipes.export.layers import layer_errors
     from zoo.ranges import is_quantized
 
     if is_quantized(source.model):
         return "The model computes as the file does: a difference is a fault of the converter or of LiteRT."
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        twin = Path(folder, "float32.tflite")
-        twin.write_bytes(convert(source.float32_model, "float32", source.data.train))
+    with float_twin(source) as twin:
         errors = layer_errors(file, twin, source.data.test.images[:_TRACED])
     worst = ", ".join(f"{layer} (+{error:.1%})" for layer, error in errors[:3] if error > 0)
     where = f"Most of the error comes in at {worst}. " if worst else ""
