@@ -1,9 +1,7 @@
 """What is tried where the converter's int8 file is beyond its budget: its worst layers stay in float32.
 
 The converter measures ranges once; its rounding of the graph takes milliseconds then, and can leave layers out. Which
-layers, validation images decide. Ranges of the least squared error, corrected biases (Nagel and others 2019,
-https://arxiv.org/abs/1906.04721) and a short quantisation-aware training were measured as well and mended no network
-that needed mending, see docs/export.md.
+layers, validation images decide. What else was measured, and what of it helps, stands in docs/export.md.
 """
 
 import tempfile
@@ -99,7 +97,7 @@ def repair(source: ExportSource, budget: Budget, output_type: str) -> Repaired:
 
         rows = [tried("the converter's", plain, ())]
         contents = [plain.content]
-        ranked = files.worst_first(_evenly(source.data.train, _RANKED).images)
+        ranked = files.worst_first(np.asarray(_evenly(source.data.train, _RANKED).images))
         for count in _counts(len(ranked)):
             if len(rows) > 1 and rows[-1].spent <= AIM:
                 break
