@@ -206,6 +206,9 @@ def test_damage_is_one_line_that_names_the_image(packed, tmp_path):
     reader = open_reader(str(broken))
     with pytest.raises(FailureError, match=r"is damaged: image 7 \(.+\.(jpg|png)\)"):
         reader.shards.record(7)
+    (broken / shards.NAMES).write_bytes(b"[" * 100_000)  # then the number has to do
+    with pytest.raises(FailureError, match=r"is damaged: image 7 \(7\)"):
+        reader.shards.record(7)
     shard.unlink()
     with pytest.raises((RequestError, FailureError), match=re.escape(shard.name)):
         open_reader(str(broken)).shards.record(0)

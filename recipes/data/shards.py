@@ -12,9 +12,11 @@ the bytes of an image file, or, if the set was packed at a size, pixels uint8 (H
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,15 +225,11 @@ class Shards:
 
     def name(self, number: int) -> str:
         """The file that an image was, relative to what was packed."""
-        for row, name in enumerate(self._names()):
-            if row == number:
-                return name
+        damaged = OSError, ValueError, RecursionError, RequestError  # the number has to do
+        with suppress(*damaged), open(check_file(self.folder / NAMES), encoding="utf-8") as lines:
+            for line in islice(lines, number, number + 1):
+                return str(json.loads(line))
         return str(number)
-
-    def _names(self) -> Iterator[str]:
-        with open(check_file(self.folder / NAMES), encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
 
     def _damaged(self, number: int, why: str) -> FailureError:
         return FailureError(f"{shown(self.folder)} is damaged: image {number} ({shown(self.name(number))}): {why}.")
