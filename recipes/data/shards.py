@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recipes.data.checks.findings import shown
 from recipes.data.dataset import PARTS
-from recipes.data.decoding import Resize
+from recipes.data.decoding import Resize, digest_of
 from recipes.data.labels import NUMBER, ONE_CLASS, SEVERAL_CLASSES
 from zoo.errors import FailureError, RequestError, first_line
 from zoo.files import check_file
@@ -189,8 +189,7 @@ class Shards:
             index: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
             if index.dtype != index_type(header.task, len(header.class_names)) or index.shape != (sum(header.counts),):
                 raise damaged
-            with open(file, "rb") as content:
-                found = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+            found = digest_of(file).hex()
         except (OSError, ValueError, EOFError, SyntaxError) as error:
             raise RequestError(f"{shown(file)} cannot be read: {first_line(error)}") from None
         if found != header.index or not len(index) or index["part"].max() >= len(PARTS):
@@ -257,7 +256,7 @@ def write_index(
     rows["group"] = -1 if groups is None else groups
     rows["digest"] = np.asarray(digests, "V20")
     np.save(folder / INDEX, rows, allow_pickle=False)
-    return hashlib.blake2b((folder / INDEX).read_bytes(), digest_size=20).hexdigest()
+    return digest_of(folder / INDEX).hex()
 
 
 def write_names(folder: Path, names: Sequence[str]) -> None:
