@@ -74,7 +74,7 @@ def load_files(
     every = DecodedImages(decode, np.arange(len(paths)), shape)
     if sum(map(len, parts.values())) * math.prod(shape) <= memory_limit():
         held = in_memory(every, b"".join(digests), resize, quiet=quiet)
-        return {part: held[rows] for part, rows in parts.items()}
+        return {part: np.asarray(held[rows]) for part, rows in parts.items()}
     return {
         part: beyond_memory(every.only(rows), b"".join(digests[row] for row in rows), resize, quiet=quiet)
         for part, rows in parts.items()
@@ -82,8 +82,9 @@ def load_files(
 
 
 def in_memory(images: DecodedImages, key: bytes, resize: Resize, *, quiet: bool) -> np.ndarray:
-    """All images as an array, by way of the cache: arguments as of `beyond_memory`."""
-    return np.array(keep(key, images.shape, resize, lambda: _shown(images, quiet=quiet), quiet=quiet, needed=False))
+    """Images that memory holds, by way of the cache, which they may still be mapped from: arguments as of
+    `beyond_memory`."""
+    return keep(key, images.shape, resize, lambda: _shown(images, quiet=quiet), quiet=quiet, needed=False)
 
 
 def beyond_memory(images: DecodedImages, key: bytes, resize: Resize, *, quiet: bool) -> np.ndarray | DecodedImages:

@@ -70,8 +70,9 @@ class PackedReader(ArrayReader):
 
     def images(self, part: str, shape: Shape, resize: Resize, *, quiet: bool) -> Images:
         images, key = self.decoded(part, shape, resize), f"{self.digest} {part}".encode()
-        fits = len(self.shards) * math.prod(shape) <= memory_limit()
-        return (in_memory if fits else beyond_memory)(images, key, resize, quiet=quiet)
+        if len(self.shards) * math.prod(shape) <= memory_limit():
+            return np.array(in_memory(images, key, resize, quiet=quiet))
+        return beyond_memory(images, key, resize, quiet=quiet)
 
     def decoded(self, part: str, shape: Shape, resize: Resize) -> DecodedImages:
         shards, pixels = self.shards, self.shards.header.pixels
