@@ -243,33 +243,42 @@ class Trainer:
         }
 
     def judged(self, model, data, state, began):
+        from recipes.tasks.calibration import fit_temperature, reheated
+        from recipes.tasks.metrics import log_loss
+
         row = {
             "seconds": time.perf_counter() - began,
             "loss by epoch": [one["loss"] for one in state.history],
             "best epoch": state.best_epoch,
         }
+        used = sum(not name.startswith("unused") for name in data.class_names)
+        temperature = 1.0
         for part in ("validation", "test"):
             split = data.parts[part]
-            scores = np.asarray(model.predict(split.images, verbose=0))
-            of_truth = np.maximum(scores[np.arange(len(split)), split.labels], 1e-7)
-            right = scores.argmax(1) == split.labels
-            row |= {f"{part} loss": float(-np.log(of_truth).mean()), f"{part} accuracy": float(right.mean())}
+            scores = np.asarray(model.predict(split.images, verbose=0))[:, :used]
+            if part == "validation":
+                temperature = fit_temperature(np.log(np.maximum(scores, 1e-38)), split.labels)
+            row |= {
+                f"{part} loss": log_loss(split.labels, reheated(scores, 1.0)),
+                f"{part} loss at its temperature": log_loss(split.labels, reheated(scores, temperature)),
+                f"{part} accuracy": float((scores.argmax(1) == split.labels).mean()),
+            }
         return row | {"learnt from": len(data.train), "validated by": len(data.validation)}
 
 
 HEADING = """\
-set, images to learn from; of the head, before, after: test accuracy, then test loss; of the seeds, how many end with a
-higher test loss than the head, before and after, then with a lower accuracy; the training loss at the end of the head
-phase, and the highest of an epoch of the second phase, before and after"""
+set, images to learn from; of the head, before, after: test accuracy, then test loss after the temperature; of the
+seeds, how many end with a higher test loss than the head, before and after, then with a lower accuracy; the training
+loss at the end of the head phase, and the highest of an epoch of the second phase, before and after"""
 
 
 def table_row(name, found):
     """Of all seeds: mean test accuracies and losses, and how often the end is worse than the head."""
     ends = ("head", *(f"{way}, the better by validation" for way in WAYS))
     text = f"{name:20}{found[0]['head']['learnt from']:5}"
-    for key, form in (("test accuracy", "7.1%"), ("test loss", "7.3f")):
+    for key, form in (("test accuracy", "7.1%"), ("test loss at its temperature", "7.3f")):
         text += "  " + "".join(f"{np.mean([row[end][key] for row in found]):>{form}}" for end in ends)
-    for key in ("test loss", "test accuracy"):
+    for key in ("test loss at its temperature", "test accuracy"):
         sign = -1 if key == "test accuracy" else 1
         worse = [sum(sign * (row[end][key] - row["head"][key]) > 1e-9 for row in found) for end in ends[1:]]
         text += f"  {worse[0]:4} {worse[1]:4}"
