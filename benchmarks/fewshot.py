@@ -115,6 +115,13 @@ def table_of(name, seed, arguments):
     return file
 
 
+def temperature_of(scores, labels):
+    """The temperature that probabilities (N, classes) ask for."""
+    from recipes.tasks.calibration import fit_temperature
+
+    return fit_temperature(np.log(np.maximum(scores, 1e-38)), labels)
+
+
 class Trainer:
     """The phases, compiled once."""
 
@@ -211,7 +218,7 @@ class Trainer:
     def temperatures(self, features, fresh, run):
         """Of each temperature of the trained head, loss and calibration error of the test images."""
         from recipes.search.folds import fold_data, learnable
-        from recipes.tasks.calibration import fit_temperature, reheated
+        from recipes.tasks.calibration import reheated
         from recipes.tasks.metrics import calibration_error, log_loss
         from zoo.stages import chained
 
@@ -230,7 +237,7 @@ class Trainer:
             apart[held] = scored(pool[held])
         found = {"none": 1.0}
         for name, split, scores in (("validation", features.validation, validation), ("folds", pool, apart)):
-            found[name] = fit_temperature(np.log(np.maximum(scores, 1e-38)), split.labels)
+            found[name] = temperature_of(scores, split.labels)
         labels, sizes = features.test.labels, {"learnt from": len(features.train), "validated by": len(validation)}
         return {
             name: {
@@ -243,7 +250,7 @@ class Trainer:
         }
 
     def judged(self, model, data, state, began):
-        from recipes.tasks.calibration import fit_temperature, reheated
+        from recipes.tasks.calibration import reheated
         from recipes.tasks.metrics import log_loss
 
         row = {
@@ -252,16 +259,15 @@ class Trainer:
             "best epoch": state.best_epoch,
         }
         used = sum(not name.startswith("unused") for name in data.class_names)
-        temperature = 1.0
-        for part in ("validation", "test"):
-            split = data.parts[part]
-            scores = np.asarray(model.predict(split.images, verbose=0))[:, :used]
-            if part == "validation":
-                temperature = fit_temperature(np.log(np.maximum(scores, 1e-38)), split.labels)
+        parts = {part: data.parts[part] for part in ("validation", "test")}
+        found = {part: np.asarray(model.predict(split.images, verbose=0))[:, :used] for part, split in parts.items()}
+        temperature = temperature_of(found["validation"], parts["validation"].labels)
+        for part, scores in found.items():
+            labels = parts[part].labels
             row |= {
-                f"{part} loss": log_loss(split.labels, reheated(scores, 1.0)),
-                f"{part} loss at its temperature": log_loss(split.labels, reheated(scores, temperature)),
-                f"{part} accuracy": float((scores.argmax(1) == split.labels).mean()),
+                f"{part} loss": log_loss(labels, scores),
+                f"{part} loss at its temperature": log_loss(labels, reheated(scores, temperature)),
+                f"{part} accuracy": float((scores.argmax(1) == labels).mean()),
             }
         return row | {"learnt from": len(data.train), "validated by": len(data.validation)}
 

@@ -251,10 +251,10 @@ def next_scores(page, before):
     It is asked for again and again: a promise of the page's that a test waits for may be collected before it is kept.
     """
     deadline = time.monotonic() + 30
-    while page.evaluate("scored.length") <= before:
+    while (found := page.evaluate("(number) => scored[number]", before)) is None:
         assert time.monotonic() < deadline, "nothing was scored within 30 seconds"
         page.wait_for_timeout(5)
-    return page.evaluate("(number) => scored[number]", before)
+    return found
 
 
 def move(page, name, value):
