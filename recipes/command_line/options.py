@@ -1,7 +1,7 @@
 """Options that several commands share, each a decorator of a command."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,19 +71,40 @@ def finetuning_options(command: Command) -> Command:
     return training_options(command, click.option("--data", help=where))
 
 
-def launchable(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that have a cluster run the command line, once a worker."""
+def launchable(
+    resumed: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options that have a cluster run the command line, once a worker.
 
-    @click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
-    @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
-    @functools.wraps(command)
-    def started(launch: str | None, workers: int | None, **settings: Any) -> Any:
-        from recipes.distributed.launch import is_placed, on_ray
+    Args:
+        resumed: of a command with a run folder `out`: from its settings the command line that goes on with it.
+    """
 
-        if (launch is None) != (workers is None):
-            raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
-        if workers is None or is_placed():
-            return command(**settings)
-        return on_ray(click.get_current_context().find_root().obj, workers)
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
+        @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
+        @click.option(
+            "--retries",
+            type=click.IntRange(0),
+            help="For --launch: how often a lost worker is replaced.  [default: 3]",
+        )
+        @functools.wraps(command)
+        def started(launch: str | None, workers: int | None, retries: int | None, **settings: Any) -> Any:
+            from recipes.distributed.launch import RETRIES, Resumed, is_placed, on_ray
 
-    return started
+            if (launch is None) != (workers is None):
+                raise RequestError("--launch and --workers go together: --launch ray --workers 4.")
+            if launch is None and retries is not None:
+                raise RequestError("--retries goes with --launch: --launch ray --workers 4 --retries 3.")
+            if workers is None or is_placed():
+                return command(**settings)
+            root = click.get_current_context().find_root()
+            again = None
+            if resumed:
+                plugins = [part for plugin in root.params["plugins"] for part in ("--plugin", str(plugin))]
+                again = Resumed(settings["out"], [*plugins, *resumed(settings)])
+            return on_ray(root.obj, workers, retries=RETRIES if retries is None else retries, resumed=again)
+
+        return started
+
+    return decorated

@@ -1,5 +1,6 @@
 """Training, searching for settings, and features of trained models."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from recipes.fit import Fitted
 
 
+def _resuming(settings: Mapping[str, Any]) -> list[str]:
+    """The command line that goes on with what `zoo fit` began."""
+    flags = ["--quiet"] * settings["quiet"] + ["--json"] * settings["as_json"]
+    return ["resume", str(settings["out"]), "--devices", settings["devices"], *flags]
+
+
 @click.command()
 @click.argument("model", required=False)
 @click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
@@ -48,7 +55,7 @@ if TYPE_CHECKING:
 )
 @devices
 @training_options
-@launchable
+@launchable(_resuming)
 def fit(
     model: str | None,
     recipe: str | None,
@@ -264,7 +271,7 @@ def embed(source: str, data: str, shape: tuple[int, int, int] | None, as_json: b
 @devices
 @quiet
 @as_json
-@launchable
+@launchable()
 def resume(run: Path, devices: str, quiet: bool, as_json: bool) -> None:
     """Go on with the training of RUN where it was stopped; it ends as if it had not been.
 

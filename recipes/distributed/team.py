@@ -20,6 +20,7 @@ from recipes.support.quiet import native_output_hidden
 from zoo.backend import tf
 from zoo.errors import FailureError, RequestError, first_line
 
+GONE = "another worker is gone"
 ROLES = ("chief", "worker")
 EXAMPLE = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -138,7 +139,7 @@ class Team:
             tf.errors.DeadlineExceededError,
             tf.errors.FailedPreconditionError,
         ) as error:
-            raise LostWorkerError("another worker is gone; its own output may say why.") from error
+            raise LostWorkerError(f"{GONE}; its own output may say why.") from error
 
 
 ALONE = Team()
