@@ -1,6 +1,7 @@
 """Work on several places of a cluster: one command line as a team, each with its `TF_CONFIG`, or calls on their own."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -155,7 +156,7 @@ def _places(workers: int, *, at_once: bool = True) -> Iterator[tuple[Any, Callab
     require("--launch ray", "ray", "ray")
     import ray
 
-    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error")
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield ray, _reserved(ray, workers, at_once)
     except ray.exceptions.RayTaskError as error:
