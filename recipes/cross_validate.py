@@ -10,8 +10,10 @@ import numpy as np
 
 from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data, Split
+from recipes.data.dataset import digest_of
 from recipes.data.decoding import Resize
 from recipes.data.splits import FRACTIONS
+from recipes.distributed.team import join
 from recipes.fit import model_and_recipe, resolve
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
 from recipes.support.files import write_whole
@@ -97,22 +99,38 @@ def cross_validate(
             shape = f"model.input_shape={list(settings.data.image_shape)}"
             rival = resolve(against or named, data, chosen, [*overrides, shape], **reading)
     refuse_teachers(settings, rival)
-    images = load_images(settings, None, quiet=quiet)
+    team = join()
+    with team.together():
+        images = load_images(settings, None, quiet=quiet)
+    if team.size > 1:
+        team.check_same("set of images", digest_of(images.class_names, images.parts.values()))
     pool = learnable(images)
     held_parts = held_out(pool, images.task, folds, seed)
     scores_of = np.zeros((len(pool), len(images.class_names)), np.float32)
+
+    def train(numbers: slice) -> np.ndarray:
+        """The scores of some folds (n, 1 or 2), of the model and of the other; `scores_of` is filled in."""
+        rows: list[list[float]] = []
+        for number in range(folds)[numbers]:
+            held = held_parts[number]
+            fold = fold_data(images, pool, held, seed)
+            score, scores_of[held] = train_fold(settings, fold)
+            rows.append([score, train_fold(rival, fold)[0]] if rival else [score])
+            if not quiet:
+                _print_fold(number, folds, settings, rival, rows[-1])
+        return np.array(rows)
+
+    with team.together():
+        if team.size > folds:
+            raise RequestError(f"{folds} folds are too few for {team.size} workers.")
+        mine = train(team.share(folds))
+    all_folds = team.in_shares(folds, lambda _: mine)
+    scores_of = team.sum(scores_of)  # with zeros, where others hold out
     fold_of = np.zeros(len(pool), int)
-    ours, theirs = [], []
     for number, held in enumerate(held_parts):
-        fold = fold_data(images, pool, held, seed)
-        score, scores_of[held] = train_fold(settings, fold)
         fold_of[held] = number
-        ours.append(score)
-        if rival:
-            theirs.append(train_fold(rival, fold)[0])
-        if not quiet:
-            _print_fold(number, folds, settings, ours, rival, theirs)
-    if out:
+    ours, theirs = all_folds[:, 0].tolist(), all_folds[:, -1].tolist()
+    if out and team.is_chief:
         _write_predictions(out, images, pool, fold_of, scores_of)
     result = _summary(settings, recipe, images.task, ours)
     if rival:
@@ -161,17 +179,12 @@ def _summary(
 
 
 def _print_fold(
-    number: int,
-    folds: int,
-    settings: ResolvedRecipe,
-    ours: list[float],
-    rival: ResolvedRecipe | None,
-    theirs: list[float],
+    number: int, folds: int, settings: ResolvedRecipe, rival: ResolvedRecipe | None, scores: list[float]
 ) -> None:
     import sys
 
-    other = f"  {rival.model.name} {theirs[-1]:.4f}" if rival else ""
-    print(f"fold {number + 1}/{folds}  {settings.model.name} {ours[-1]:.4f}{other}", file=sys.stderr, flush=True)
+    other = f"  {rival.model.name} {scores[-1]:.4f}" if rival else ""
+    print(f"fold {number + 1}/{folds}  {settings.model.name} {scores[0]:.4f}{other}", file=sys.stderr, flush=True)
 
 
 def _write_predictions(out: Path, images: Data, pool: Split, fold_of: np.ndarray, scores_of: np.ndarray) -> None:

@@ -1,18 +1,26 @@
 """Features of images, for those who go on with scikit-learn, and the images nearest to each."""
 
+import functools
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import recipes.data
-from recipes.data.dataset import PARTS
+from recipes.data import Split
+from recipes.data.dataset import PARTS, digest_of
 from recipes.data.decoding import Resize
+from recipes.distributed.team import join
 from recipes.support.files import check_output, write_whole
 from recipes.transfer.backbone import build
 from recipes.transfer.source import open_source
 from zoo.backend import as_keras_ships, keras
+
+if TYPE_CHECKING:
+    from recipes.transfer.features import Frozen
 
 __all__ = ["Embedded", "embed"]
 
@@ -71,19 +79,23 @@ def embed(
         RequestError: a source, data or file that is not possible.
         FailureError: as `recipes.finetune.finetune`.
     """
-    opened, out = open_source(source), Path(out)
-    reader = recipes.data.open_reader(data)
-    check_output(out, (".npz",))
+    team, out = join(), Path(out)
+    with team.together():
+        opened = open_source(source)
+        reader = recipes.data.open_reader(data)
+        if team.is_chief:
+            check_output(out, (".npz",))
     model = opened.model.model_copy(update={"input_shape": input_shape or opened.model.input_shape})
-    loaded = recipes.data.load(
-        reader,
-        image_shape=model.input_shape,
-        resize=resize,
-        skip_bad=skip_bad,
-        split_near_duplicates=split_near_duplicates,
-        purpose="join",
-        quiet=quiet,
-    )
+    with team.together():
+        loaded = recipes.data.load(
+            reader,
+            image_shape=model.input_shape,
+            resize=resize,
+            skip_bad=skip_bad,
+            split_near_duplicates=split_near_duplicates,
+            purpose="join",
+            quiet=quiet,
+        )
     splits = list(loaded.parts.values())
     parts = np.repeat(np.asarray(PARTS), [len(split) for split in splits])
 
@@ -91,7 +103,10 @@ def embed(
     from recipes.transfer.features import Frozen
 
     frozen = Frozen(backbone, np.dtype(np.uint8))
-    features = np.concatenate([frozen(split).images for split in splits])
+    if team.size > 1:
+        team.check_same("set of images", digest_of(loaded.class_names, splits))
+        team.check_same("model", functools.reduce(_digest, backbone.get_weights(), 0) >> 1)
+    features = np.concatenate([team.in_shares(len(split), _features(frozen, split)) for split in splits if len(split)])
     arrays: dict[str, Any] = {
         "features": features,
         "labels": np.concatenate([split.labels for split in splits]),
@@ -110,8 +125,17 @@ def embed(
         with open(aside, "wb") as file:  # to a name that ends otherwise than in `.npz`, NumPy adds that
             np.savez(file, **arrays)
 
-    write_whole(out, write)
+    if team.is_chief:
+        write_whole(out, write)
     return Embedded(str(out), features, tuple(arrays), same_class)
+
+
+def _features(frozen: "Frozen", split: Split) -> Callable[[slice], np.ndarray]:
+    return lambda rows: np.asarray(frozen(split if len(split) == rows.stop - rows.start else split[rows]).images)
+
+
+def _digest(before: int, weights: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(weights).data, before)
 
 
 def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

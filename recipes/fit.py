@@ -4,20 +4,17 @@ import contextlib
 import json
 import tempfile
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 import recipes.data
 from recipes.config.presets import list_recipes, load_recipe
 from recipes.config.problems import validated
 from recipes.config.settings import DataSettings, Model, Recipe, ResolvedRecipe
 from recipes.data import Data
-from recipes.data.dataset import at_once
+from recipes.data.dataset import at_once, digest_of
 from recipes.data.decoding import Resize
 from recipes.distributed import team as workers
 from recipes.distributed.team import LostWorkerError, Team
@@ -224,7 +221,7 @@ def _prepare(
         settings = settings.in_epochs(len(images.train))
         settings, teachers = _teach(settings, images)
         model = _build(settings, images, team)
-    team.check_same("set of images", _digest(images))
+    team.check_same("set of images", digest_of(images.class_names, (images.train, images.validation)))
     return _Training(settings, images, model, team, teachers)
 
 
@@ -251,15 +248,6 @@ def _in_time(training: _Training, seconds: float, began: float) -> _Training:
         raise RequestError(f"{seconds:g} seconds are too few: with one epoch, it takes about {least:.0f}.")
     recipe = training.recipe.model_copy(update={"epochs": epochs})
     return replace(training, recipe=recipe, model=_build(recipe, training.images, training.team))
-
-
-def _digest(images: Data) -> int:
-    """A number that differs, as good as always, where names, labels, or the first or last images differ."""
-    digest = zlib.crc32("\n".join(images.class_names).encode())
-    for split in (images.train, images.validation):
-        for array in (split.labels, split.images[:8], split.images[-8:]):
-            digest = zlib.crc32(np.ascontiguousarray(array).data, digest)
-    return digest >> 1  # 31 bits: workers compare it as an int32
 
 
 def _build(settings: ResolvedRecipe, images: Data, team: Team) -> "keras.Model":

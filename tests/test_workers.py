@@ -45,12 +45,17 @@ def free_addresses(count):
     return addresses
 
 
-def start(workers, *arguments):
-    """The same command line as so many processes on this machine, which checkpoint after every epoch."""
-    program = (
+def zoo_program():
+    """`zoo`, which checkpoints after every epoch."""
+    return (
         "import sys, cli\nfrom recipes.support.quiet import import_keras\nimport_keras()\n"
         "import recipes.training.loop\nrecipes.training.loop.CHECKPOINT_SECONDS = 0\nsys.exit(cli.main(sys.argv[1:]))"
     )
+
+
+def start(workers, *arguments, program=None):
+    """The same command line as so many processes on this machine, which checkpoint after every epoch."""
+    program = program or zoo_program()
     addresses = free_addresses(workers)
     one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     return [

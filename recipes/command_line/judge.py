@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from recipes import text
-from recipes.command_line.options import as_json, average, skip_bad
+from recipes.command_line.options import as_json, average, launchable, skip_bad
 from recipes.command_line.printing import answer, line, warn
 
 
@@ -24,6 +24,7 @@ from recipes.command_line.printing import answer, line, warn
 @average
 @skip_bad
 @as_json
+@launchable()
 def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, **options: Any) -> None:
     """Score SOURCE, a run or a .tflite, .keras or .onnx file of any origin.
 

@@ -229,6 +229,7 @@ def tune(
 @split_near_duplicates
 @quiet
 @as_json
+@launchable()
 def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
     """Train MODEL once a fold and score every image by a model that did not see it; test images stay unseen.
 
@@ -252,6 +253,7 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 @split_near_duplicates
 @quiet
 @as_json
+@launchable()
 def embed(source: str, data: str, shape: tuple[int, int, int] | None, as_json: bool, **settings: Any) -> None:
     """Compute what SOURCE sees in the images of DATA: features, labels and file names in one NumPy file.
 

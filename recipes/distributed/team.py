@@ -21,6 +21,7 @@ from zoo.backend import tf
 from zoo.errors import FailureError, RequestError, first_line
 
 GONE = "another worker is gone"
+AT_ONCE = 2**22  # numbers that are sent in one piece
 ROLES = ("chief", "worker")
 EXAMPLE = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -79,6 +80,32 @@ class Team:
         words = np.zeros(-(-length // 4), np.int32)
         words.view(np.uint8)[: len(mine)] = np.frombuffer(mine, np.uint8)
         return self.sum(words).tobytes()[:length] if length else b""
+
+    def share(self, count: int) -> slice:
+        """Which of so many rows are this worker's: consecutive ones, as many as any other's, or one more."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def in_shares(self, count: int, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """What is computed of so many rows, of which every worker computes its share; all are given the whole.
+
+        Args:
+            count: how many rows there are, at least one.
+            compute: gives the array (n, ...) of a slice of n rows; the shape and dtype of a row are the same for all.
+
+        Raises:
+            FailureError: a worker is gone.
+        """
+        if self.size == 1:
+            return compute(slice(0, count))
+        mine = self.share(count)
+        part = compute(mine) if mine.start < mine.stop else compute(slice(0, 1))[:0]
+        whole = np.zeros((count, *part.shape[1:]), part.dtype)
+        whole[mine] = part
+        words = np.zeros(-(-whole.nbytes // 4), np.int32)  # sums of bits with zeros, which no rounding touches
+        words.view(np.uint8)[: whole.nbytes] = whole.reshape(-1).view(np.uint8)
+        for start in range(0, len(words), AT_ONCE):
+            words[start : start + AT_ONCE] = self.sum(words[start : start + AT_ONCE])
+        return words.view(np.uint8)[: whole.nbytes].view(part.dtype).reshape(whole.shape)
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:

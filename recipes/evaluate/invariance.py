@@ -9,6 +9,7 @@ from recipes.augment.pipeline import Affine, affine_matrices
 from recipes.augment.warp import warp
 from recipes.data import Split
 from recipes.data.dataset import at_once
+from recipes.distributed.team import ALONE, Team
 from zoo.backend import as_keras_ships, keras, tf
 from zoo.groups import copies_in
 
@@ -23,7 +24,12 @@ WIDEST = Affine(scale=(0.6, 1.6), translation=0.2, rotation=45)
 
 @as_keras_ships
 def measure_invariance(
-    model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, *, fill: str = "constant", seed: int = 0
+    model: keras.Model | Callable[[np.ndarray], np.ndarray],
+    test: Split,
+    *,
+    fill: str = "constant",
+    seed: int = 0,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Scores images under known transformations.
 
@@ -32,6 +38,7 @@ def measure_invariance(
         test: images uint8 (N, H, W, C) and labels (N,).
         fill: what appears outside the image, see `recipes.augment.warp.warp`.
         seed: of the random mixtures.
+        team: each of whose workers scores its share of the images, and is given the results for all.
 
     Returns:
         `rotation`, `translation`, `scale`, `mirror` and `affine`, each with `values` (degrees; fraction of the size;
@@ -42,7 +49,7 @@ def measure_invariance(
         `shift_consistency` is how often two random shifts of one image agree (Zhang 2019, section 4.2); `overall`
         is the mean of the five scores.
     """
-    measure = _Measure(model, test, fill)
+    measure = _Measure(model, test, fill, team)
     size = {"height": test.images.shape[1], "width": test.images.shape[2]}
     families = {
         "rotation": measure.family(ROTATIONS, _one_each(angle=ROTATIONS, **size), counts=_small_turn),
@@ -66,15 +73,19 @@ def scores_of(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 class _Measure:
     """A model and the images it is measured on; their scores as they are, computed once."""
 
-    def __init__(self, model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, fill: str) -> None:
-        self._labels, self._fill = test.labels, fill
+    def __init__(
+        self, model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, fill: str, team: Team
+    ) -> None:
+        self._labels, self._fill, self._team = test.labels, fill, team
+        mine = range(len(test))[team.share(len(test))]
         most = at_once(copies_in(model) if isinstance(model, keras.Model) else 1)
-        self._batches = [tf.constant(test.images[i : i + most]) for i in range(0, len(test), most)]
+        starts = range(mine.start, mine.stop, most)
+        self._batches = [tf.constant(test.images[i : min(i + most, mine.stop)]) for i in starts]
         compiled = scores_of(model) if isinstance(model, keras.Model) else None
         self._scores: Callable[[tf.Tensor], np.ndarray] = (
             (lambda images: model(images.numpy())) if compiled is None else (lambda images: compiled(images).numpy())
         )
-        self._plain = np.concatenate([self._scores(batch) for batch in self._batches])
+        self._plain = self._of_all([self._scores(batch) for batch in self._batches])
         self._accuracy = self._right(self._plain)
 
     def family(
@@ -120,9 +131,14 @@ class _Measure:
         if np.array_equal(matrices, np.eye(2, 3)[None]):
             return self._plain
         sizes = [len(batch) for batch in self._batches]
-        parts = [matrices] * len(sizes) if len(matrices) == 1 else tf.split(matrices, sizes)
+        mine = self._team.share(len(self._labels))
+        parts = [matrices] * len(sizes) if len(matrices) == 1 else tf.split(matrices[mine], sizes)
         pairs = zip(self._batches, parts, strict=True)
-        return np.concatenate([self._scores(warp(batch, part, fill=self._fill)) for batch, part in pairs])
+        return self._of_all([self._scores(warp(batch, part, fill=self._fill)) for batch, part in pairs])
+
+    def _of_all(self, scores: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores (N, classes) of all images, from those of this worker's batches."""
+        return self._team.in_shares(len(self._labels), lambda _: np.concatenate(scores))
 
 
 def _mean(values: np.ndarray, accuracy: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """How good a model is on images that its training never saw: that of a run, or of any file."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from recipes.data import Data, Reader, Split
-from recipes.data.decoded import Images
+from recipes.data.dataset import digest_of
+from recipes.data.decoded import DecodedImages, Images
 from recipes.data.readers import FileReader, open_reader
+from recipes.distributed.team import ALONE, Team, check_alone, join
 from recipes.evaluate.averaging import check_average, measure_average
 from recipes.evaluate.selection import Labelled, Selection, is_trained_on, select, select_unknown
 from recipes.run.folder import Run
@@ -79,7 +82,10 @@ def evaluate(
         FailureError: scores are not numbers; the precision cannot be shown on so few images; invariance is asked for,
             and a symmetry that is built in does not hold.
     """
-    if plot is not None:
+    if precision is not None:
+        check_alone("choosing a threshold")
+    team = join()
+    if plot is not None and team.is_chief:
         _check_plot(Path(plot))
     is_run = isinstance(run, Run) or (run.path if isinstance(run, Scorer) else Path(run)).is_dir()
     if data is None and not is_run:
@@ -87,26 +93,36 @@ def evaluate(
         raise RequestError(f"{run} does not say which images to score it on: give --data.")
     if precision is not None:
         _check_precision(precision, run, is_run, data)
-    scorer = open_scorer(run)
-    reader = None if data is None else open_reader(data)
-    own = Run.open(scorer.path) if is_run else None
-    if own is not None and reader is not None:
-        _refuse_own(own, reader)
+    with team.together():
+        scorer = open_scorer(run)
+        reader = None if data is None else open_reader(data)
+        own = Run.open(scorer.path) if is_run else None
+        if own is not None and reader is not None:
+            _refuse_own(own, reader)
+    shared: dict[str, Any] = {
+        "invariance": invariance,
+        "average": average,
+        "unknown": unknown,
+        "skip_bad": skip_bad,
+        "team": team,
+    }
     if reader is None:
         assert own is not None
-        loaded = own.load_data()
+        with team.together():
+            loaded = own.load_data()
         labelled = Labelled(TASKS[loaded.task], own.class_names, loaded.test)
         if precision is not None:
             _choose_threshold(scorer, scorer.run or own, loaded, precision)
-        metrics = scored(scorer, labelled, invariance=invariance, average=average, unknown=unknown, skip_bad=skip_bad)
+        metrics = scored(scorer, labelled, **shared)
         metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
-        own.write_json("metrics.json", metrics)
-        if "confusion_matrix" in metrics:
+        if team.is_chief:
+            own.write_json("metrics.json", metrics)
+        if "confusion_matrix" in metrics and team.is_chief:
             _draw(metrics, own.path / "confusion_matrix.png")
     else:
         chosen = select(reader, scorer.run)
-        metrics = scored_on(scorer, chosen, invariance=invariance, average=average, unknown=unknown, skip_bad=skip_bad)
-    if plot is not None:
+        metrics = scored_on(scorer, chosen, **shared)
+    if plot is not None and team.is_chief:
         if "confusion_matrix" not in metrics:
             raise RequestError(
                 f"{plot} cannot be drawn: a confusion matrix is of one class an image, of at most 1,000."
@@ -123,9 +139,11 @@ def scored_on(
     average: str | None = None,
     unknown: str | Reader | None = None,
     skip_bad: bool = False,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for images of a source."""
-    images = selection.load(scorer, skip_bad=skip_bad)
+    with team.together():
+        images = selection.load(scorer, skip_bad=skip_bad)
     notes = [f"{scorer.path}: {remark}." for remark in scorer.remarks]
     if images.task.labels.has_classes and not scorer.class_names:
         notes.append(
@@ -140,7 +158,14 @@ def scored_on(
         source = selection.reader.source
         notes.append(f"{scorer.path} was trained with other test images of {source}: some of these it was trained on.")
     metrics = scored(
-        scorer, images, invariance=invariance, average=average, unknown=unknown, skip_bad=skip_bad, notes=notes
+        scorer,
+        images,
+        invariance=invariance,
+        average=average,
+        unknown=unknown,
+        skip_bad=skip_bad,
+        notes=notes,
+        team=team,
     )
     return metrics | {
         "data": selection.reader.source,
@@ -160,16 +185,21 @@ def scored(
     unknown: str | Reader | None = None,
     skip_bad: bool = False,
     notes: list[str] | None = None,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
-    """The metrics of `evaluate` for these images; what is done to the scores is added to the notes."""
+    """The metrics of `evaluate` for these images; what is done to the scores is added to the notes.
+
+    Where there are several workers, each scores its share of the images.
+    """
     task, test, names = images.task, images.split, images.class_names
+    _check_team(team, scorer, images)
     if invariance and not task.labels.single_label:
         what = "run" if scorer.path.is_dir() else "file"
         raise RequestError(f"invariance is measured of one class an image; {scorer.path} is a {what} for {task.name}.")
     if average is not None:
         check_average(average, scorer.image_shape, scorer.symmetry[0])
     others = None if unknown is None else _unknown_images(scorer, task, unknown, skip_bad)
-    raw, missing = scores_of(scorer, task, names, [test.images])
+    raw, missing = scores_of(scorer, task, names, [test.images], team)
     if missing and notes is not None:
         notes.append(f"{scorer.path}: {missing.words} them.")
     metrics = task.metrics(test, missing.added_to(raw), names)
@@ -181,22 +211,22 @@ def scored(
         metrics["threshold"] = at_threshold(test.labels, missing.added_to(raw), kept)
 
     def score(images: np.ndarray) -> np.ndarray:
-        return missing.added_to(scorer.scores(images))
+        return missing.added_to(_in_shares(scorer, images, team))
 
     if others is not None:
         from recipes.evaluate.unknown import measure_unknown
 
-        best = missing.added_to(raw).max(1), missing.added_to(scorer.scores(others)).max(1)
+        best = missing.added_to(raw).max(1), score(others).max(1)
         metrics["unknown"] = measure_unknown(scorer, test, others, best)
     if average is not None:
         metrics["averaged"] = measure_average(score, test, average, task, metrics, names)
     if invariance:
-        metrics |= _invariance(scorer, test, score, bool(missing))
+        metrics |= _invariance(scorer, test, score, bool(missing), team)
     return metrics
 
 
 def scores_of(
-    scorer: Scorer, task: Task, class_names: Sequence[str], images: Sequence[Images]
+    scorer: Scorer, task: Task, class_names: Sequence[str], images: Sequence[Images], team: Team = ALONE
 ) -> tuple[np.ndarray, Missing]:
     """What a model gives for images, and what is missing of it: a model from elsewhere is looked at, not believed.
 
@@ -205,6 +235,7 @@ def scores_of(
         task: what the labels are.
         class_names: in the order of the scores.
         images: uint8 (N, H, W, C) each, one after the other.
+        team: each of whose workers scores its share of them.
 
     Returns:
         The scores float (N, units) of all images, and what makes them those of the task.
@@ -216,13 +247,39 @@ def scores_of(
     looked = scorer.task is None
     if looked:
         _check_count(scorer, task, class_names, images[0])
-    raw = np.concatenate([scorer.scores(each) for each in images])
+    raw = np.concatenate([_in_shares(scorer, each, team) for each in images])
     if not scorer.path.is_dir() and not np.isfinite(raw).all():
         bad = int((~np.isfinite(raw).all(axis=1)).sum())
         raise FailureError(f"{scorer.path} gives scores that are not numbers for {bad:,} of {len(raw):,} images.")
     if not looked:
         return raw, Missing()
     return raw, what_is_missing(str(scorer.path), raw, task.name, len(class_names), step=scorer.score_step)
+
+
+def _in_shares(scorer: Scorer, images: Images, team: Team) -> np.ndarray:
+    if team.size == 1:
+        return scorer.scores(images)
+
+    def score(rows: slice) -> np.ndarray:
+        return scorer.scores(images.only(rows) if isinstance(images, DecodedImages) else images[rows])
+
+    return team.in_shares(len(images), score)
+
+
+def _check_team(team: Team, scorer: Scorer, images: Labelled) -> None:
+    """Has all workers compare what they score, and on what.
+
+    Raises:
+        RequestError: there are more of them than images.
+        FailureError: they differ.
+    """
+    if team.size == 1:
+        return
+    if team.size > len(images.split):
+        raise RequestError(f"{len(images.split):,} images are too few for {team.size} workers.")
+    file = scorer.path / "model.keras" if scorer.path.is_dir() else scorer.path
+    team.check_same("model", zlib.crc32(file.read_bytes()) >> 1)
+    team.check_same("set of images", digest_of(images.class_names, [images.split]))
 
 
 def _unknown_images(scorer: Scorer, task: Task, source: str | Reader, skip_bad: bool) -> np.ndarray:
@@ -269,7 +326,7 @@ def _choose_threshold(scorer: Scorer, run: Run, data: Data, precision: float) ->
 
 
 def _invariance(
-    scorer: Scorer, test: Split, scores: Callable[[np.ndarray], np.ndarray], changed: bool
+    scorer: Scorer, test: Split, scores: Callable[[np.ndarray], np.ndarray], changed: bool, team: Team
 ) -> dict[str, Any]:
     """What `evaluate` measures beside the metrics; `changed`: the scores are not those that the model gives."""
     from recipes.evaluate.equivariance import equivariance_errors
@@ -288,8 +345,11 @@ def _invariance(
         symmetry = None
     if symmetry:
         measured["symmetry"] = symmetry.to_dict()
-    plain = scores if model is None or changed else model
-    measured["invariance"] = measure_invariance(plain, test, fill=fill)
+    measured["invariance"] = (
+        measure_invariance(scores, test, fill=fill)  # which are computed in shares already
+        if model is None or changed
+        else measure_invariance(model, test, fill=fill, team=team)
+    )
     if model is not None:
         measured["equivariance"] = equivariance_errors(model, test.images)
     return measured
