@@ -136,6 +136,7 @@ def measure(models, batches, rounds):
 
 
 def step_of(recipe, data, team, rounds):
+    from recipes.tasks import TASKS
     from recipes.training import replicas
     from recipes.training.model import compiled_model, training_batches
 
@@ -144,11 +145,12 @@ def step_of(recipe, data, team, rounds):
     parameters = sum(int(weight.shape.num_elements() or 1) for weight in model.trainable_weights)
     model.steps_per_execution = at_once
     if team.strategy:
-        learner = replicas.twin(model, recipe, data, team)
+        learner = replicas.twin(model, recipe, data, team.strategy)
         with team.strategy.scope():
             learner.optimizer.build(learner.trainable_variables)
-        batches = replicas._batches(data, recipe, team, 0, None)
-        take = replicas._train_steps(learner, "accuracy", team, at_once)
+        parts = replicas._batches(data, recipe, team, 0, None)
+        batches = iter(team.strategy.distribute_datasets_from_function(lambda _: parts.repeat()))
+        take = replicas._train_steps(learner, TASKS[data.task], at_once)
         definition = take.get_concrete_function(batches).graph.as_graph_def()
         nodes = [node for function in definition.library.function for node in function.node_def]
         collectives = sum(node.op.startswith("CollectiveReduce") for node in [*definition.node, *nodes])
