@@ -6,8 +6,8 @@
 trains networks that are known to be hard to quantise (hard-swish, depthwise convolutions, squeeze-and-excitation, tanh,
 trained briefly, a new head alone) on digits, one seed each, unless there is a run of it in the folder already, exports
 each as int8 and as int16x8, and prints accuracy, agreement, and whether the file is within the usual budget. `repair`
-exports with a budget of agreement and accuracy lost, and prints what the int8 file was before and is after layers were
-left in float32: how many, at how many bytes more, and how much slower.
+exports with a budget of agreement and accuracy lost, and prints what the int8 file was before and is after biases were
+corrected, or layers left in float32: how many, at how many bytes more, and how much slower.
 
     python benchmarks/small.py --part boards --runs runs/small --seeds 1
 
@@ -83,7 +83,7 @@ def plain(name, run, folder):
 
 
 def repair(name, run, folder, budget):
-    """The int8 file before and after layers were left in float32."""
+    """The int8 file before and after it was mended."""
     from recipes.export.handover import export
     from zoo.errors import FailureError
 

@@ -70,8 +70,8 @@ def export(
         output_type: of the scores of `int8` and `c-array`: `uint8` or `float32`.
         dynamic_size: leaves height and width of a `.tflite` file open; the app must set them.
         force: exports a model at chance accuracy, too.
-        repair: where the int8 file of the converter is beyond its budget, its worst layers stay in float32, as few as
-            bring it back, see `recipes.export.repair`.
+        repair: where the int8 file of the converter is beyond its budget, its biases are corrected, or its worst layers
+            stay in float32, as few as bring it back, see `recipes.export.repair`.
         author, license: written into the file.
 
     Raises:
@@ -187,7 +187,7 @@ def _repaired(plan: _Plan, file: Path, plain: Exported) -> Exported:
 
     done = repair(plan.source, plan.budget, plan.options.output_type)
     result = plain
-    if done.best.floats:
+    if done.best is not done.tried[0]:
         plan.kind.write(plan.source.with_integers(done.content, done.best.floats), file, plan.options)
         result = _measure(plan, file)
     return replace(result, tried=tuple(one.to_dict() for one in done.tried))

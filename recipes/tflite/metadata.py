@@ -10,7 +10,6 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import flatbuffers
@@ -18,6 +17,7 @@ import numpy as np
 
 from recipes.tflite.flatbuffer import TEXT, DamageError, Schema, read
 from recipes.tflite.graph import read_model
+from recipes.tflite.writing import packed, unpacked
 from zoo.errors import RequestError
 
 NAME, IDENTIFIER = b"TFLITE_METADATA", b"M001"
@@ -25,7 +25,6 @@ AXIS_LABELS = 2  # AssociatedFileType: a line of the file is the name of a place
 MAX_ATTACHED = 16 * 2**20  # bytes; a file of labels with more is taken for a bomb
 # Of an archive that is damaged, encrypted, or packed in an unknown way.
 _UNREADABLE = (zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
-_ALIGNMENT = 16  # of weights: what the schema asks for, and what kernels on small boards rely on
 
 _CONTENT = {1: "FeatureProperties", 2: "ImageProperties"}
 _OPTIONS = {1: "Normalization", 3: "ScoreThresholding"}
@@ -186,7 +185,7 @@ def insert(content: bytes, metadata: bytes) -> bytes:
     """The TFLite flatbuffer with metadata in it, in place of what metadata it had."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = unpacked(content)
     entries = {entry.name: entry for entry in model.metadata or []}
     if NAME not in entries:
         entry = schema.MetadataT()
@@ -196,26 +195,7 @@ def insert(content: bytes, metadata: bytes) -> bytes:
         model.buffers.append(schema.BufferT())
     model.metadata = list(entries.values())
     model.buffers[entries[NAME].buffer].data = np.frombuffer(metadata, np.uint8)
-    for buffer in model.buffers:
-        buffer.Pack = partial(_pack_aligned, buffer)  # the generated one forgets the alignment that the schema asks for
-    builder = flatbuffers.Builder(len(content) + len(metadata) + 4096)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-def _pack_aligned(buffer: Any, builder: flatbuffers.Builder) -> int:
-    from ai_edge_litert import schema_py_generated as schema
-
-    data = b"" if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
-    if data:
-        builder.StartVector(1, len(data), _ALIGNMENT)
-        builder.head -= len(data)
-        builder.Bytes[builder.head : builder.head + len(data)] = data
-        vector = builder.EndVector()
-    schema.BufferStart(builder)
-    if data:
-        schema.BufferAddData(builder, vector)
-    return int(schema.BufferEnd(builder))
+    return packed(model)
 
 
 def find(content: bytes) -> dict[str, Any]:
