@@ -54,7 +54,8 @@ def tried(ways: Sequence[Mapping[str, Any]]) -> str:
         for way in ways
     ]
     best = next(way for way in ways if way["taken"])
-    return "\n\n".join([table(header, rows, range(1, 6)), lines(f"best, {best['way']}: {', '.join(best['floats'])}")])
+    floats = [", ".join(best["floats"])] if best["floats"] else []
+    return "\n\n".join([table(header, rows, range(1, 6)), lines(": ".join([f"best, {best['way']}", *floats]))])
 
 
 def demo(written: "Demo") -> str:
