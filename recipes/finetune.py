@@ -230,10 +230,13 @@ def _resolve(
 def _begun(source: Source, settings: ResolvedRecipe, images: Data, kept: Run | None) -> "keras.Model":
     """The model that the training begins with; the classes of the run `kept` are as they were there."""
     from recipes.training.model import seed_all
+    from zoo.precision import computing_in
 
     seed_all(settings)
     task = TASKS[images.task]
-    model = task.in_units(build(source, settings.model, len(images.class_names), task.activation), images)
+    with computing_in(settings.precision):
+        model = build(source, settings.model, len(images.class_names), task.activation)
+    model = task.in_units(model, images)
     if kept:
         keep_head(model, kept, images.class_names)
     return model

@@ -40,13 +40,19 @@ def random_states(model: "keras.Model") -> list["keras.Variable"]:
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
 
+def without_loss_scaling(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
+    """The optimizer that computes the steps, whose settings one that scales losses for float16 does not have."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def averages(optimizer: "keras.optimizers.Optimizer") -> list["keras.Variable"]:
     """The moving averages of an optimizer with `use_ema`, in the order of the variables that it learns.
 
-    Relies on `Optimizer._model_variables_moving_average`. `finalize_variable_values` in public overwrites the
+    Relies on `Optimizer._model_variables_moving_average`, and on `inner_optimizer` of the one that scales losses.
+    `finalize_variable_values` in public overwrites the
     variables, with which the training goes on.
     """
-    values: list[keras.Variable] = optimizer._model_variables_moving_average
+    values: list[keras.Variable] = without_loss_scaling(optimizer)._model_variables_moving_average
     return values
 
 
@@ -73,7 +79,7 @@ def expect_sums(optimizer: "keras.optimizers.Optimizer") -> None:
     Relies on `_all_reduce_sum_gradients` of Keras' optimizer on TensorFlow, and on `inner_optimizer` of the one that
     scales losses. In public an optimizer always adds up itself, after it has clipped what each device brings.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = without_loss_scaling(optimizer)
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
 
 

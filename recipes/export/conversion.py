@@ -1,8 +1,7 @@
 """A Keras model made ready for export, and Keras' own exporter without its noise. Nothing is verified here."""
 
-import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from zoo.backend import keras, tf
 from zoo.errors import FailureError, RequestError
 from zoo.groups import SHIFT, symmetry_of
 from zoo.keras_internals import all_layers
-from zoo.layers import register_layers
+from zoo.precision import in_precision, rebuilt
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -20,15 +19,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Keras exports a mixed-precision model without complaint into a file that no interpreter loads.
     """
-    if all(layer.compute_dtype in ("float32", None) for layer in (model, *all_layers(model))):
-        return model
-
-    def plain(node: dict[str, Any]) -> dict[str, Any]:
-        if node.get("class_name") == "DTypePolicy":
-            return {**node, "config": {"name": "float32"}}
-        return {**node, "dtype": "float32"} if node.get("dtype") in ("float16", "bfloat16") else node
-
-    return _rebuilt(model, plain)
+    return in_precision(model, "float32")
 
 
 def of_any_size(model: keras.Model) -> keras.Model:
@@ -54,29 +45,13 @@ def of_any_size(model: keras.Model) -> keras.Model:
         f"{model.name} has a head for one size of image: --dynamic-size needs a pooled one, as in `average`."
     )
     try:
-        opened = _rebuilt(model, open_size)
+        opened = rebuilt(model, open_size)
     except Exception as error:  # Keras raises whatever a layer says to an unknown size
         raise refusal from error
     fixed = [layer for layer in all_layers(opened) if isinstance(layer, keras.layers.Flatten)]
     if any(layer.output.shape[1] is None for layer in fixed):
         raise refusal
     return opened
-
-
-def _rebuilt(model: keras.Model, change: Callable[[dict[str, Any]], dict[str, Any]]) -> keras.Model:
-    """A copy with the same weights, from the model's config with `change` made to every object in it."""
-
-    def walk(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: walk(value) for key, value in change(node).items()}
-        return [walk(value) for value in node] if isinstance(node, list | tuple) else node
-
-    register_layers()
-    config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-    config.pop("compile_config", None)
-    copy = keras.saving.deserialize_keras_object(walk(config), safe_mode=True)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def export_with_keras(model: keras.Model, path: Path, kind: str, **options: Any) -> None:

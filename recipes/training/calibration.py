@@ -71,7 +71,7 @@ def calibrate_whole(model: "keras.Model", images: Data, recipe: Recipe) -> dict[
     batch = at_once(copies_in(model))
     return calibrate(
         model,
-        lambda: before_scores(model).predict(images.validation.batches(batch), verbose=0),
+        lambda: np.asarray(before_scores(model).predict(images.validation.batches(batch), verbose=0), np.float32),
         images,
         recipe,
         TASKS[images.task],

@@ -21,7 +21,7 @@ from recipes.training.progress import ProgressBar
 from recipes.training.unknown import with_unknown
 from zoo.backend import keras, tf
 from zoo.errors import FailureError
-from zoo.keras_internals import averages, random_states
+from zoo.keras_internals import averages, random_states, without_loss_scaling
 
 CHECKPOINT_SECONDS = 5.0  # at least so much training between two checkpoints: what a kill can cost
 EXPLODED = 1e4  # times the loss at chance
@@ -102,7 +102,8 @@ def _fit_on_one_device(
     teachers: Teachers | None,
 ) -> None:
     classes, task = len(data.class_names), TASKS[data.task]
-    averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if model.optimizer.use_ema else []
+    averaged = without_loss_scaling(model.optimizer).use_ema
+    averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if averaged else []
     first = keeper.state.epoch
     batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first)
     if data.unknown is not None:
@@ -233,7 +234,7 @@ class _Keeper(keras.callbacks.Callback):
 def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:
     """The model's weights, with moving averages in place of those that the optimizer averages."""
     weights = dict(zip((id(weight) for weight in model.weights), model.get_weights(), strict=True))
-    if model.optimizer.use_ema:
+    if without_loss_scaling(model.optimizer).use_ema:
         pairs = zip(model.trainable_variables, averages(model.optimizer), strict=True)
         weights |= {id(variable): np.array(average) for variable, average in pairs}
     return [weights[id(weight)] for weight in model.weights]

@@ -1,8 +1,7 @@
 """What a recipe makes of a model and of images: batches that are a function of the seed, loss and optimizer."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from zoo import create_model
 from zoo.backend import keras, tf
 from zoo.groups import check_group, find_group
 from zoo.keras_internals import average_by, averages, index_of
+from zoo.precision import computing_in
 
 STREAMS = {"order": 0, "augment": 1, "unknown": 2, "augment unknown": 3}  # independent random streams under one seed
 MOST_STEPS_AT_ONCE = 12
@@ -111,7 +111,7 @@ def compiled_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
 def new_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
     """The recipe's model for the kind of answers that `data` has."""
     chosen, task = recipe.model, TASKS[data.task]
-    with _policy(recipe.precision):
+    with computing_in(recipe.precision):
         model = create_model(
             chosen.name,
             input_shape=chosen.input_shape,
@@ -138,8 +138,13 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
     """
     factors = [rates.get(id(variable), 1.0) for variable in model.trainable_variables] if rates else []
     steps, task = recipe.steps_per_epoch(len(data.train)), TASKS[data.task]
+    optimizer = _optimizer(recipe, steps, factors)
+    if recipe.precision == "mixed_float16":
+        # Small gradients would be 0 in float16. Keras does it by itself, but not for models that were put together of
+        # others, whose own policy is float32.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        optimizer=_optimizer(recipe, steps, factors),
+        optimizer=optimizer,
         loss=distillation_loss(recipe, recipe.distill) if recipe.distill else task.loss(recipe, data),
         loss_weights=task.loss_weight(data),
         metrics=[_metric(task, recipe)],
@@ -165,17 +170,6 @@ class KnownMean(keras.metrics.Mean):
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         known = tf.reduce_any(y_true != y_true[:, :1], axis=1)
         super().update_state(self._task.monitored(y_true, y_pred), tf.cast(known, tf.float32))
-
-
-@contextlib.contextmanager
-def _policy(precision: str) -> Iterator[None]:
-    """Layers made in the block compute in this precision; their weights stay float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _steps_at_once(steps: int) -> int:

@@ -12,7 +12,8 @@ from zoo.weights import load_weights
 
 
 def build(source: Source, wanted: Model, classes: int, activation: str = "softmax") -> "keras.Model":
-    """The source's backbone with its weights and its own scaling of pixels, under a new head.
+    """The source's backbone with its weights and its own scaling of pixels, under a new head, all in the precision that
+    layers are made in.
 
     Args:
         source: what `recipes.transfer.source.open_source` found.
@@ -27,6 +28,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
     from zoo import create_model
     from zoo.builder import assemble, head_of
     from zoo.layers import ImageCopies
+    from zoo.precision import in_precision
     from zoo.stages import take_apart
 
     if source.file:
@@ -34,9 +36,11 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         if tuple(model.input_shape[1:]) != wanted.input_shape:
             raise RequestError(f"{source.file} takes images of {model.input_shape[1:]}, not {wanted.input_shape}.")
         parts = take_apart(model)
+        precision = keras.config.dtype_policy().name
+        scaling, backbone = (in_precision(part, precision) for part in (parts.scaling, parts.backbone))
         image = keras.Input(wanted.input_shape, name="image")
         x = image
-        for layer in parts.scaling.layers[1:]:
+        for layer in scaling.layers[1:]:
             x = x if isinstance(layer, ImageCopies) else layer(x)
         head: dict[str, Any] = {"pooling": wanted.pooling, "hidden": wanted.hidden, "dropout": wanted.dropout}
         if model.name in list_models():
@@ -44,7 +48,7 @@ def build(source: Source, wanted: Model, classes: int, activation: str = "softma
         else:
             head = {"pooling": "average"} | {key: value for key, value in head.items() if value is not None}
         head |= {"classes": classes, "activation": activation}
-        scores = assemble(x, parts.backbone, wanted.symmetry, model.name, **head)
+        scores = assemble(x, backbone, wanted.symmetry, model.name, **head)
         return keras.Model(image, scores, name=model.name)
     model = create_model(
         wanted.name,
