@@ -2,15 +2,13 @@
 
 import functools
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import recipes.data
-from recipes.data import Split
 from recipes.data.dataset import PARTS, digest_of
 from recipes.data.decoding import Resize
 from recipes.distributed.team import join
@@ -18,9 +16,6 @@ from recipes.support.files import check_output, write_whole
 from recipes.transfer.backbone import build
 from recipes.transfer.source import open_source
 from zoo.backend import as_keras_ships, keras
-
-if TYPE_CHECKING:
-    from recipes.transfer.features import Frozen
 
 __all__ = ["Embedded", "embed"]
 
@@ -106,7 +101,7 @@ def embed(
     if team.size > 1:
         team.check_same("set of images", digest_of(loaded.class_names, splits))
         team.check_same("model", functools.reduce(_digest, backbone.get_weights(), 0) >> 1)
-    features = np.concatenate([team.in_shares(len(split), _features(frozen, split)) for split in splits if len(split)])
+    features = np.concatenate([frozen(split, team=team).images for split in splits])
     arrays: dict[str, Any] = {
         "features": features,
         "labels": np.concatenate([split.labels for split in splits]),
@@ -128,10 +123,6 @@ def embed(
     if team.is_chief:
         write_whole(out, write)
     return Embedded(str(out), features, tuple(arrays), same_class)
-
-
-def _features(frozen: "Frozen", split: Split) -> Callable[[slice], np.ndarray]:
-    return lambda rows: np.asarray(frozen(split if len(split) == rows.stop - rows.start else split[rows]).images)
 
 
 def _digest(before: int, weights: np.ndarray) -> int:

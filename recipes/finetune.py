@@ -1,5 +1,6 @@
 """Fine-tuning: a model that was trained elsewhere learns other classes, its head first and then, if asked, its top."""
 
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,9 +9,10 @@ import recipes.data
 from recipes.config.presets import load_recipe
 from recipes.config.settings import DataSettings, Recipe, ResolvedRecipe
 from recipes.data import Data
+from recipes.data.dataset import digest_of
 from recipes.data.decoding import Resize
 from recipes.data.readers import absolute_source
-from recipes.distributed.team import check_alone
+from recipes.distributed.team import LostWorkerError, Team, join
 from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.tasks import TASKS
@@ -23,8 +25,9 @@ from recipes.transfer.quantize import resolve, train_as_integers, twin
 from recipes.transfer.source import Source, open_source
 from zoo import get_card, list_models
 from zoo.backend import as_keras_ships, keras
-from zoo.errors import RequestError
+from zoo.errors import FailureError, RequestError
 from zoo.groups import check_copies
+from zoo.registry import require_plugin
 
 __all__ = ["finetune"]
 
@@ -44,6 +47,7 @@ def finetune(
     resize: Resize = "fill",
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
+    devices: str = "1",
     tensorboard: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -63,73 +67,127 @@ def finetune(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its images are learnt again with those of `data`.
-        resize, skip_bad, split_near_duplicates, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, split_near_duplicates, devices, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
 
     Raises:
         RequestError: a name, setting or folder that is not possible; nothing was written.
         FailureError: data or weights that could not be prepared, or a disk that could not be written.
     """
-    check_alone("fine-tuning")
-    opened = open_source(source, weights)
-    if recipe is not None and not isinstance(recipe, Recipe):
-        recipe = _recipe(opened, recipe, overrides)
-    if recipe and recipe.finetune and recipe.finetune.quantize:
-        own = {"resize": resize != "fill", "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
-        own |= {"keep_old_classes": keep_old_classes, "weights": weights is not None}
-        if given := [name for name, is_set in own.items() if is_set]:
-            raise RequestError(f"{given[0]} is not possible with finetune.quantize: a run goes on as it is.")
-        return _go_on_as_integers(
-            opened, recipe, data, Path(out), tensorboard=tensorboard, overwrite=overwrite, quiet=quiet
+    team = join(devices)
+    if not team.is_chief:
+        task = team.task_of_chief()
+        settings = ResolvedRecipe.model_validate(task["recipe"])
+        return follow(team, Run(Path(task["run"])), settings, task["split_table"], quiet=quiet)
+    with team.told():
+        opened = open_source(source, weights)
+        if recipe is not None and not isinstance(recipe, Recipe):
+            recipe = _recipe(opened, recipe, overrides)
+        if recipe and recipe.finetune and recipe.finetune.quantize:
+            own = {"resize": resize != "fill", "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
+            own |= {"keep_old_classes": keep_old_classes, "weights": weights is not None}
+            if given := [name for name, is_set in own.items() if is_set]:
+                raise RequestError(f"{given[0]} is not possible with finetune.quantize: a run goes on as it is.")
+            _refuse_integers(team)
+            return _go_on_as_integers(
+                opened, recipe, data, Path(out), tensorboard=tensorboard, overwrite=overwrite, quiet=quiet
+            )
+        if data is None:
+            raise RequestError("--data is missing.")
+        recipes.data.check_source(data)
+        resolved = partial(
+            _resolve,
+            opened,
+            data,
+            overrides,
+            resize=resize,
+            skip_bad=skip_bad,
+            split_near_duplicates=split_near_duplicates,
+            keep_old_classes=keep_old_classes,
         )
-    if data is None:
-        raise RequestError("--data is missing.")
-    recipes.data.check_source(data)
-    resolved = partial(
-        _resolve,
-        opened,
-        data,
-        overrides,
-        resize=resize,
-        skip_bad=skip_bad,
-        split_near_duplicates=split_near_duplicates,
-        keep_old_classes=keep_old_classes,
-    )
-    settings = resolved(recipe or "head")
-    if tensorboard:
-        require_tensorboard()
-    check_free(Path(out), overwrite=overwrite)
-    images = load_images(settings, None, quiet=quiet)
-    kept = opened.run if keep_old_classes else None
-    if kept:
-        images = in_parts_of(kept, images, skip_bad=skip_bad)
-    notes: tuple[str, ...] = ()
-    if recipe is None:  # it can be chosen now that the images are counted
-        recipe = choose(len(images.train), len(images.class_names))
-        notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
-        settings = resolved(recipe)
-        TASKS[images.task].check(settings)
-    settings = settings.in_epochs(len(images.train))
-    tuning = FineTuning.of(settings, images, _begun(opened, settings, images, kept), notes)
-    run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
+        settings = resolved(recipe or "head")
+        if tensorboard:
+            require_tensorboard()
+        check_free(Path(out), overwrite=overwrite)
+        images = load_images(settings, None, quiet=quiet)
+        kept = opened.run if keep_old_classes else None
+        if kept:
+            images = in_parts_of(kept, images, skip_bad=skip_bad)
+        notes: tuple[str, ...] = ()
+        if recipe is None:  # it can be chosen now that the images are counted
+            recipe = choose(len(images.train), len(images.class_names))
+            notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
+            settings = resolved(recipe)
+            TASKS[images.task].check(settings)
+        settings = settings.in_epochs(len(images.train))
+        tuning = FineTuning.of(settings, images, _begun(opened, settings, images, kept), notes, team)
+        run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
-        run.write_data(images)
-        tuning.model.save(run.path / "checkpoints" / "start.keras")
-        run.write_recipe(settings)
-        return train_in_phases(tuning, run, quiet=quiet)
+        with team.told():
+            run.write_data(images)
+            tuning.model.save(run.path / "checkpoints" / "start.keras")
+            run.write_recipe(settings)
+        return _lead(tuning, run, quiet=quiet)
 
 
 @as_keras_ships
-def go_on(run: Run, *, quiet: bool) -> Fitted:
+def go_on(run: Run, team: Team, *, quiet: bool) -> Fitted:
     """Goes on with an interrupted fine-tuning; the caller holds the run's lock. See `recipes.fit.resume`."""
-    start = run.path / "checkpoints" / "start.keras"
-    if not start.is_file():
-        raise RequestError(f"{start} does not exist: the fine-tuning cannot go on, and has to begin again.")
-    images = load_images(run.recipe, run.split_table, quiet=quiet)
-    run.keep_data(images)
-    model = load_keras_file(start)
-    if run.recipe.finetune and run.recipe.finetune.quantize:
-        return train_as_integers(run.recipe, images, model, run, quiet=quiet)
-    return train_in_phases(FineTuning.of(run.recipe, images, model), run, quiet=quiet)
+    start, settings = run.path / "checkpoints" / "start.keras", run.recipe
+    with team.told():
+        if not start.is_file():
+            raise RequestError(f"{start} does not exist: the fine-tuning cannot go on, and has to begin again.")
+        as_integers = bool(settings.finetune and settings.finetune.quantize)
+        if as_integers:
+            _refuse_integers(team)
+        images = load_images(settings, run.split_table, quiet=quiet)
+        run.keep_data(images)
+        model = load_keras_file(start)
+        if as_integers:
+            return train_as_integers(settings, images, model, run, quiet=quiet)
+        tuning = FineTuning.of(settings, images, model, team=team)
+    return _lead(tuning, run, quiet=quiet)
+
+
+def _lead(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
+    """Trains, and tells the other workers what: the recipe, the parts, and the model that it begins with."""
+    team, table = tuning.team, run.split_table
+    if team.size > 1:
+        team.lead(str(run.path), tuning.recipe.model_dump(mode="json"), table.read_bytes() if table else None)
+        team.from_chief((run.path / "checkpoints" / "start.keras").read_bytes())
+        with team.together():
+            pass  # until all have the images
+        team.check_same("set of images", digest_of(tuning.images.class_names, tuning.images.parts.values()))
+    return _trained(tuning, run, quiet=quiet)
+
+
+@as_keras_ships
+def follow(team: Team, run: Run, settings: ResolvedRecipe, split_table: str | None, *, quiet: bool) -> Fitted:
+    """Trains what the chief says, and leaves nothing."""
+    start = team.from_chief(b"")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
+        folder = Path(made)
+        with team.together():
+            require_plugin(settings.plugin, "the chief's recipe")
+            table = folder / "split.csv" if split_table else None
+            if table and split_table:
+                table.write_bytes(split_table.encode())
+            images = load_images(settings, table, quiet=True)
+            (folder / "start.keras").write_bytes(start)
+            tuning = FineTuning.of(settings, images, load_keras_file(folder / "start.keras"), team=team)
+        team.check_same("set of images", digest_of(images.class_names, images.parts.values()))
+        return _trained(tuning, run, quiet=quiet, scratch=folder)
+
+
+def _trained(tuning: FineTuning, run: Run, *, quiet: bool, scratch: Path | None = None) -> Fitted:
+    try:
+        return train_in_phases(tuning, run, quiet=quiet, scratch=scratch)
+    except LostWorkerError as error:
+        raise FailureError(f"{error} `zoo resume {run.path}` on every worker goes on.") from None
+
+
+def _refuse_integers(team: Team) -> None:
+    if team.strategy:
+        raise RequestError("quantisation-aware training runs on one device: remove the further devices or workers.")
 
 
 def _recipe(source: Source, recipe: str | Path, overrides: Sequence[str]) -> Recipe:

@@ -1,7 +1,6 @@
 """Training from scratch: a model, data and a recipe become a run."""
 
 import contextlib
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -166,12 +165,10 @@ def resume(run: str | Path | Run, *, devices: str = "1", quiet: bool = False) ->
                 if file.suffix == ".npz":
                     checkpoint.load(file)  # a damaged one is told before the images are read
             settings = run.recipe
-            if settings.finetune:
-                workers.check_alone("fine-tuning")
         if settings.finetune:
             from recipes.finetune import go_on
 
-            return go_on(run, quiet=quiet)
+            return go_on(run, team, quiet=quiet)
         _lead(team, run.path, settings, run.split_table)
         training = _prepare(settings, run.split_table, team, run, quiet=quiet)
         return _train(training, run, quiet=quiet)
@@ -190,18 +187,17 @@ class _Training:
 
 def _lead(team: Team, run: Path, settings: ResolvedRecipe, split_table: Path | None) -> None:
     """Tells the other workers what is trained."""
-    table = split_table.read_bytes().decode("utf-8") if split_table else None
-    task = {"run": str(run), "recipe": settings.model_dump(mode="json"), "split_table": table}
-    team.from_chief(json.dumps(task).encode())
+    team.lead(str(run), settings.model_dump(mode="json"), split_table.read_bytes() if split_table else None)
 
 
 def _follow(team: Team, *, quiet: bool) -> Fitted:
     """Trains what the chief says, and leaves nothing."""
-    message = team.from_chief(b"")
-    if not message:
-        raise FailureError(f"the chief ({team.addresses[0]}) did not begin; its own output says why.")
-    task = json.loads(message)
+    task = team.task_of_chief()
     run, settings = Run(Path(task["run"])), ResolvedRecipe.model_validate(task["recipe"])
+    if settings.finetune:
+        from recipes.finetune import follow
+
+        return follow(team, run, settings, task["split_table"], quiet=quiet)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         table = Path(folder, "split.csv") if task["split_table"] else None
         if table:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
-from test_workers import finish, start, zoo_program
+from test_workers import figures, finish, start, wait_for_rows, zoo_program
 
 from recipes.distributed.team import Team
+from recipes.run.folder import Run
 
 COUNTED = """
 import sys
@@ -126,3 +128,54 @@ def test_shares_are_all_rows_once(count, size):
 
 def test_one_process_computes_all_at_once():
     assert Team().in_shares(5, lambda rows: np.arange(10)[rows]).tolist() == [0, 1, 2, 3, 4]
+
+
+TUNING = [
+    *("batch_size=100", "epochs=2", "finetune.epochs=2", "optimizer.name=sgd", "finetune.layer_decay=0.5"),
+    *("finetune.views=2", "augment=digits"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["last-stage", "full"])
+def test_fine_tuning_on_two_workers_is_that_of_one_process(trained, tmp_path, recipe):
+    source = trained("resnet8", "epochs=1").path
+    settings = [
+        setting for setting in TUNING if recipe != "full" or ("views" not in setting and "augment" not in setting)
+    ]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    command = ["finetune", source, "--data", "digits", "--recipe", recipe, *sets, "--quiet"]
+    runs = {workers: tmp_path / str(workers) for workers in (1, 2)}
+    for workers, run in runs.items():
+        for code, _, errors in finish(start(workers, *command, "--out", run), timeout=480):
+            assert (code, errors) == (0, "")
+    one, two = runs.values()
+    np.testing.assert_allclose(figures(two), figures(one), rtol=2e-3)
+    assert [row[0] for row in figures(two)] == [1, 2, 3, 4]
+    before, alone, shared = (Run.open(path).load_model() for path in (source, one, two))
+    moved = 0
+    for mine, theirs in zip(shared.weights, alone.weights, strict=True):
+        scale = max(np.abs(theirs.numpy()).max(), 1e-3)
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=2e-3 * scale, err_msg=mine.path)
+    for mine, old in zip(shared.weights, before.weights, strict=True):
+        moved += mine.shape == old.shape and bool((mine.numpy() != old.numpy()).any())
+    assert moved > 2  # the second phase, too, was there
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_that_lost_a_worker_goes_on_to_the_same_bits(digits_run, tmp_path):
+    sets = [part for setting in ("batch_size=100", "epochs=4", "finetune.epochs=4") for part in ("--set", setting)]
+    command = ["finetune", digits_run.path, "--data", "digits", "--recipe", "last-stage", *sets, "--quiet", "--out"]
+    assert [code for code, _, _ in finish(start(2, *command, tmp_path / "whole"))] == [0, 0]
+    run = tmp_path / "run"
+    workers = start(2, *command, run)
+    wait_for_rows(run, 5, workers[0])
+    workers[1].send_signal(signal.SIGKILL)
+    code, _, errors = finish(workers, timeout=60)[0]
+    assert code == 1
+    assert errors.startswith("Error: another worker is gone")
+    assert errors.endswith(f"`zoo resume {run}` on every worker goes on.\n")
+    for code, _, errors in finish(start(2, "resume", run, "--quiet")):
+        assert (code, errors) == (0, "")
+    for name in ("history.csv", "metrics.json", "recipe.toml"):
+        assert (run / name).read_text() == (tmp_path / "whole" / name).read_text(), name

@@ -186,12 +186,14 @@ def test_a_wrong_tf_config_is_one_line_that_says_what_is_right(text, message):
     assert "\n" not in str(raised.value)
 
 
-def test_fine_tuning_is_refused_on_several_machines(monkeypatch, tmp_path):
-    from recipes.finetune import finetune
-
-    monkeypatch.setenv("TF_CONFIG", config("one:1", "two:2"))
-    with pytest.raises(RequestError, match="fine-tuning runs on one machine; TF_CONFIG names 2 workers"):
-        finetune("efficientnet_lite0", data="digits", out=tmp_path / "run")
+@pytest.mark.slow
+def test_what_a_fine_tuning_refuses_ends_the_others_too(digits_run, tmp_path):
+    command = ["finetune", digits_run.path, "--recipe", "qat", "--out", tmp_path / "run"]
+    (code, _, errors), (other, _, followed) = finish(start(2, *command))
+    assert (code, errors[:63]) == (2, "Error: quantisation-aware training runs on one device: remove t")
+    assert other == 1
+    assert followed.startswith("Error: the chief (localhost:")
+    assert errors.count("\n") == followed.count("\n") == 1
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest(monkeypatch):

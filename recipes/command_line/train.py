@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _resuming(settings: Mapping[str, Any]) -> list[str]:
-    """The command line that goes on with what `zoo fit` began."""
+    """The command line that goes on with what `zoo fit` or `zoo finetune` began."""
     flags = ["--quiet"] * settings["quiet"] + ["--json"] * settings["as_json"]
     return ["resume", str(settings["out"]), "--devices", settings["devices"], *flags]
 
@@ -119,7 +119,9 @@ def fit(
     is_flag=True,
     help="SOURCE is a run whose classes stay: add those of --data to them.",
 )
+@devices
 @finetuning_options
+@launchable(_resuming)
 def finetune(
     source: str,
     recipe: str | None,

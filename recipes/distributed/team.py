@@ -107,6 +107,22 @@ class Team:
             words[start : start + AT_ONCE] = self.sum(words[start : start + AT_ONCE])
         return words.view(np.uint8)[: whole.nbytes].view(part.dtype).reshape(whole.shape)
 
+    def lead(self, run: str, recipe: Mapping[str, Any], split_table: bytes | None) -> None:
+        """Says, as the chief, what is trained, which is what `task_of_chief` gives the others."""
+        table = None if split_table is None else split_table.decode("utf-8")
+        self.from_chief(json.dumps({"run": run, "recipe": recipe, "split_table": table}).encode())
+
+    def task_of_chief(self) -> Any:
+        """What the chief says, as JSON, that all are to do.
+
+        Raises:
+            FailureError: it failed instead.
+        """
+        message = self.from_chief(b"")
+        if not message:
+            raise FailureError(f"the chief ({self.addresses[0]}) did not begin; its own output says why.")
+        return json.loads(message)
+
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
         """Tells the others, which wait for `from_chief`, when the chief fails in the block instead of sending."""

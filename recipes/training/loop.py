@@ -39,6 +39,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     team: Team = ALONE,
     teachers: Teachers | None = None,
+    rates: Mapping[int, float] | None = None,
 ) -> State:
     """Trains a compiled model for the epochs that the run still lacks, and leaves its best weights in it.
 
@@ -51,6 +52,7 @@ def train(
         callbacks: are told of every epoch, and may end the training by raising.
         team: what else it is trained on; its chief alone has a run, whose checkpoint is where all go on.
         teachers: what is learned from beside the labels, where the recipe says so.
+        rates: that the model was compiled with, see `recipes.training.model.compile_model`.
 
     A run that was killed at any moment ends in the same weights and history, bit for bit on a CPU, as one that was
     not: an epoch is a function of the state before it and of (seed, epoch), and the state after it is kept whole.
@@ -60,7 +62,7 @@ def train(
             worker is gone.
     """
     task = TASKS[data.task]
-    learner = replicas.twin(model, recipe, data, team.strategy) if team.strategy else model
+    learner = replicas.twin(model, recipe, data, team.strategy, rates) if team.strategy else model
     keeper = _Keeper(learner, data, recipe, team, run=run, phase=phase, before=before)
     with learner.distribute_strategy.scope():
         keeper.take_up()

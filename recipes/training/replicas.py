@@ -33,14 +33,25 @@ def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
         )
 
 
-def twin(model: keras.Model, recipe: Recipe, data: Data, strategy: tf.distribute.Strategy) -> keras.Model:
-    """A copy that learns on all devices of a strategy. Its BatchNorms take their statistics from the whole batch."""
+def twin(
+    model: keras.Model,
+    recipe: Recipe,
+    data: Data,
+    strategy: tf.distribute.Strategy,
+    rates: Mapping[int, float] | None = None,
+) -> keras.Model:
+    """A copy that learns on all devices of a strategy. Its BatchNorms take their statistics from the whole batch.
+
+    `rates` are those of the model, see `recipes.training.model.compile_model`.
+    """
     with strategy.scope():
         copy = keras.models.clone_model(model)
         for layer in all_layers(copy):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # not in the model itself: what is handed over is as one device makes it
-        compile_model(copy, recipe, data)
+        pairs = zip(model.trainable_variables, copy.trainable_variables, strict=True)
+        own = {id(mine): rates[id(its)] for its, mine in pairs if id(its) in rates} if rates else None
+        compile_model(copy, recipe, data, rates=own)
         copy.set_weights(model.get_weights())
     expect_sums(copy.optimizer)  # Keras clips the gradients of each device and then adds them up; here they come added
     return copy

@@ -10,12 +10,14 @@ import numpy as np
 from recipes.augment.pipeline import Augment
 from recipes.data import Split
 from recipes.data.pixels import memory_limit
+from recipes.distributed.team import ALONE, Team
 from recipes.training.model import stream
 from zoo.backend import keras, tf
 from zoo.errors import FailureError
 from zoo.groups import copies_in
 from zoo.keras_internals import with_constants
 
+AT_ONCE = 1024  # images that a worker computes before all are given them
 BATCH = 64  # rows at a time: an image has as many as it has copies
 
 
@@ -33,7 +35,9 @@ class Frozen:
         self._batch = max(BATCH // copies_in(part), 1)
         self._given = tf.TensorSpec((self._batch, *part.input_shape[1:]), dtype)
 
-    def __call__(self, split: Split, *, views: int = 1, seed: int = 0, file: Path | None = None) -> Split:
+    def __call__(
+        self, split: Split, *, views: int = 1, seed: int = 0, file: Path | None = None, team: Team = ALONE
+    ) -> Split:
         """The outputs for all images, in their order, with their labels.
 
         Args:
@@ -41,6 +45,7 @@ class Frozen:
             views: the images as they are, and views - 1 times as `augment` draws them; one after the other.
             seed: of the draws.
             file: where the outputs go if they do not fit into memory.
+            team: each of whose workers computes its share, and is given the whole.
 
         Returns:
             float32 (views * N, ...).
@@ -52,16 +57,34 @@ class Frozen:
         outputs = _room((views * count, *self._part.output_shape[1:]), file)
         for view in range(views):
             draws = self._augment.draw(count, stream("augment", seed, tf.constant(view, tf.int64))) if view else None
-            for start in range(0, count, self._batch):
-                rows = np.minimum(np.arange(start, start + self._batch), count - 1)  # one shape, one compilation
-                batch = tf.constant(split.images[rows])
-                made = self._plain(batch) if draws is None else self._varied(batch, tf.gather(draws, rows))
-                end = min(start + self._batch, count)
-                outputs[view * count + start : view * count + end] = made.numpy()[: end - start]
+            of_view = outputs[view * count : (view + 1) * count]
+            if team.size == 1:
+                self._fill(of_view, split, draws, range(count))
+                continue
+            for first in range(0, count, team.size * AT_ONCE):
+                rows = range(first, min(first + team.size * AT_ONCE, count))
+                of_view[rows.start : rows.stop] = team.in_shares(len(rows), self._maker(split, draws, rows))
         if file is not None and isinstance(outputs, np.memmap):
             outputs.flush()
             outputs = np.load(file, mmap_mode="c", allow_pickle=False)  # as `gather_rows` reads without copying
         return Split(outputs, np.concatenate([split.labels] * views))
+
+    def _fill(self, outputs: np.ndarray, split: Split, draws: tf.Tensor | None, chosen: range) -> None:
+        """Puts the outputs for some of the images in their place (n, ...)."""
+        for start in range(chosen.start, chosen.stop, self._batch):
+            rows = np.minimum(np.arange(start, start + self._batch), chosen.stop - 1)  # one shape, one compilation
+            batch = tf.constant(split.images[rows])
+            made = self._plain(batch) if draws is None else self._varied(batch, tf.gather(draws, rows))
+            end = min(start + self._batch, chosen.stop)
+            outputs[start - chosen.start : end - chosen.start] = made.numpy()[: end - start]
+
+    def _maker(self, split: Split, draws: tf.Tensor | None, rows: range) -> Callable[[slice], np.ndarray]:
+        def make(share: slice) -> np.ndarray:
+            outputs = np.empty((len(rows[share]), *self._part.output_shape[1:]), np.float32)
+            self._fill(outputs, split, draws, rows[share])
+            return outputs
+
+        return make
 
     @cached_property
     def _plain(self) -> Callable[[tf.Tensor], tf.Tensor]:

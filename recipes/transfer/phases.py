@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recipes.augment.pipeline import Augment
 from recipes.config.settings import FineTune, Recipe, ResolvedRecipe, Schedule
-from recipes.data import Data
+from recipes.data import Data, Split
+from recipes.distributed.team import ALONE, Team
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
-from recipes.training.session import Fitted, hand_over, notes_on
+from recipes.training.replicas import check_shares
+from recipes.training.session import Fitted, hand_over, judged, notes_on
 from zoo.backend import keras
 from zoo.errors import FailureError, RequestError
 from zoo.keras_internals import all_layers
@@ -34,6 +37,7 @@ class FineTuning:
         parts: of the model; they share its layers.
         cut: of the backbone: what stays frozen, and what learns in the second phase.
         notes: what was decided on the way, a sentence each.
+        team: who computes features in shares, and learns together.
     """
 
     recipe: ResolvedRecipe
@@ -43,6 +47,7 @@ class FineTuning:
     parts: Parts
     cut: Cut
     notes: tuple[str, ...] = ()
+    team: Team = ALONE
 
     @property
     def copies(self) -> int:
@@ -56,13 +61,20 @@ class FineTuning:
 
     @classmethod
     def of(
-        cls, recipe: ResolvedRecipe, images: Data, model: "keras.Model", notes: tuple[str, ...] = ()
+        cls,
+        recipe: ResolvedRecipe,
+        images: Data,
+        model: "keras.Model",
+        notes: tuple[str, ...] = (),
+        team: Team = ALONE,
     ) -> "FineTuning":
         """Takes the model apart and cuts its backbone.
 
         Raises:
-            RequestError: the recipe has no table `finetune`, or the backbone has fewer stages or layers than it says.
+            RequestError: the recipe has no table `finetune`, the backbone has fewer stages or layers than it says, or a
+                batch cannot be split over the team.
         """
+        check_shares(recipe, images, team)
         settings, parts = recipe.finetune, take_apart(model)
         if settings is None:
             raise RequestError("this recipe has no table [finetune].")
@@ -71,11 +83,13 @@ class FineTuning:
             pieces = cut(parts.backbone, stages=stages, layers=settings.layers)
         except RequestError as error:
             raise RequestError(f"finetune.{error}") from None
-        return cls(recipe, settings, images, model, parts, pieces, notes)
+        return cls(recipe, settings, images, model, parts, pieces, notes, team)
 
 
-def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
+def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool, scratch: Path | None = None) -> Fitted:
     """Trains, or goes on from the run's checkpoints, and leaves the model and its metrics in the run.
+
+    Of a team, the chief alone has the run; `scratch` is where another keeps features that do not fit into memory.
 
     The second phase's weights are kept unless the first phase's were better on the validation images.
 
@@ -86,40 +100,47 @@ def train_in_phases(tuning: FineTuning, run: Run, *, quiet: bool) -> Fitted:
     from recipes.transfer.features import Frozen
 
     images, model, parts, task = tuning.images, tuning.model, tuning.parts, TASKS[tuning.images.task]
-    boundary, features = _through_what_is_frozen(tuning, run)
-    head = _train_head(tuning, features, run, quiet=quiet)
+    team, kept = tuning.team, run if tuning.team.is_chief else None
+    boundary, features = _through_what_is_frozen(tuning, scratch or run.path / "checkpoints")
+    head = _train_head(tuning, features, kept, quiet=quiet)
     best: Mapping[str, float] = head.history[head.best_epoch - 1]
     best_epoch = head.best_epoch
     if tuning.cut.upper is not None:
-        best_epoch, best = _train_top(tuning, boundary, head, run, quiet=quiet)
+        best_epoch, best = _train_top(tuning, boundary, head, kept, quiet=quiet)
     model.trainable = True  # as any other model; what was frozen is for this training to know
 
     def logits() -> np.ndarray:
         made = chained(*tuning.above, before_scores(parts.classifier), given=tuning.copies)
-        return np.asarray(Frozen(made, boundary.validation.images.dtype)(boundary.validation).images)
+        return np.asarray(Frozen(made, boundary.validation.images.dtype)(boundary.validation, team=team).images)
 
     calibration = calibrate(model, logits, images, tuning.recipe, task)
     scored = chained(*tuning.above, parts.classifier, given=tuning.copies)
-    scores = np.asarray(Frozen(scored, boundary.test.images.dtype)(boundary.test).images)
+    scores = np.asarray(Frozen(scored, boundary.test.images.dtype)(boundary.test, team=team).images)
     warnings = task.warnings(best, images)
     notes = (*tuning.notes, *notes_on(model))
-    return Fitted(run, hand_over(model, scores, images, run, calibration), best_epoch, tuple(warnings), notes)
+    if team.is_chief:
+        metrics = hand_over(model, scores, images, run, calibration)
+    else:
+        metrics = judged(scores, images, calibration)
+    return Fitted(run, metrics, best_epoch, tuple(warnings), notes)
 
 
-def _through_what_is_frozen(tuning: FineTuning, run: Run) -> tuple[Data, Data]:
+def _through_what_is_frozen(tuning: FineTuning, folder: Path) -> tuple[Data, Data]:
     """What the second phase trains from, at the boundary, and on the way from there the features, for the first.
 
     Where an image has several copies, they are kept together, and the second phase learns from all of them.
     """
     parts, views = tuning.parts, tuning.settings.views
     below = chained(parts.scaling, tuning.cut.lower, made=tuning.copies) if tuning.cut.lower else None
-    boundary = _through(below, tuning.images, tuning, run, "boundary", views=views) if below else tuning.images
+    boundary = _through(below, tuning.images, tuning, folder / "boundary", views=views) if below else tuning.images
     to_features = chained(*tuning.above, given=tuning.copies, made=parts.feature_copies)
-    return boundary, _through(to_features, boundary, tuning, run, "features", views=1 if below else views, test=False)
+    return boundary, _through(
+        to_features, boundary, tuning, folder / "features", views=1 if below else views, test=False
+    )
 
 
 def _through(
-    part: "keras.Model", images: Data, tuning: FineTuning, run: Run, name: str, *, views: int, test: bool = True
+    part: "keras.Model", images: Data, tuning: FineTuning, file: Path, *, views: int, test: bool = True
 ) -> Data:
     """The data with what a frozen part makes of its images; several views of the training images only.
 
@@ -127,16 +148,21 @@ def _through(
     """
     from recipes.transfer.features import Frozen
 
-    frozen, folder = Frozen(part, images.train.images.dtype, tuning.recipe.augment), run.path / "checkpoints"
+    frozen = Frozen(part, images.train.images.dtype, tuning.recipe.augment)
+
+    def made(name: str, **varied: int) -> Split:
+        at = file.with_name(f"{file.name}-{name}.npy")
+        return frozen(images.parts[name], file=at, team=tuning.team, **varied)
+
     return replace(
         images,
-        train=frozen(images.train, views=views, seed=tuning.recipe.seed, file=folder / f"{name}-train.npy"),
-        validation=frozen(images.validation, file=folder / f"{name}-validation.npy"),
-        test=frozen(images.test, file=folder / f"{name}-test.npy") if test else images.test,
+        train=made("train", views=views, seed=tuning.recipe.seed),
+        validation=made("validation"),
+        test=made("test") if test else images.test,
     )
 
 
-def _train_head(tuning: FineTuning, features: Data, run: Run, *, quiet: bool) -> "State":
+def _train_head(tuning: FineTuning, features: Data, run: Run | None, *, quiet: bool) -> "State":
     """The first phase; its best weights are in the head."""
     from recipes.training.loop import train
     from recipes.training.model import compile_model
@@ -144,11 +170,12 @@ def _train_head(tuning: FineTuning, features: Data, run: Run, *, quiet: bool) ->
     recipe = tuning.recipe.model_copy(update={"augment": Augment()})  # it is in the views already
     head = chained(tuning.parts.classifier, given=tuning.parts.feature_copies)
     compile_model(head, recipe, features)
-    return train(head, features, recipe, run, quiet=quiet, phase="head")
+    check_shares(recipe, features, tuning.team)  # again: of few images, a batch is all of their views
+    return train(head, features, recipe, run, quiet=quiet, phase="head", team=tuning.team)
 
 
 def _train_top(
-    tuning: FineTuning, boundary: Data, head: "State", run: Run, *, quiet: bool
+    tuning: FineTuning, boundary: Data, head: "State", run: Run | None, *, quiet: bool
 ) -> tuple[int, Mapping[str, float]]:
     """The second phase, from the boundary up; the best weights of both phases are in the model.
 
@@ -170,7 +197,7 @@ def _train_top(
     return head.best_epoch, best
 
 
-def _train_upper(tuning: FineTuning, boundary: Data, head: "State", run: Run, *, quiet: bool) -> "State":
+def _train_upper(tuning: FineTuning, boundary: Data, head: "State", run: Run | None, *, quiet: bool) -> "State":
     from recipes.training.loop import train
     from recipes.training.model import compile_model
 
@@ -180,7 +207,9 @@ def _train_upper(tuning: FineTuning, boundary: Data, head: "State", run: Run, *,
     top = chained(*tuning.above, tuning.parts.classifier, given=tuning.copies)
     rates = layer_rates(upper, settings.layer_decay) if settings.layer_decay < 1 else None
     compile_model(top, second, boundary, rates=rates)
-    return train(top, boundary, second, run, quiet=quiet, phase="top", before=head.history)
+    return train(
+        top, boundary, second, run, quiet=quiet, phase="top", before=head.history, team=tuning.team, rates=rates
+    )
 
 
 def second_phase(recipe: Recipe, settings: FineTune, images: int, *, varies: bool) -> Recipe:
