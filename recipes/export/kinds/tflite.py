@@ -116,14 +116,18 @@ class TFLite(ExportKind):
         return settings
 
     def write(self, source: "ExportSource", file: Path, options: ExportOptions) -> None:
+        from recipes.export.pooling import pooling_as_convolution
         from recipes.tasks import TASKS
         from recipes.tflite import metadata
         from recipes.tflite.file import LABELS, attach
+        from zoo.ranges import is_quantized
 
         model = source.any_size_model if options.dynamic_size else source.float32_model
         content = source.integers or self.convert(
             model, source.data.train, output_type=options.output_type, dynamic_size=options.dynamic_size
         )
+        if self.values == "int8" and not is_quantized(source.model):  # which computes the mean as the file does
+            content = pooling_as_convolution(content)
         facts = self._facts(source, options)
         described = metadata.insert(
             content,
