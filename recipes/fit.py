@@ -132,11 +132,11 @@ def estimate(
     Raises:
         RequestError, FailureError: as `fit`.
     """
-    from recipes.training.estimate import measured
-
-    began = time.perf_counter()
+    began = time.perf_counter()  # before TensorFlow is loaded, which the training waits for, too
     workers.check_alone("an estimate")
     settings = resolve(model, data, recipe, overrides, **loading)
+    from recipes.training.estimate import measured
+
     training = _prepare(settings, None, workers.join(devices), quiet=quiet)
     prepared = time.perf_counter() - began
     return measured(training.model, training.images, training.recipe, prepared, training.teachers)

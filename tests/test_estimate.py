@@ -1,6 +1,8 @@
 """What a training will take, and trainings that end by the clock or when they are good enough."""
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,23 @@ SETTINGS = ["epochs=3", "batch_size=500", "model.options.units=[8]"]
 @pytest.fixture(autouse=True)
 def briefly(monkeypatch):
     monkeypatch.setattr(measuring, "SECONDS", 0.2)
+
+
+@pytest.mark.slow
+def test_an_estimate_counts_the_loading_of_tensorflow(tmp_path):
+    """Of a process that has not loaded it yet, as that of the command line."""
+    program = (
+        "import sys, time\ntime.perf_counter = time.process_time\nfrom recipes.fit import estimate\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "found = estimate('mlp', data='digits', recipe='quick', overrides=['epochs=1'], quiet=True)\n"
+        "print(found.begin)"
+    )
+    loading = "import time\nbegan = time.process_time()\nimport keras\nprint(time.process_time() - began)"
+    begin, least = (
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for code in (program, loading)
+    )
+    assert begin > 0.8 * least  # without it about a third
 
 
 @pytest.mark.slow
