@@ -16,6 +16,7 @@ from recipes.distributed.team import LostWorkerError, Team, join
 from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.tasks import TASKS
+from recipes.training.device import in_words, settled
 from recipes.training.session import Fitted, load_images, refuse_teachers, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import build
@@ -118,7 +119,9 @@ def finetune(
             notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
             settings = resolved(recipe)
             TASKS[images.task].check(settings)
-        settings = settings.in_epochs(len(images.train))
+        left_open = settings.in_epochs(len(images.train))
+        settings = settled(left_open, team.gpus, alone=team.strategy is None)
+        notes = (*notes, *in_words(left_open, settings, team.gpus))
         tuning = FineTuning.of(settings, images, _begun(opened, settings, images, kept), notes, team)
         run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
@@ -292,7 +295,7 @@ def _begun(source: Source, settings: ResolvedRecipe, images: Data, kept: Run | N
 
     seed_all(settings)
     task = TASKS[images.task]
-    with computing_in(settings.precision):
+    with computing_in(settings.precision or "float32"):
         model = build(source, settings.model, len(images.class_names), task.activation)
     model = task.in_units(model, images)
     if kept:

@@ -20,6 +20,7 @@ from recipes.distributed.team import LostWorkerError, Team
 from recipes.run.folder import Run, check_free
 from recipes.tasks import TASKS
 from recipes.training import checkpoint
+from recipes.training.device import in_words, settled
 from recipes.training.session import Fitted, hand_over, judged, load_images, notes_on, versions
 from recipes.training.tensorboard import require_tensorboard
 from zoo import get_card, list_models
@@ -66,8 +67,9 @@ def fit(
         split_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
         teachers: finished runs with the same classes to learn from beside the labels, in place of the recipe's own; the
             recipe's table `[distill]` says how.
-        devices: how many GPUs of this machine share every batch: a number, or `all`. Where `TF_CONFIG` names several
-            workers, all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
+        devices: of this machine, share every batch: a number, `all`, `cpu`, or GPUs as in `gpu:0,gpu:2`. They decide
+            what the recipe leaves open, see `recipes.training.device`. Where `TF_CONFIG` names several workers,
+            all of them share it, see `recipes.distributed.team`; only the chief's other arguments count then.
         seconds: what the call may take, about: its first steps are measured, and the recipe gets as many epochs, with
             its schedule over them, as there is time for. The run keeps their number and is trained as with `epochs`.
         tensorboard: writes scalars and the graph for TensorBoard into the run's folder `tensorboard`.
@@ -101,8 +103,10 @@ def fit(
         if tensorboard:
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
-    _lead(team, Path(out), settings, None)
-    training = _prepare(settings, None, team, quiet=quiet)
+    chosen = settled(settings, team.gpus, alone=team.strategy is None)
+    _lead(team, Path(out), chosen, None)
+    training = _prepare(chosen, None, team, quiet=quiet)
+    training = replace(training, notes=in_words(settings, chosen, team.gpus))
     if seconds is not None:
         training = _in_time(training, seconds, began)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
@@ -137,7 +141,9 @@ def estimate(
     settings = resolve(model, data, recipe, overrides, **loading)
     from recipes.training.estimate import measured
 
-    training = _prepare(settings, None, workers.join(devices), quiet=quiet)
+    team = workers.join(devices)
+    settings = settled(settings, team.gpus, alone=team.strategy is None)
+    training = _prepare(settings, None, team, quiet=quiet)
     prepared = time.perf_counter() - began
     return measured(training.model, training.images, training.recipe, prepared, training.teachers)
 
@@ -183,6 +189,7 @@ class _Training:
     model: "keras.Model"
     team: Team
     teachers: "Teachers | None" = None
+    notes: tuple[str, ...] = ()
 
 
 def _lead(team: Team, run: Path, settings: ResolvedRecipe, split_table: Path | None) -> None:
@@ -273,7 +280,7 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
     else:
         metrics = judged(scores, images, calibration)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
-    return Fitted(run, metrics, state.best_epoch, tuple(warnings), notes_on(model))
+    return Fitted(run, metrics, state.best_epoch, tuple(warnings), (*training.notes, *notes_on(model)))
 
 
 def resolve(

@@ -25,7 +25,10 @@ data = click.option(
     "--data", required=True, help="digits, tfds:NAME, a folder of class folders or shards, or a table.csv."
 )
 devices = click.option(
-    "--devices", default="1", show_default=True, help="How many GPUs share every batch: a number, or all."
+    "--devices",
+    default="1",
+    show_default=True,
+    help="Who shares every batch: a number of GPUs, all, gpu:0,gpu:2 or cpu.",
 )
 
 

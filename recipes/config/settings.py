@@ -255,7 +255,9 @@ class Recipe(_Settings):
             in the loss, and nowhere else: 1 is for the best balanced accuracy (Menon 2021), 0 for the best accuracy.
         class_thresholds: in place of both, `balanced` trains as if all were well and lowers the bar of rare classes
             after that: a number is added to the logit of each class, as the validation images ask for.
-        precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32.
+        precision: what layers compute in, `float32`, `mixed_float16` or `mixed_bfloat16`; weights stay float32. If it
+            is left out, the device decides: float32 on a CPU, bfloat16 or float16 on a GPU that is fast at it.
+        jit_compile: compiles the training step by XLA. If it is left out, on one GPU and nowhere else.
         early_stopping: epochs without improvement to wait for; 0 to train to the end.
         until: ends the training after the first epoch that is so good on the validation images: accuracy, 0 to 1.
         calibrate: divide the logits of the trained model by a temperature that is fitted on its validation images, so
@@ -276,7 +278,8 @@ class Recipe(_Settings):
     class_weight: Literal["none", "balanced"] = "none"
     logit_adjustment: Annotated[float, Field(ge=0, le=10)] = 0.0
     class_thresholds: Literal["none", "balanced"] = "none"
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] | None = None
+    jit_compile: bool | None = None
     early_stopping: Annotated[int, Field(ge=0)] = 0
     until: Annotated[float, Field(gt=0, le=1)] | None = None
     calibrate: bool = True

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.distributed.devices import Gpu, chosen, use_only, visible_gpus
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tf
 from zoo.errors import FailureError, RequestError, first_line
@@ -53,6 +54,11 @@ class Team:
     def replicas(self) -> int:
         """Devices of all workers."""
         return self.strategy.num_replicas_in_sync if self.strategy else 1
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Those of this process; none where it trains on a CPU."""
+        return visible_gpus()[: self.replicas // self.size]
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The sum of what all workers give, float32 or int32 of one shape.
@@ -211,7 +217,7 @@ def join(devices: str = "1") -> Team:
     """The team that this process was started for, once all of it is there.
 
     Args:
-        devices: how many GPUs of this machine take part: a number, or `all`.
+        devices: of this machine that take part, see `recipes.distributed.devices.chosen`.
 
     Raises:
         RequestError: a `TF_CONFIG` or a number of devices that is not possible.
@@ -221,9 +227,8 @@ def join(devices: str = "1") -> Team:
     if len(addresses) < 2:
         return _on_one_machine(devices)
 
-    gpus = tf.config.list_physical_devices("GPU")  # the logical ones must not be asked for before the strategy
-    taken = _number(devices, max(len(gpus), 1), "GPU" if gpus else "CPU")
-    tf.config.set_visible_devices(gpus[:taken], "GPU")
+    taken = chosen(devices, visible_gpus(), 1)  # logical devices must not be asked for before the strategy
+    use_only(taken if isinstance(taken, list) else [], devices)
     try:
         with native_output_hidden():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -240,20 +245,15 @@ def check_alone(what: str) -> None:
 
 
 def _on_one_machine(devices: str) -> Team:
-    if devices == "1":
+    gpus = visible_gpus()
+    if devices == "1" and not gpus:
         return Team()
-
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    there = [device.name for device in tf.config.list_logical_devices(kind)]
-    taken = _number(devices, len(there), kind)
-    return Team(strategy=tf.distribute.MirroredStrategy(there[:taken])) if taken > 1 else Team()
-
-
-def _number(devices: str, there: int, kind: str) -> int:
-    wanted = str(there) if devices == "all" else devices
-    if not wanted.isdecimal() or not 1 <= int(wanted) <= there:
-        raise RequestError(f"devices={devices!r} is not possible; allowed: all, or 1 to {there} ({kind}).")
-    return int(wanted)
+    taken = chosen(devices, gpus, 1 if gpus else len(tf.config.list_logical_devices("CPU")))
+    kind, count = ("GPU", len(taken)) if isinstance(taken, list) else ("CPU", taken)
+    use_only(taken if isinstance(taken, list) else [], devices)
+    if count == 1:
+        return Team()
+    return Team(strategy=tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(count)]))
 
 
 def read_place(environment: Mapping[str, str]) -> tuple[tuple[str, ...], int]:

@@ -11,6 +11,7 @@ from recipes.data import Data, Split
 from recipes.data.dataset import at_once, concatenate
 from recipes.data.labels import LABEL_KINDS
 from recipes.data.splits import draw_parts
+from recipes.distributed.team import ALONE
 from recipes.tasks import TASKS
 from zoo.backend import keras
 from zoo.errors import RequestError
@@ -64,12 +65,13 @@ def train_fold(
         The task's score (accuracy; mAP; R²) and the scores of the held-out images (N, classes).
     """
     from recipes.training.calibration import calibrate_whole
+    from recipes.training.device import settled
     from recipes.training.loop import train
     from recipes.training.model import compiled_model, seed_all
 
     keras.backend.clear_session()
     seed_all(recipe)
-    recipe = recipe.in_epochs(len(data.train))
+    recipe = settled(recipe.in_epochs(len(data.train)), ALONE.gpus)
     model = compiled_model(recipe, data)
     train(model, data, recipe, None, quiet=True, callbacks=callbacks)
     if recipe.class_thresholds != "none":  # a temperature alone changes no prediction

@@ -1,6 +1,7 @@
 """The training loop: what happens around each epoch, and how a stopped training goes on."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -10,10 +11,12 @@ import numpy as np
 
 from recipes.config.settings import Recipe
 from recipes.data import Data
+from recipes.distributed.devices import visible_gpus
 from recipes.distributed.team import ALONE, LostWorkerError, Team
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from recipes.training import checkpoint, replicas, tensorboard
+from recipes.training.accelerated import DeviceBatches, made_in_step
 from recipes.training.checkpoint import State
 from recipes.training.distill import Teachers
 from recipes.training.model import evaluation_batches, training_batches
@@ -107,22 +110,32 @@ def _fit_on_one_device(
     averaged = without_loss_scaling(model.optimizer).use_ema
     averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False)] if averaged else []
     first = keeper.state.epoch
-    batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first)
-    if data.unknown is not None:
-        batches = with_unknown(batches, data.unknown, recipe, len(data.train), classes, first_epoch=first)
-    if teachers:
-        batches = teachers.joined(batches)
-    model.fit(
-        batches,
-        initial_epoch=first,
-        epochs=recipe.epochs,
-        steps_per_epoch=recipe.steps_per_epoch(len(data.train)),
-        validation_data=evaluation_batches(data.validation, recipe, classes, task),
-        callbacks=[keeper, *averages, *callbacks],
-        class_weight=task.class_weight(data, recipe),
-        shuffle=False,  # the batches are shuffled already
-        verbose=0,
-    )
+    class_weight = task.class_weight(data, recipe)
+    made: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if visible_gpus() and data.unknown is None and not teachers:
+        on_device = DeviceBatches(data.train, recipe, classes, task, class_weight)
+        batches, made, class_weight = on_device.given(first), made_in_step(model, on_device), None
+        for callback in (keeper, *callbacks):
+            if isinstance(callback, _Keeper | ProgressBar):
+                callback.async_safe = True  # Keras: a look at the loss does not hold up the next steps
+    else:
+        batches = training_batches(data.train, recipe, classes, task=task, first_epoch=first)
+        if data.unknown is not None:
+            batches = with_unknown(batches, data.unknown, recipe, len(data.train), classes, first_epoch=first)
+        if teachers:
+            batches = teachers.joined(batches)
+    with made:
+        model.fit(
+            batches,
+            initial_epoch=first,
+            epochs=recipe.epochs,
+            steps_per_epoch=recipe.steps_per_epoch(len(data.train)),
+            validation_data=evaluation_batches(data.validation, recipe, classes, task),
+            callbacks=[keeper, *averages, *callbacks],
+            class_weight=class_weight,
+            shuffle=False,  # the batches are shuffled already
+            verbose=0,
+        )
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -149,6 +162,7 @@ class _Keeper(keras.callbacks.Callback):
         self._validated = len(data.validation)
         self._highest_loss = EXPLODED * self._task.loss_at_chance(data)
         self._written = time.monotonic()
+        self._writing = threading.Lock()  # beside a GPU the looks at the loss are in threads of their own
 
     def take_up(self) -> None:
         """Puts the last checkpoint of the run, if there is one, into the model and its optimizer."""
@@ -227,10 +241,11 @@ class _Keeper(keras.callbacks.Callback):
     def write(self) -> None:
         """Writes the state after the last whole epoch."""
         if self._run and self._file and self.state.history:
-            checkpoint.save(self.state, self._file)
-            own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
-            self._run.write_rows("history.csv", [*self._before, *own])
-            self._written = time.monotonic()
+            with self._writing:
+                checkpoint.save(self.state, self._file)
+                own = [row | {"epoch": row["epoch"] + len(self._before)} for row in self.state.history]
+                self._run.write_rows("history.csv", [*self._before, *own])
+                self._written = time.monotonic()
 
 
 def _weights_to_hand_over(model: keras.Model) -> list[np.ndarray]:

@@ -50,10 +50,32 @@ def training_batches(
 
     With a `part`, only those parts of each batch; together the parts are the batches, image by image.
     """
-    count, batch_size = len(train), recipe.batch_of(len(train))
-    steps = recipe.steps_per_epoch(len(train))
     images, labels = gather_rows(train.images), tf.constant(task.targets(train.labels, recipe, classes))
     augment = recipe.augment
+
+    def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return augment(images(rows), draws), tf.gather(labels, rows)
+
+    def batch(
+        example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if partner is None:
+            return varied(*example)
+        return augment.mix(*varied(*example), *varied(*partner), example[1])
+
+    batches = drawn_batches(len(train), recipe, first_epoch=first_epoch, part=part)
+    return untuned(batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4))
+
+
+def drawn_batches(
+    count: int, recipe: Recipe, *, first_epoch: int = 0, part: BatchPart = BatchPart()
+) -> tf.data.Dataset:
+    """Of the batches of `training_batches`, of so many images, which rows are in them and what is drawn for each.
+
+    Returns:
+        ((rows (B,), draws float32 (B, columns)),), with a mixing augmentation also those of the partners.
+    """
+    batch_size, steps, augment = recipe.batch_of(count), recipe.steps_per_epoch(count), recipe.augment
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), stream("order", recipe.seed, epoch))
@@ -67,18 +89,7 @@ def training_batches(
         slices = tuple((row, tf.gather(draws, row)) for row in rows)
         return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size // part.parts, drop_remainder=True)
 
-    def varied(rows: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(images(rows), draws), tf.gather(labels, rows)
-
-    def batch(
-        example: tuple[tf.Tensor, tf.Tensor], partner: tuple[tf.Tensor, tf.Tensor] | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        if partner is None:
-            return varied(*example)
-        return augment.mix(*varied(*example), *varied(*partner), example[1])
-
-    batches = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
-    return untuned(batches.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4))
+    return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_rows)
 
 
 def evaluation_batches(split: Split, recipe: Recipe, classes: int, task: Task) -> tf.data.Dataset:
@@ -111,7 +122,7 @@ def compiled_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
 def new_model(recipe: ResolvedRecipe, data: Data) -> keras.Model:
     """The recipe's model for the kind of answers that `data` has."""
     chosen, task = recipe.model, TASKS[data.task]
-    with computing_in(recipe.precision):
+    with computing_in(recipe.precision or "float32"):
         model = create_model(
             chosen.name,
             input_shape=chosen.input_shape,
@@ -148,7 +159,7 @@ def compile_model(model: keras.Model, recipe: Recipe, data: Data, *, rates: Mapp
         loss=distillation_loss(recipe, recipe.distill) if recipe.distill else task.loss(recipe, data),
         loss_weights=task.loss_weight(data),
         metrics=[_metric(task, recipe)],
-        jit_compile=False,  # XLA slows the training step down on a CPU
+        jit_compile=bool(recipe.jit_compile),  # XLA slows the training step down on a CPU
         steps_per_execution=_steps_at_once(steps),
     )
 

@@ -26,6 +26,8 @@ def check_shares(recipe: Recipe, data: Data, team: Team) -> None:
         raise RequestError("unknown images are learnt against on one device: remove --unknown, or the further devices.")
     if recipe.distill and team.strategy:
         raise RequestError("teachers are learned from on one device: remove [distill], or the further devices.")
+    if recipe.jit_compile and team.strategy:
+        raise RequestError("jit_compile=true is for one device: leave it out, or the further devices.")
     if size % parts:
         near = max(round(size / parts), 1) * parts
         raise RequestError(

@@ -28,7 +28,7 @@ def resolve(source: Run, recipe: Recipe, data: str | None) -> ResolvedRecipe:
     wanted = recipe.model.model_dump(exclude_unset=True) if recipe.model else {}
     if changed := [key for key, value in wanted.items() if value != getattr(source.recipe.model, key)]:
         raise RequestError(f"model.{changed[0]} cannot be set: {source.path} goes on with the model that it has.")
-    if recipe.precision != "float32":
+    if recipe.precision not in (None, "float32"):
         raise RequestError(f"precision={recipe.precision} is not possible here; allowed: float32.")
     if recipe.class_thresholds != "none":
         raise RequestError("class_thresholds is not possible here: the bars of classes go on as the run has them.")
@@ -37,6 +37,7 @@ def resolve(source: Run, recipe: Recipe, data: str | None) -> ResolvedRecipe:
     return ResolvedRecipe(
         **dict(recipe)
         | {
+            "precision": "float32",
             "model": source.recipe.model.model_copy(update={"weights": None}),
             "data": images if data is None else images.model_copy(update={"source": data}),
             "finetune": recipe.finetune.model_copy(update={"source": str(source.path.absolute())}),
