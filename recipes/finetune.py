@@ -214,7 +214,8 @@ def _go_on_as_integers(
     TASKS[images.task].check(settings)
     settings = settings.in_epochs(len(images.train))
     seed_all(settings)
-    model = twin(source.run.load_model(), images, bits=8)
+    bits = 4 if recipe.finetune and recipe.finetune.quantize == "int4" else 8
+    model = twin(source.run.load_model(), images, bits)
     run = Run.create(out, overwrite=overwrite, tensorboard=tensorboard)
     with run.lock():
         run.write_data(images)

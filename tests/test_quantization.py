@@ -3,12 +3,28 @@
 import numpy as np
 import pytest
 
+import zoo
 from recipes.data import Split
 from recipes.export import convert
 from recipes.tflite.graph import read_graph
 from zoo.backend import keras
+from zoo.decomposition import decomposed
 from zoo.errors import RequestError
-from zoo.layers import FieldNormalization, FieldPooling2D, GroupConv2D, GroupPooling, LiftingConv2D
+from zoo.layers import (
+    BlurPooling2D,
+    CircularBlur2D,
+    CircularPadding2D,
+    CopyPooling,
+    FieldNormalization,
+    FieldPooling2D,
+    GroupConv2D,
+    GroupPooling,
+    ImageCopies,
+    LiftingConv2D,
+    Maxout,
+    RegionPooling2D,
+    TableConv2D,
+)
 from zoo.quantization import quantized
 from zoo.ranges import calibrate, settle
 
@@ -22,6 +38,27 @@ def conv(x, filters=6, **settings):
 
 def activated(name):
     return lambda x: layers.Activation(name)(conv(x))
+
+
+class CustomScaleLayer(layers.Layer):
+    """As Inception-ResNet has it in `keras.applications`, where it is not public."""
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, inputs):
+        return inputs[0] + inputs[1] * self.scale
+
+
+def beside(x):
+    return layers.Concatenate()([x, conv(x, padding="same", activation="relu"), layers.MaxPooling2D(3, 1, "same")(x)])
+
+
+def excited(x):
+    """As in MobileNetV3."""
+    gate = layers.Conv2D(6, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    return layers.Multiply()([x, layers.ReLU(6.0)(gate + 3.0) * (1.0 / 6.0)])
 
 
 # What each kind of layer is tried in: from an image to a map or a vector.
@@ -45,6 +82,31 @@ KINDS = {
     "sigmoid": activated("sigmoid"),
     "silu": activated("silu"),
     "leaky_relu": activated("leaky_relu"),
+    "hard_silu": activated("hard_silu"),
+    "gelu": activated("gelu"),
+    "Concatenate": lambda x: layers.Concatenate()([conv(x), conv(x, activation="relu")]),
+    "Concatenate of what others use": lambda x: beside(conv(x)),
+    "Concatenate of a Concatenate": lambda x: layers.Concatenate()([conv(x), layers.Concatenate()([conv(x), conv(x)])]),
+    "SeparableConv2D and BatchNorm": lambda x: layers.ReLU()(
+        layers.BatchNormalization()(layers.SeparableConv2D(5, 3, padding="same", use_bias=False)(x))
+    ),
+    "TableConv2D": lambda x: TableConv2D(((0, 1), (1, 2), (0, 2), (0, 1, 2)), 3)(x),
+    "Normalization": lambda x: conv(layers.Normalization(mean=(0.4, 0.5, 0.6), variance=(0.05, 0.06, 0.07))(x)),
+    "Cropping2D": lambda x: layers.Cropping2D(1)(conv(x)),
+    "Flip": lambda x: conv(keras.ops.flip(x, axis=-1)),
+    "Pad": lambda x: keras.ops.pad(conv(x), ((0, 0), (0, 0), (0, 0), (1, 2))),
+    "a scaled sum": lambda x: CustomScaleLayer(0.17)([conv(x), conv(x)]),
+    "copies": lambda x: CopyPooling()(layers.Dense(7)(layers.Flatten()(conv(ImageCopies()(x))))),
+    "CircularPadding2D": lambda x: conv(CircularPadding2D(3)(conv(x))),
+    "CircularBlur2D": lambda x: CircularBlur2D(3)(conv(x)),
+    "BlurPooling2D": lambda x: conv(BlurPooling2D(1, 2)(BlurPooling2D(2, 1)(conv(x)))),
+    "RegionPooling2D": lambda x: RegionPooling2D(2, "max")(conv(x)),
+    "RegionPooling2D of means": lambda x: RegionPooling2D(2, "average")(conv(x)),
+    "Maxout": lambda x: Maxout(2)(conv(x)),
+    "a group with a basis": lambda x: GroupPooling(group="c8")(
+        GroupConv2D(3, 3, group="c8")(FieldNormalization("c8")(LiftingConv2D(3, 3, group="c8")(x)))
+    ),
+    "squeeze and excitation": lambda x: excited(conv(x)),
     "a group": lambda x: GroupPooling()(
         layers.ReLU()(
             FieldNormalization()(GroupConv2D(3, 3)(FieldPooling2D()(LiftingConv2D(3, 3, activation="relu")(x))))
@@ -87,14 +149,21 @@ def scores_in_file(content):
     return np.array(found)
 
 
-QUICK = ("Conv2D and BatchNorm", "Dense", "AveragePooling2D", "Add")  # the others take as long as these
+PIXELS = {"Normalization": (1 / 255, 0.0)}  # as in EfficientNet, where it is used
+QUICK = (
+    "Conv2D and BatchNorm",
+    "Dense",
+    "AveragePooling2D",
+    "Add",
+    "Concatenate of what others use",
+)  # the others take as long as these
 
 
 @pytest.mark.parametrize(
     "kind", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
 )
 def test_file_is_the_same_network(kind):
-    model = made(kind)
+    model = made(kind, *PIXELS.get(kind, ()))
     twin = quantized(model)
     content, scores = as_file(twin, scores_in_file)
     expected = twin.predict(IMAGES, verbose=0)
@@ -118,6 +187,19 @@ def test_four_bits_have_fifteen_levels():
     assert all(len(np.unique(np.round(kernel[..., channel], 6))) <= 15 for channel in range(kernel.shape[-1]))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["Conv2D", "Dense", *(pytest.param(k, marks=pytest.mark.slow) for k in ("DepthwiseConv2D", "BlurPooling2D"))],
+)
+def test_four_bits_are_in_the_file(kind):
+    twin = quantized(made(kind), bits=4)
+    content, scores = as_file(twin, scores_in_file)
+    weights = [tensor for tensor in read_graph(content).tensors if tensor.dtype == "int4"]
+    assert len(weights) == sum(getattr(layer, "bits", 8) == 4 for layer in twin.layers)
+    apart = np.abs(scores - twin.predict(IMAGES, verbose=0)).max(axis=1) * 256
+    assert (apart < 1.01).mean() >= 0.99
+
+
 def test_what_has_no_integer_twin_is_named():
     image = keras.Input((8, 8, 3))
     scores = layers.Dense(5)(layers.Flatten()(layers.LayerNormalization(name="odd")(image)))
@@ -135,3 +217,44 @@ def test_clipped_ranges_have_less_error():
     calibrate(clipped, images, clip=True)
     highs = [[float(layer.high) for layer in m.layers if getattr(layer, "fixed", 0) is None] for m in (wide, clipped)]
     assert all(narrow <= full for full, narrow in zip(*highs, strict=True))
+
+
+# Of architectures as they come, with the layer that has no integer twin.
+EXCEPTIONS = {
+    **dict.fromkeys([f"keras_convnext_{size}" for size in ("tiny", "small", "base", "large", "xlarge")], "LayerNorm"),
+    "scale_cnn": "ScaleLiftingConv2D",
+    "locally_connected": "LocallyConnected2D",
+}
+SMALL = ("lenet1", "locally_connected", "p4_cnn", "pebble", "resnet20", "rosette_c8")
+SMALL += ("keras_mobilenet_v3_small", "scale_cnn", "squeezenet1_1", "z2_cnn")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in zoo.list_models()]
+)
+def test_every_architecture_has_an_integer_twin(name):
+    size = 96 if "inception" in name or name == "keras_xception" else 64 if name == "alexnet" else 32
+    model = zoo.create_model(name, input_shape=(size, size, 3), classes=10, weights=None)
+    if name in EXCEPTIONS:
+        with pytest.raises(RequestError, match=EXCEPTIONS[name]):
+            quantized(model)
+        return
+    twin = quantized(model)
+    assert twin.output_shape == model.output_shape
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.float32)
+    calibrate(twin, [images])
+    assert np.isfinite(twin(images, training=False)).all()
+
+
+@pytest.mark.parametrize("settings", [{"symmetry": "c4"}, {"antialias": True}, {"pooling": "pyramid"}])
+def test_options_have_twins(settings):
+    twin = quantized(zoo.create_model("resnet8", input_shape=(32, 32, 3), classes=10, weights=None, **settings))
+    assert twin.output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("kind", ["SeparableConv2D and BatchNorm", "Normalization", "Flip", "a scaled sum"])
+def test_what_is_taken_apart_computes_the_same(kind):
+    model = made(kind)
+    apart = decomposed(model)
+    assert [layer.name for layer in apart.layers] != [layer.name for layer in model.layers]
+    np.testing.assert_allclose(apart(IMAGES[:9] * 1.0), model(IMAGES[:9] * 1.0), atol=1e-5)

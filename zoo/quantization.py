@@ -14,25 +14,27 @@ from typing import Any
 import numpy as np
 
 from zoo.backend import keras
+from zoo.decomposition import PARTS, decomposed
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
-from zoo.layers.quantized import FakeQuantize, QuantizedWeights
+from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedWeights, rounded
 from zoo.ranges import is_quantized
 from zoo.registry import Tensor
 
-WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense", "LiftingConv2D", "GroupConv2D")
+WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense", "LiftingConv2D", "GroupConv2D", "TableConv2D")
 NORMS = ("BatchNormalization", "FieldNormalization")
 # What gives out values that it was given; dropout does, except in training.
 SAME = (
     *("MaxPooling2D", "GlobalMaxPooling2D", "FieldPooling2D", "GroupPooling", "Flatten", "Reshape", "ZeroPadding2D"),
+    *("Cropping2D", "Pad", "Take", "CircularPadding2D", "ImageCopies"),
+    *("CopyPooling", "RegionPooling2D", "Maxout"),
     *("Dropout", "SpatialDropout2D", "Identity"),
 )
-# Concatenate is not here: the converter brings its inputs to one scale, in a way that rounding each once is not.
-JOINING = ("Add", "Multiply", "AveragePooling2D", "GlobalAveragePooling2D")
-KINDS = (*WEIGHTED, *NORMS, *SAME, *JOINING, "Activation", "ReLU", "Rescaling")
+JOINING = ("Add", "Multiply", "Concatenate", "AveragePooling2D", "GlobalAveragePooling2D")
+KINDS = (*WEIGHTED, *NORMS, *SAME, *JOINING, *PARTS, "Activation", "ReLU", "Rescaling")
 FUSED = ("relu", "relu6")  # become part of the operation before them
 FIXED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # TFLite's specification
-ACTIVATIONS = ("linear", *FUSED, *FIXED, "silu", "leaky_relu")
+ACTIVATIONS = ("linear", *FUSED, *FIXED, "silu", "hard_silu", "leaky_relu", "gelu")
 
 
 def quantized(model: "keras.Model", *, bits: int = 8) -> "keras.Model":
@@ -50,7 +52,7 @@ def quantized(model: "keras.Model", *, bits: int = 8) -> "keras.Model":
     if is_quantized(model):
         raise RequestError(f"{model.name} computes as an integer file does already.")
     _check(model)
-    return _Again(model, bits, pixels=True).made()
+    return _Again(decomposed(model), bits, pixels=True).made()
 
 
 def _check(model: "keras.Model") -> None:
@@ -69,8 +71,6 @@ def _check(model: "keras.Model") -> None:
                 f"the layer {layer.name} has the activation {_activation(layer)}, for which there is no integer twin; "
                 f"allowed: {allowed}."
             )
-        elif getattr(layer, "basis", None) is not None:
-            raise RequestError(f"the layer {layer.name} makes its kernels from a basis: it has no weights to round.")
 
 
 def _activation(layer: Any) -> str:
@@ -92,6 +92,8 @@ class _Again:
     norms: dict[str, Any] = field(default_factory=dict)  # that become part of the layer of this name
     fused: dict[str, str] = field(default_factory=dict)  # activations that do
     gone: set[str] = field(default_factory=set)  # names of what became part of another
+    joined: set[str] = field(default_factory=set)  # of what is rounded where a Concatenate alone takes it
+    deferred: set[int] = field(default_factory=set)  # `id`s of new tensors that are not rounded yet
     weighted: dict[str, Any] = field(default_factory=dict)  # layers of before with weights, by name
     ranges: dict[int, FakeQuantize] = field(default_factory=dict)  # that a new tensor is rounded over, by its `id`
     images: dict[int, Tensor] = field(default_factory=dict)  # the rounded input, by the `id` of the input
@@ -120,9 +122,13 @@ class _Again:
 
         for node in calls:
             layer, kind = node.operation, type(node.operation).__name__
-            if kind not in (*WEIGHTED, "Add") or _activation(layer) != "linear":
+            if kind not in (*WEIGHTED, *NORMS, "Add", "Multiply") or _activation(layer) not in ("linear", *FUSED):
                 continue
             following = next_of(node)
+            if following and type(following.operation).__name__ == "Concatenate":
+                self.joined.add(layer.name)
+            if kind not in (*WEIGHTED, "Add") or _activation(layer) != "linear":
+                continue
             if kind != "Add" and following and type(following.operation).__name__ in NORMS:
                 self.norms[layer.name] = following.operation
                 self.gone.add(following.operation.name)
@@ -132,6 +138,9 @@ class _Again:
                 if activation in FUSED:
                     self.fused[layer.name] = activation
                     self.gone.add(following.operation.name)
+                    following = next_of(following)
+            if following and type(following.operation).__name__ == "Concatenate":
+                self.joined.add(layer.name)
 
     def _layer(self, layer: Any) -> Any:
         """What takes the place of a layer, under its name."""
@@ -144,17 +153,22 @@ class _Again:
             plain: Any = keras.layers.DepthwiseConv2D(1, name=f"{layer.name}_float")
         elif kind in NORMS:
             raise RequestError(f"the layer {layer.name} ({kind}) has no convolution before it to become part of.")
+        elif kind == "Concatenate":
+            return QuantizedConcatenate(layer.axis, name=layer.name)
         elif kind in WEIGHTED:
-            config = layer.get_config() | {"name": f"{layer.name}_float", "activation": "linear"}
+            config = layer.get_config()
+            changed: dict[str, Any] = {"name": f"{layer.name}_float", "activation": "linear"}
             if layer.name in self.norms:
-                config["use_bias"] = True
+                changed["use_bias"] = True
+            config |= {name: value for name, value in changed.items() if name in config}
             plain = type(layer).from_config(config)
         else:
             return type(layer).from_config(layer.get_config())
         self.weighted[layer.name] = layer
         own = _activation(layer)
         fused = own if own in FUSED else self.fused.get(layer.name, "linear")
-        return QuantizedWeights(plain, self.bits, fused, name=layer.name)
+        bits = 8 if getattr(layer, "fixed_kernel", False) else self.bits
+        return QuantizedWeights(plain, bits, fused, name=layer.name)
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """What a layer that `_layer` made gives where the model calls it."""
@@ -168,6 +182,9 @@ class _Again:
         if kind in ("Activation", "ReLU"):
             return self._activated(layer, _activation(layer), first)
         kwargs.pop("mask", None)  # of sequences
+        if kind == "QuantizedConcatenate":
+            layer.again = tuple(id(x) not in self.deferred for x in args[0])
+            return self._kept(layer(*args), layer.range)
         y, range_ = layer(*args, **kwargs), self.ranges.get(id(first))
         mean = getattr(layer, "statistic", "average" if kind == "AveragePooling2D" else "max") == "average"
         if isinstance(layer, keras.Model):
@@ -178,6 +195,9 @@ class _Again:
             return self._kept(range_(y, mean=True), range_)
         if kind == "Add" and layer.name in self.fused:
             y = keras.layers.Activation(self.fused[layer.name], name=f"{layer.name}_{self.fused[layer.name]}")(y)
+        if layer.name in self.joined:
+            self.deferred.add(id(y))
+            return self._kept(y, None)
         y = self._rounded(y, layer.name)
         own = _activation(self.weighted[layer.name]) if layer.name in self.weighted else "linear"
         if own in ("linear", *FUSED):
@@ -196,7 +216,7 @@ class _Again:
         return self._kept(range_(x), range_)
 
     def _as_pixels(self, x: Tensor) -> Tensor:
-        if id(x) in self.made_here:
+        if id(x) in self.made_here or not isinstance(x, keras.KerasTensor):
             return x
         if id(x) not in self.images:
             self.images[id(x)] = self._rounded(x, "pixels", (0.0, 255.0))
@@ -204,14 +224,14 @@ class _Again:
 
     def _rescaled(self, layer: Any, x: Tensor) -> Tensor:
         """Scale and offset are an operation each; where the range of the input is fixed, so is theirs."""
-        range_, scale, offset = self.ranges.get(id(x)), np.asarray(layer.scale, float), np.asarray(layer.offset, float)
-        ends = None if range_ is None or range_.fixed is None else np.multiply.outer(range_.fixed, scale)
+        range_, scale, offset = self.ranges.get(id(x)), _constant(layer.scale), _constant(layer.offset)
+        ends = None if range_ is None or range_.fixed is None else np.multiply.outer(range_.fixed, scale + 0 * offset)
         last = layer.name
         if (scale != 1).any() or not offset.any():
             name = f"{last}_scale" if offset.any() else last
-            x = self._rounded(keras.layers.Rescaling(layer.scale, name=name)(x), name, _span(ends))
+            x = self._rounded(keras.layers.Rescaling(scale.tolist(), name=name)(x), name, _span(ends))
         if offset.any():
-            moved = keras.layers.Rescaling(1.0, layer.offset, name=last)(x)
+            moved = keras.layers.Rescaling(1.0, offset.tolist(), name=last)(x)
             x = self._rounded(moved, last, _span(None if ends is None else ends + offset))
         return x
 
@@ -249,6 +269,12 @@ def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
     factor = factor if norm.gamma is None else factor * np.array(norm.gamma)
     shift = -np.array(norm.moving_mean) * factor
     return factor, shift if norm.beta is None else shift + np.array(norm.beta)
+
+
+def _constant(values: Any) -> np.ndarray:
+    """A constant as a file has it: rounded, where it is more than a number, over the range that it and 0 are in."""
+    array = np.asarray(values, float)
+    return array if array.ndim == 0 else np.asarray(rounded(array, min(array.min(), 0), max(array.max(), 0)), float)
 
 
 def _span(ends: np.ndarray | None) -> tuple[float, float] | None:

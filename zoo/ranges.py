@@ -7,7 +7,7 @@ import numpy as np
 
 from zoo.backend import keras
 from zoo.keras_internals import all_layers, nodes
-from zoo.layers.quantized import FakeQuantize, QuantizedWeights, rounded
+from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedWeights, rounded
 from zoo.registry import Tensor
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of a range, that are tried in its place
@@ -16,6 +16,11 @@ FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of a range, that are tri
 def is_quantized(model: "keras.Model") -> bool:
     """Whether a model rounds its values as an integer file does."""
     return any(isinstance(layer, FakeQuantize) for layer in all_layers(model))
+
+
+def has_four_bits(model: "keras.Model") -> bool:
+    """Whether a model rounds its weights to four bits."""
+    return any(isinstance(layer, QuantizedWeights) and layer.bits == 4 for layer in all_layers(model))
 
 
 def calibrate(model: "keras.Model", images: Iterable[np.ndarray], *, clip: bool = False) -> None:
@@ -63,7 +68,11 @@ def settle(model: "keras.Model") -> None:
 @contextmanager
 def exporting(model: "keras.Model") -> Iterator[None]:
     """In the block, a model that `quantized` made is traced for the converter, which rounds means by itself."""
-    ranges = [layer for layer in all_layers(model) if isinstance(layer, FakeQuantize | QuantizedWeights)]
+    ranges = [
+        layer
+        for layer in all_layers(model)
+        if isinstance(layer, FakeQuantize | QuantizedConcatenate | QuantizedWeights)
+    ]
     for layer in ranges:
         layer.exporting = True
     try:
@@ -84,8 +93,8 @@ def _settle(model: "keras.Model", ranges: dict[int, FakeQuantize]) -> None:
             inner = {id(own): range_ for own, range_ in known if range_ is not None}
             _settle(layer, inner)
             range_ = inner.get(id(layer.outputs[0]))
-        elif isinstance(layer, FakeQuantize):
-            range_ = layer
+        elif isinstance(layer, FakeQuantize | QuantizedConcatenate):
+            range_ = layer if isinstance(layer, FakeQuantize) else layer.range
         elif isinstance(layer, QuantizedWeights) and range_ is not None:
             layer.settle(range_.scale())
         if range_ is not None:

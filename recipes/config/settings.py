@@ -160,7 +160,7 @@ class FineTune(_Settings):
         layer_decay: the learning rate falls by this factor from each layer with weights to the one below it.
         batch_norm: whether normalisation of what learns goes on learning too; "frozen" uses and keeps its statistics.
         quantize: "int8": a run goes on as its integer file computes it, head and all, with its own images, and there is
-            one phase, with the recipe's own settings.
+            one phase, with the recipe's own settings. "int4": so, with weights of four bits.
     """
 
     source: str | None = None
@@ -176,7 +176,7 @@ class FineTune(_Settings):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
-    quantize: Literal["int8"] | None = None
+    quantize: Literal["int8", "int4"] | None = None
 
     @model_validator(mode="after")
     def _one_cut(self) -> Self:

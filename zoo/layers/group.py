@@ -110,10 +110,13 @@ class GroupConv2D(WindowedFieldLayer):
         return int(np.prod(self.kernel_shape)) + self.use_bias * self.kernel_shape[-1]
 
     def call(self, inputs: Tensor) -> Tensor:
-        x = keras.ops.conv(inputs, self.kernel, self.strides, self.padding)
-        if self.bias is not None:
-            x = x + keras.ops.tile(self.bias, self.group.order)
-        return self.activation(x)
+        bias = None if self.bias is None else keras.ops.tile(self.bias, self.group.order)
+        return self.activation(self.convolved(inputs, self.kernel, bias))
+
+    def convolved(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """With a kernel and a bias of `kernel_shape`, without the activation."""
+        x = keras.ops.conv(inputs, kernel, self.strides, self.padding)
+        return x if bias is None else x + bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.output_sizes(input_shape[1:3]), self.group.order * self.filters)

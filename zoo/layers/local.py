@@ -120,6 +120,7 @@ class TableConv2D(keras.layers.Layer):
             ),
         )
         self.bias = self.add_weight(name="bias", shape=(len(self.table),), initializer="zeros")
+        self.targets = [target for _, target in connections]  # in rising order
         self._from = [[float(source == c) for c in range(channels)] for source, _ in connections]
         self._to = [[float(target == c) for c in range(len(self.table))] for _, target in connections]
 

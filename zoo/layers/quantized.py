@@ -5,7 +5,7 @@ lies beyond its range. The scheme is TFLite's (Jacob and others 2018, https://ar
 scale and one zero point a tensor, weights have one scale an output channel, with zero in the middle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zoo.backend import keras, tf
@@ -14,6 +14,7 @@ from zoo.registry import Tensor
 LEVELS = {8: 127, 4: 7}  # the largest integer of a weight, by its bits
 MOMENTUM = 0.99  # of the ranges, over batches: the noise of one batch must not move a scale
 HALF = 1e-3  # levels that float32 may lie beside a half
+NEARLY_ONE = 1 + 2**-20  # a factor that no optimiser takes away
 LEAST = 1e-6  # width of a range, and scale of a weight
 
 
@@ -97,6 +98,39 @@ class FakeQuantize(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
+class QuantizedConcatenate(keras.layers.Layer):
+    """Tensors side by side, all rounded over one range: as `keras.layers.Concatenate`.
+
+    In a file the inputs of CONCATENATION have the scale of its output: what was rounded over another range is rounded
+    once more, and what was not is rounded over this one alone.
+
+    Args:
+        axis: that of the sides.
+        again: which inputs were rounded over another range before.
+    """
+
+    def __init__(self, axis: int = -1, again: Sequence[bool] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.again, self.exporting = axis, tuple(again), False
+        self.range = FakeQuantize(name=f"{self.name}_range")
+
+    def build(self, input_shapes: Any) -> None:
+        self.range.build(input_shapes[0])
+        self.range.built = True
+
+    def call(self, inputs: list[Tensor], training: bool = False) -> Tensor:
+        if self.exporting:  # the converter wants the range on all of them, and an operation between two ranges
+            inputs = [self.range(x * NEARLY_ONE if again else x) for x, again in zip(inputs, self.again, strict=True)]
+        return self.range(keras.ops.concatenate(inputs, self.axis), training=training)
+
+    def compute_output_shape(self, input_shapes: Any) -> Any:
+        return keras.layers.Concatenate(self.axis).compute_output_shape(input_shapes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis, "again": self.again}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
 class QuantizedWeights(keras.layers.Wrapper):
     """A layer with a kernel, computed with the kernel rounded to integers of `bits`, one scale an output channel.
 
@@ -104,7 +138,8 @@ class QuantizedWeights(keras.layers.Wrapper):
     where a sum lies between two integers must not depend on the order of its terms.
 
     Args:
-        layer: without an activation, with a variable `kernel`, or `free_kernel` whose moved copies share their scales.
+        layer: without an activation, with a variable `kernel`, or `free_kernel` whose moved copies share their scales,
+            unless a basis makes kernels of it: then those are rounded, each with scales of its own.
         bits: of a weight, 8 or 4.
         activation: what is done to the output: `linear`, `relu` or `relu6`.
         settled: whether `settle` was called.
@@ -140,42 +175,69 @@ class QuantizedWeights(keras.layers.Wrapper):
         expanded: int | None = getattr(self.layer, "parameters_expanded", None)
         return expanded
 
+    @property
+    def _in_file(self) -> Tensor:
+        """The kernel as it is rounded: the variable, or what a basis makes of it."""
+        return keras.ops.convert_to_tensor(self.layer.kernel if self._by_basis else self.kernel)
+
+    @property
+    def _by_basis(self) -> bool:
+        return getattr(self.layer, "basis", None) is not None
+
     def scales(self) -> Tensor:
         """What one level is worth: of the kernel's shape with 1 along what a channel shares."""
-        kernel = keras.ops.convert_to_tensor(self.kernel)
+        kernel = self._in_file
         shared = tuple(range(len(kernel.shape) - 1))
         if isinstance(self.layer, keras.layers.DepthwiseConv2D):
             shared = shared[:-1]
         largest = keras.ops.max(keras.ops.abs(kernel), axis=shared, keepdims=True)
+        if (targets := getattr(self.layer, "targets", None)) is not None:  # one channel at several places of the kernel
+            ids = keras.ops.convert_to_tensor(list(targets), "int32")
+            largest = keras.ops.take(keras.ops.segment_max(largest[0, 0], ids), ids)[None, None]
         return keras.ops.maximum(largest, LEAST) / LEVELS[self.bits]
 
     def rounded(self) -> Tensor:
         """The kernel as integers hold it; its gradient is that of the kernel itself."""
-        kernel, scales = keras.ops.convert_to_tensor(self.kernel), self.scales()
+        kernel, scales = self._in_file, self.scales()
         return kernel + keras.ops.stop_gradient(keras.ops.round(kernel / scales) * scales - kernel)
 
     def settle(self, scale: Tensor) -> None:
         """Takes the scale of the input, and rounds the bias to integers whose scale is that times the weights'."""
         self.input_scale.assign(scale)
         self.settled = True
-        if (bias := self.layer.bias) is not None:
+        if (bias := self.layer.bias) is not None and not self._by_basis:  # there its copies have scales of their own
             bias.assign(keras.ops.round(bias / self._sum_scales()) * self._sum_scales())
 
     def _sum_scales(self) -> Tensor:
         """What one level of a sum is worth, a channel."""
-        return keras.ops.reshape(self.scales(), (-1,)) * self.input_scale
+        scales = keras.ops.reshape(self.scales(), (-1,))
+        if (targets := getattr(self.layer, "targets", None)) is not None:
+            scales = keras.ops.segment_max(scales, keras.ops.convert_to_tensor(list(targets), "int32"))
+        return scales * self.input_scale
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if training or self.exporting or not self.settled:
-            with keras.StatelessScope(state_mapping=[(self.kernel, self.rounded())]):
-                return self.activation(self.layer(inputs))
-        factor, integers = self._sum_scales(), [(self.kernel, keras.ops.round(self.kernel / self.scales()))]
-        if self.layer.bias is not None:
-            integers.append((self.layer.bias, keras.ops.round(self.layer.bias / factor)))
-        with keras.StatelessScope(state_mapping=integers):
-            sums = self.layer(keras.ops.round(inputs / self.input_scale))
+            return self.activation(self._computed(inputs, self.rounded(), self.layer.bias))
+        factor, bias = self._sum_scales(), self.layer.bias
+        if bias is not None:
+            copies = factor.shape[0] // bias.shape[0]
+            bias = keras.ops.round(keras.ops.tile(bias, copies) / factor)
+        sums = self._computed(
+            keras.ops.round(inputs / self.input_scale), keras.ops.round(self._in_file / self.scales()), bias
+        )
         copies = sums.shape[-1] // factor.shape[0]
         return self.activation(sums * keras.ops.tile(factor, copies))
+
+    def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """What the layer gives with another kernel and bias."""
+        if self._by_basis:
+            copies = kernel.shape[-1] // self.layer.filters
+            if bias is not None and bias.shape[0] == self.layer.filters:
+                bias = keras.ops.tile(bias, copies)
+            return self.layer.convolved(inputs, kernel, bias)
+        mapping = [(self.kernel, kernel)] + ([] if bias is None else [(self.layer.bias, bias)])
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.layer(inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return self.layer.compute_output_shape(input_shape)

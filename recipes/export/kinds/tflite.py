@@ -74,13 +74,16 @@ class TFLite(ExportKind):
     ) -> bytes:
         """The TFLite flatbuffer of a model, see `convert`."""
         from recipes.export.conversion import to_tflite
+        from recipes.export.four_bits import with_four_bits
         from recipes.tflite.graph import read_graph
-        from zoo.ranges import exporting, is_quantized
+        from zoo.ranges import exporting, has_four_bits, is_quantized
 
         height, width, channels = train.images.shape[1:]
         shape = (1, None, None, channels) if dynamic_size else (1, height, width, channels)
         with exporting(model):
             content = to_tflite(model, shape, self.name, self._converter_settings(model, train, output_type))
+        if has_four_bits(model):
+            content = with_four_bits(content)
         graph = read_graph(content)
         if is_quantized(model) and (floats := _in_floats(graph)):
             raise FailureError(f"{model.name} has layers that are not integers in the file: {', '.join(floats)}.")
