@@ -12,38 +12,41 @@ class LabelErrors:
     Attributes:
         rows: int64 (M,), of the images.
         likely: int64 (M,), the class that each probably is of.
-        margins: float64 (M,), the score of the label less that of the likely class: below 0, or 0.
+        ratios: float64 (M,), the score of the label to that of the likely class: below 1.
     """
 
     rows: np.ndarray
     likely: np.ndarray
-    margins: np.ndarray
+    ratios: np.ndarray
 
 
 def find_label_errors(labels: np.ndarray, scores: np.ndarray) -> LabelErrors:
-    """Confident learning: the labels off the diagonal of the confident joint.
+    """As many as confident learning counts, those whose labels the model believes least.
 
     An image counts as one of class j if its score for j is at least what images that are labelled j have on average, so
     that a class of which the model is less sure has a lower bar; of several such classes, the one of the highest
-    score. It is suspected if that is not the class of its label. Northcutt, Jiang and Chuang 2021,
-    https://arxiv.org/abs/1911.00068, section 3.1 (the joint), and section 3.2 (the normalised margin, by which it is
-    sorted).
+    score. Labels that are not that class are counted: the confident joint of Northcutt, Jiang and Chuang 2021,
+    https://arxiv.org/abs/1911.00068, section 3.1. So many are suspected, of those whose label is not the class of the
+    highest score: those of which the label's score is the smallest part of that one. It finds more of the wrong labels
+    than the counted images themselves, by their margin (section 3.2), see docs/data.md.
 
     Args:
         labels: int64 (N,).
         scores: probabilities (N, K), by a model that was not trained on the image.
     """
     scores = np.asarray(scores, np.float64)
-    images, classes = scores.shape
+    classes = scores.shape[1]
     own, bars = _bars(labels, scores)
     bars[np.bincount(labels, minlength=classes) == 0] = np.inf
     above = scores >= bars * (1 - 1e-9)  # the mean of equal scores may be a bit larger than they are
     confident = np.where(above, scores, -np.inf)
-    likely = confident.argmax(axis=1)
-    margins = own - scores[np.arange(images), likely]
-    rows = np.flatnonzero((confident.max(axis=1) > -np.inf) & (likely != labels) & (margins <= 0))
-    rows = rows[np.argsort(margins[rows], kind="stable")]
-    return LabelErrors(rows, likely[rows], margins[rows])
+    counted = (confident.argmax(axis=1) != labels) & (confident.max(axis=1) >= own)
+    likely = scores.argmax(axis=1)
+    best = scores.max(axis=1)
+    rows = np.flatnonzero(own < best)
+    ratios = own[rows] / best[rows]
+    order = np.argsort(ratios, kind="stable")[: counted.sum()]
+    return LabelErrors(rows[order], likely[rows[order]], ratios[order])
 
 
 def unlike_any_class(labels: np.ndarray, scores: np.ndarray, most: int = 50) -> np.ndarray:
