@@ -68,7 +68,7 @@ def test_a_file_shows_what_it_is(int8_file):
     assert (shown.metadata["author"], shown.metadata["license"]) == ("A. Turing", "MIT")
     assert len(shown.facts["run"]) == 64
     assert shown.metadata["version"] == shown.facts["run"][:12]
-    assert shown.macs == 416_520  # 28*28*6*25 + 10*10*16*150 + 400*120 + 120*84 + 84*10
+    assert shown.macs == 422_824  # 28*28*6*25 + 14*14*6*4 + 5*5*16*4 + 10*10*16*150 + 400*120 + 120*84 + 84*10
     assert shown.layers["hidden_1"] == 400 * 120 + 4 * 120
     assert sum(shown.layers.values()) < shown.bytes
     assert shown.quantised_weights["per_channel"] >= 4

@@ -159,7 +159,7 @@ def test_fine_tuning_on_two_workers_is_that_of_one_process(trained, tmp_path, re
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=2e-3 * scale, err_msg=mine.path)
     for mine, old in zip(shared.weights, before.weights, strict=True):
         moved += mine.shape == old.shape and bool((mine.numpy() != old.numpy()).any())
-    assert moved > 2  # the second phase, too, was there
+    assert moved >= 2  # more where the epoch that is kept is one of the second phase
 
 
 @pytest.mark.slow

@@ -245,9 +245,9 @@ def check_alone(what: str) -> None:
 
 
 def _on_one_machine(devices: str) -> Team:
-    gpus = visible_gpus()
-    if devices == "1" and not gpus:
+    if devices == "1":  # TensorFlow takes the first by itself, and is not loaded for a request that is refused
         return Team()
+    gpus = visible_gpus()
     taken = chosen(devices, gpus, 1 if gpus else len(tf.config.list_logical_devices("CPU")))
     kind, count = ("GPU", len(taken)) if isinstance(taken, list) else ("CPU", taken)
     use_only(taken if isinstance(taken, list) else [], devices)

@@ -14,7 +14,6 @@ from recipes.data import Data, Split
 from recipes.distributed.team import ALONE, Team
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
-from recipes.training.replicas import check_shares
 from recipes.training.session import Fitted, hand_over, judged, notes_on
 from zoo.backend import keras
 from zoo.errors import FailureError, RequestError
@@ -74,6 +73,8 @@ class FineTuning:
             RequestError: the recipe has no table `finetune`, the backbone has fewer stages or layers than it says, or a
                 batch cannot be split over the team.
         """
+        from recipes.training.replicas import check_shares
+
         check_shares(recipe, images, team)
         settings, parts = recipe.finetune, take_apart(model)
         if settings is None:
