@@ -167,6 +167,7 @@ def _train_head(tuning: FineTuning, features: Data, run: Run | None, *, quiet: b
     """The first phase; its best weights are in the head."""
     from recipes.training.loop import train
     from recipes.training.model import compile_model
+    from recipes.training.replicas import check_shares
 
     recipe = tuning.recipe.model_copy(update={"augment": Augment()})  # it is in the views already
     head = chained(tuning.parts.classifier, given=tuning.parts.feature_copies)
