@@ -228,7 +228,7 @@ def test_the_share_of_kernels_counts_what_overlaps_once(benchmark):
 
 
 @pytest.mark.slow
-def test_the_benchmark_runs_on_a_cpu_and_says_so(capsys, monkeypatch, benchmark):
+def test_the_benchmark_runs_on_a_cpu_and_says_so(capsys, monkeypatch, benchmark, digits_run):  # prepares the digits
     small = ["--data", "digits", "--recipe", "quick", "--model", "lenet1", "--accuracy", "0.5", "--epochs", "1"]
     monkeypatch.setattr(sys, "argv", ["gpu.py", *small, "--images", "8", "--batch", "4", "--size", "32", "--json"])
     benchmark.main()
