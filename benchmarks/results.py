@@ -7,9 +7,10 @@
     python docs/generate.py --pages                             # what zoo list --results and the pages have of them
 
 Rows are of the zoo's own architectures up to `--max-params`, plain and, with `--symmetry c4`, as the maximum over
-rotated copies of the image; the cheapest come first. Models for images above 64 pixels are trained on 32x32. On `emoji`
-and `photographs`, the sets of transfer.py (without skin tones) and photographs.py, they are the models with weights
-that a package brings, fine-tuned on 96x96; `--table .` writes the table that their commands name.
+rotated copies of the image where that is not built in; the cheapest come first. Models for images above 64 pixels are
+trained on 32x32. On `emoji` and `photographs`, the sets of transfer.py (without skin tones) and photographs.py, they
+are the models with weights that a package brings, fine-tuned on 96x96; `--table .` writes the table that their
+commands name.
 
 Each training is a process of its own, whose time and largest memory are the row's; a set that is no name lies beside
 it under its own, so that the command can be typed as it is. Then, in this process: the metrics of `zoo evaluate
@@ -51,11 +52,13 @@ IDENTITY = ("model", "symmetry", "recipe", "data", "seed")
 
 def planned(arguments):
     """What identifies each row that should be there, seed by seed, the cheapest first."""
-    from zoo.catalogue import macs, parameters, select
+    from zoo.catalogue import SYMMETRIES, macs, parameters, select
 
+    exact = SYMMETRIES.get(arguments.symmetry, ())  # built in: copies would cost more for nothing
     pretrained = arguments.data in PRETRAINED
     cards = [card for card in select(sort="macs", weights=pretrained) if not card.name.startswith("keras_")]
     most = math.inf if pretrained else arguments.max_params
+    cards = [card for card in cards if card.symmetry not in exact]
     cards = [card for card in cards if parameters(card) <= most and macs(card) <= arguments.max_macs]
     for seed in range(arguments.seeds):
         for card in cards:

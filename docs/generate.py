@@ -215,7 +215,7 @@ def results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
     seeds = Counter(row["seed"] for row in rows)
     counts = ", ".join(f"{count} of seed {seed}" for seed, count in sorted(seeds.items()))
     commits = ", ".join(dict.fromkeys(row["commit"] for row in good))
-    machines = ", ".join(dict.fromkeys(row["machine"] for row in good))
+    machines = "; ".join(dict.fromkeys(row["machine"] for row in good))
     images = ", ".join(dict.fromkeys(f"{row['test_images']:,}" for row in good))
     lines = [
         f"## {name}",

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from images import save
 from PIL import Image
 
 import cli
+import zoo
 from zoo.errors import RequestError
 from zoo.results import FAMILIES, of_models, read_results, read_rows, result_sets, summarize, to_lines
 
@@ -136,6 +138,15 @@ def test_models_of_large_images_are_trained_on_smaller_ones():
     command = benchmark.command_of(one)
     assert "model.input_shape=[32,32,3]" in command
     assert "model.symmetry=c4" in command
+
+
+def test_no_copies_are_made_for_a_symmetry_that_is_built_in(asked):
+    asked.only, asked.max_params, asked.max_macs = "*_c*", math.inf, math.inf
+    plain = {one["model"] for one in benchmark.planned(asked)}
+    asked.symmetry = "c4"
+    turned = {one["model"] for one in benchmark.planned(asked)}
+    assert plain - turned == {"rosette_c4", "rosette_c8", "p4_cnn", "p4_all_cnn_c", "p4m_all_cnn_c"}
+    assert turned == plain - {name for name in plain if zoo.get_card(name).symmetry in ("c4", "d4")}
 
 
 def test_a_set_that_is_no_name_lies_beside_the_training_under_its_own(asked, tmp_path):

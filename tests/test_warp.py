@@ -11,8 +11,9 @@ from recipes.augment.affine import affine_matrices
 from recipes.augment.warp import warp
 
 SCIPY_MODES = {"constant": "grid-constant", "edge": "nearest", "reflect": "reflect", "wrap": "grid-wrap"}
-# A few shapes, because each is compiled: a square, both kinds of oblong, one and many channels.
-SHAPES = [(2, 8, 8, 3), (1, 7, 12, 1), (3, 12, 5, 4)]
+# A few shapes, because each is compiled: a square, both kinds of oblong, one and many channels; a line of as many
+# pixels as are computed at once, and one that is too wide to be filled up to that.
+SHAPES = [(2, 8, 8, 3), (1, 7, 12, 1), (3, 12, 5, 4), (1, 5, 16, 2), (1, 3, 70, 1)]
 few = settings(max_examples=15, deadline=None, derandomize=True)
 
 

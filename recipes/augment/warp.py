@@ -1,5 +1,7 @@
 """One resampling of a batch of images under one affine matrix each."""
 
+import math
+
 from recipes.augment.pixels import as_dtype
 from zoo.backend import tf
 
@@ -7,10 +9,13 @@ from zoo.backend import tf
 # rotations by 90 degrees, flips and whole-pixel shifts come out exact.
 STEPS_PER_PIXEL = 1024.0
 
+# XLA computes that many pixels of a line at once and what is left over one by one, which takes longer than to compute
+# a few more and cut them off; in lines above the limit it makes no difference.
+AT_ONCE, NARROW = 16, 64
+
 Tap = tuple[tf.Tensor, tf.Tensor]  # along one axis: which pixel, and its weight in the result; both (B, H, W)
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=False)  # type: ignore[untyped-decorator]
 def warp(
     images: tf.Tensor,
     matrices: tf.Tensor,
@@ -37,8 +42,18 @@ def warp(
     Returns:
         The shape of `images`; integers are rounded, not truncated.
     """
+    result = _warped(images, matrices, fill, value, interpolation, dtype)
+    return result[:, :, : images.shape[2]] if result.shape[2] != images.shape[2] else result
+
+
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=False)  # type: ignore[untyped-decorator]
+def _warped(
+    images: tf.Tensor, matrices: tf.Tensor, fill: str, value: float, interpolation: str, dtype: str | None
+) -> tf.Tensor:
+    """As `warp`, with columns to the right of the image's own in a narrow one."""
     _, height, width, channels = images.shape
-    x = tf.range(width, dtype=tf.float32)[None, None, :]
+    columns = math.ceil(width / AT_ONCE) * AT_ONCE if width <= NARROW else width
+    x = tf.range(columns, dtype=tf.float32)[None, None, :]
     y = tf.range(height, dtype=tf.float32)[None, :, None]
 
     def coordinate(row: int) -> tf.Tensor:
