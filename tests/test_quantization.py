@@ -1,5 +1,7 @@
 """A model that rounds as an integer file does, and the file that is made of it: the same network, layer by layer."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ from zoo.layers import (
     RegionPooling2D,
     TableConv2D,
 )
+from zoo.layers.quantized import rounded_twice, scale_and_zero
 from zoo.quantization import quantized
 from zoo.ranges import calibrate, settle
 
@@ -198,6 +201,43 @@ def test_four_bits_are_in_the_file(kind):
     assert len(weights) == sum(getattr(layer, "bits", 8) == 4 for layer in twin.layers)
     apart = np.abs(scores - twin.predict(IMAGES, verbose=0)).max(axis=1) * 256
     assert (apart < 1.01).mean() >= 0.99
+
+
+def by_the_book(total, factor, away):
+    """A sum times a factor in whole numbers, as Jacob and others 2018 have it (section 2.2)."""
+    fraction, exponent = math.frexp(factor)
+    product = (total * round(fraction * 2**31) + 2**30) >> 31
+    half = 1 << -exponent >> 1
+    return -(-product + half >> -exponent) if away and product < 0 else product + half >> -exponent
+
+
+def test_sums_are_rounded_twice():
+    sums, factors = np.arange(-3000, 3000), (0.013, 0.031, 0.25, 0.49, 2**-5, 0.013, 0.25)
+    found = np.array(rounded_twice(np.stack([sums] * len(factors), axis=-1) * 1.0, np.array(factors), away=2))
+    expected = [[by_the_book(int(one), factor, n > 4) for n, factor in enumerate(factors)] for one in sums]
+    np.testing.assert_array_equal(found, expected)
+    assert (found != np.round(sums[:, None] * factors)).mean() > 0.01
+
+
+FOUR_BITS = {
+    "Conv2D": lambda x: layers.Conv2D(13, 3, name="tried")(x),
+    "Conv2D of one place": lambda x: layers.Conv2D(16, 1, 2, name="tried")(x),
+    "Conv2D of groups": lambda x: layers.Conv2D(6, 3, groups=3, name="tried")(x),
+    "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3, depth_multiplier=4, name="tried")(x),
+    "Dense of an even number": lambda x: layers.Dense(16, name="tried")(layers.Flatten()(x)),
+    "Dense of an odd number": lambda x: layers.Dense(16, name="tried")(x),
+}
+
+
+@pytest.mark.parametrize("kind", FOUR_BITS)
+def test_with_four_bits_a_layer_gives_the_integers_of_the_file(kind):
+    image = keras.Input((8, 8, 3))
+    twin = quantized(keras.Model(image, FOUR_BITS[kind](layers.Rescaling(1 / 255)(image))), bits=4)
+    _, values = as_file(twin, scores_in_file)
+    last = twin.get_layer("tried_range")
+    scale, zero = (float(value) for value in scale_and_zero(last.low, last.high))
+    levels = np.array(twin(IMAGES * 1.0)) / scale + zero + 128  # the file's are uint8
+    assert (np.abs(levels - values * 256) > 0.5).mean() < 1e-4
 
 
 def test_what_has_no_integer_twin_is_named():

@@ -9,9 +9,12 @@ from recipes.export.handover import export
 from recipes.finetune import finetune
 from recipes.fit import resume
 from recipes.run.folder import Run
+from recipes.tflite.file import TFLiteFile
 from zoo.anatomy import dissect
 from zoo.errors import FailureError, RequestError
 from zoo.ranges import is_quantized
+
+WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,13 @@ def integers(once, digits_run):
     """`digits_run`, gone on for two epochs. Tests read it and do not change it."""
     given = {"recipe": "qat", "overrides": ["epochs=2"], "overwrite": True, "quiet": True}
     return Run.open(once("integers", lambda out: finetune(digits_run.path, out=out, **given)))
+
+
+@pytest.fixture(scope="session")
+def four_bits(once, digits_run):
+    """`digits_run`, gone on for two epochs with weights of four bits. Tests read it and do not change it."""
+    given = {"recipe": "qat", "overrides": ["epochs=2", "finetune.quantize=int4"], "overwrite": True, "quiet": True}
+    return Run.open(once("four-bits", lambda out: finetune(digits_run.path, out=out, **given)))
 
 
 def test_the_run_has_the_images_and_the_model_of_the_one_that_it_goes_on_from(digits_run, integers):
@@ -48,8 +58,31 @@ def test_only_integers_are_made_of_it(integers, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_with_four_bits_the_file_is_that_network_too(digits_run, four_bits, integers, tmp_path):
+    assert four_bits.metrics["accuracy"] > digits_run.metrics["accuracy"] - 0.02
+    assert evaluate(four_bits)["accuracy"] == four_bits.metrics["accuracy"]
+    result = export(four_bits, to="int8", out=tmp_path / "four.tflite")
+    file = TFLiteFile(tmp_path / "four.tflite")
+    kernels = [file.graph.tensors[one.inputs[1]] for one in file.graph.operators if one.kind in WEIGHTED]
+    assert {kernel.dtype for kernel in kernels} == {"int4"}
+    assert result.agreement >= 0.999
+    images = four_bits.load_data().test.images
+    apart = np.abs(file.predict(images) - four_bits.load_model().predict(images * 1.0, verbose=0)).max(axis=1)
+    assert (apart < 1.01 / 256).mean() >= 0.99
+    assert result.bytes < 0.62 * export(integers, to="int8", out=tmp_path / "eight.tflite").bytes
+    assert evaluate(tmp_path / "four.tflite", data="digits")["accuracy"] > digits_run.metrics["accuracy"] - 0.02
+
+
+def test_of_four_bits_only_integers_are_made(four_bits, tmp_path):
+    with pytest.raises(RequestError, match="int8 file computes it, whose weights have four bits; allowed: --to int8"):
+        export(four_bits, to="dynamic", out=tmp_path / "file.tflite")
+
+
 @pytest.mark.slow
-def test_stopped_it_ends_as_if_it_had_not_been(digits_run, integers, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["integers", "four_bits"])
+def test_stopped_it_ends_as_if_it_had_not_been(digits_run, name, request, tmp_path, monkeypatch):
+    whole = request.getfixturevalue(name)
+    overrides = ["epochs=2", f"finetune.quantize={whole.recipe.finetune.quantize}"]
     reseed, calls, out = recipes.training.loop.reseed, [], tmp_path / "stopped"
 
     def stop(*arguments):
@@ -61,11 +94,11 @@ def test_stopped_it_ends_as_if_it_had_not_been(digits_run, integers, tmp_path, m
     with monkeypatch.context() as patched:
         patched.setattr(recipes.training.loop, "reseed", stop)
         with pytest.raises(FailureError, match="interrupted"):
-            finetune(digits_run.path, recipe="qat", overrides=["epochs=2"], out=out, quiet=True)
+            finetune(digits_run.path, recipe="qat", overrides=overrides, out=out, quiet=True)
     run = resume(out, quiet=True).run
-    pairs = zip(run.load_model().get_weights(), integers.load_model().get_weights(), strict=True)
+    pairs = zip(run.load_model().get_weights(), whole.load_model().get_weights(), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
-    assert run.metrics == integers.metrics
+    assert run.metrics == whole.metrics
 
 
 @pytest.mark.parametrize(

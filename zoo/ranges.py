@@ -83,6 +83,7 @@ def exporting(model: "keras.Model") -> Iterator[None]:
 
 
 def _settle(model: "keras.Model", ranges: dict[int, FakeQuantize]) -> None:
+    rounding = _rounding(model)
     for node in nodes(model):
         layer, given, made = node.operation, node.input_tensors, node.output_tensors
         if node.is_input:
@@ -94,11 +95,26 @@ def _settle(model: "keras.Model", ranges: dict[int, FakeQuantize]) -> None:
             _settle(layer, inner)
             range_ = inner.get(id(layer.outputs[0]))
         elif isinstance(layer, FakeQuantize | QuantizedConcatenate):
-            range_ = layer if isinstance(layer, FakeQuantize) else layer.range
+            range_ = _range_of(layer)
         elif isinstance(layer, QuantizedWeights) and range_ is not None:
-            layer.settle(range_.scale())
+            after = rounding.get(id(made[0]))
+            layer.settle(range_.scale(), None if after is None else after.scale())
         if range_ is not None:
             ranges |= {id(tensor): range_ for tensor in made}
+
+
+def _rounding(model: "keras.Model") -> dict[int, FakeQuantize]:
+    """The ranges that tensors are rounded over next, by their `id`."""
+    return {
+        id(tensor): _range_of(node.operation)
+        for node in nodes(model)
+        if isinstance(node.operation, FakeQuantize | QuantizedConcatenate)
+        for tensor in node.input_tensors
+    }
+
+
+def _range_of(layer: FakeQuantize | QuantizedConcatenate) -> FakeQuantize:
+    return layer if isinstance(layer, FakeQuantize) else layer.range
 
 
 def divide_from(model: "keras.Model", name: str, divisor: float) -> None:

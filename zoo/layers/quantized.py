@@ -8,6 +8,8 @@ scale and one zero point a tensor, weights have one scale an output channel, wit
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from zoo.backend import keras, tf
 from zoo.registry import Tensor
 
@@ -38,6 +40,28 @@ def mean_rounded(values: Tensor, low: Any, high: Any) -> Tensor:
     integers = values / scale + zero
     near = keras.ops.sign(integers) * keras.ops.floor(keras.ops.abs(integers) + 0.5 + HALF)
     return values + keras.ops.stop_gradient((near - zero) * scale - values)
+
+
+def rounded_twice(sums: Tensor, factor: Tensor, *, away: int = 0) -> Tensor:
+    """Integer sums times a factor as LiteRT's own kernels round them, which have integers of 32 bits alone.
+
+    The factor is a fraction and a shift to the right (Jacob and others 2018, section 2.2). What the fraction makes is
+    rounded already, and the shift rounds once more: of sums as small as those of 4-bit weights it drops few bits, and
+    one in some dozens of values lies half-way by then.
+
+    Args:
+        sums: (..., C) of integers, any float dtype, which is the output's.
+        factor: (C,), above 0.
+        away: how many of the last channels round what lies half-way away from zero; the others round it upwards.
+    """
+    factor = keras.ops.cast(factor, "float64")
+    shift = keras.ops.maximum(-(keras.ops.floor(keras.ops.log2(factor)) + 1), 0.0)
+    fraction = keras.ops.round(factor * 2.0 ** (shift + 31)) / 2.0**31
+    first = keras.ops.floor(keras.ops.cast(sums, "float64") * fraction + 0.5) / 2.0**shift
+    upwards = keras.ops.floor(first + 0.5)
+    outwards = keras.ops.sign(first) * keras.ops.floor(keras.ops.abs(first) + 0.5)
+    channels = sums.shape[-1]
+    return keras.ops.cast(keras.ops.where(np.arange(channels) < channels - away, upwards, outwards), sums.dtype)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -143,6 +167,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         bits: of a weight, 8 or 4.
         activation: what is done to the output: `linear`, `relu` or `relu6`.
         settled: whether `settle` was called.
+        output_scale: what one level of the output is worth, where LiteRT's own kernels round it, see `rounded_twice`.
     """
 
     def __init__(
@@ -151,10 +176,12 @@ class QuantizedWeights(keras.layers.Wrapper):
         bits: int = 8,
         activation: str = "linear",
         settled: bool = False,
+        output_scale: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, **kwargs)
         self.bits, self.settled, self.exporting = int(bits), bool(settled), False
+        self.output_scale = output_scale
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Any = None) -> None:
@@ -201,10 +228,14 @@ class QuantizedWeights(keras.layers.Wrapper):
         kernel, scales = self._in_file, self.scales()
         return kernel + keras.ops.stop_gradient(keras.ops.round(kernel / scales) * scales - kernel)
 
-    def settle(self, scale: Tensor) -> None:
-        """Takes the scale of the input, and rounds the bias to integers whose scale is that times the weights'."""
+    def settle(self, scale: Tensor, output_scale: Tensor | None = None) -> None:
+        """Takes the scales of input and output, and rounds the bias to integers, whose scale is that of the sums."""
         self.input_scale.assign(scale)
         self.settled = True
+        # XNNPACK rounds once; of int4 weights it takes those of FULLY_CONNECTED alone, two inputs at a time.
+        by_xnnpack = isinstance(self.layer, keras.layers.Dense) and self.kernel.shape[0] % 2 == 0
+        if output_scale is not None and self.bits == 4 and not by_xnnpack:
+            self.output_scale = float(output_scale)
         if (bias := self.layer.bias) is not None and not self._by_basis:  # there its copies have scales of their own
             bias.assign(keras.ops.round(bias / self._sum_scales()) * self._sum_scales())
 
@@ -225,8 +256,17 @@ class QuantizedWeights(keras.layers.Wrapper):
         sums = self._computed(
             keras.ops.round(inputs / self.input_scale), keras.ops.round(self._in_file / self.scales()), bias
         )
-        copies = sums.shape[-1] // factor.shape[0]
-        return self.activation(sums * keras.ops.tile(factor, copies))
+        factor = keras.ops.tile(factor, sums.shape[-1] // factor.shape[0])
+        if self.output_scale is None:
+            return self.activation(sums * factor)
+        levels = rounded_twice(sums, factor / self.output_scale, away=self._rounded_away(sums.shape[-1]))
+        return self.activation(levels * self.output_scale)
+
+    def _rounded_away(self, channels: int) -> int:
+        """Of how many of the last channels halves go away from zero: where a kernel of LiteRT is plain C++."""
+        if isinstance(self.layer, keras.layers.DepthwiseConv2D):
+            return channels % 8  # the others are computed eight at a time
+        return channels if getattr(self.layer, "groups", 1) > 1 else 0
 
     def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """What the layer gives with another kernel and bias."""
@@ -243,5 +283,5 @@ class QuantizedWeights(keras.layers.Wrapper):
         return self.layer.compute_output_shape(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"bits": self.bits, "settled": self.settled, "activation": keras.activations.serialize(self.activation)}
-        return {**super().get_config(), **own}
+        own = {"bits": self.bits, "settled": self.settled, "output_scale": self.output_scale}
+        return {**super().get_config(), **own, "activation": keras.activations.serialize(self.activation)}

@@ -143,12 +143,13 @@ class ExportKind(ABC):
 
     def check_model(self, source: "ExportSource") -> None:
         """Raises a `RequestError` for a model that cannot become a file of this kind."""
-        from zoo.ranges import is_quantized
+        from zoo.ranges import has_four_bits, is_quantized
 
         if not self.integers and is_quantized(source.model):
+            four = ", whose weights have four bits" if has_four_bits(source.model) else ""
             raise RequestError(
-                f"{source.name} was trained as its int8 file computes it; allowed: --to int8 or c-array. For --to "
-                f"{self.name}, export the run that it was made from."
+                f"{source.name} was trained as its int8 file computes it{four}; allowed: --to int8 or c-array. "
+                f"For --to {self.name}, export the run that it was made from."
             )
 
     def check_place(self, out: Path) -> None:
