@@ -97,6 +97,7 @@ def repair(name, run, folder, budget):
         tried = after.tried
     best = next((way for way in tried if way["taken"]), None)
     floats = best["way"] if best else "the converter's"
+    judged = f"{best['agreement']:.1%} on validation" if best else ""  # symmetric models are not repaired
     return {
         "network": name,
         "model": run.recipe.model.name,
@@ -106,7 +107,7 @@ def repair(name, run, folder, budget):
         "bytes": before.bytes,
         "after": floats if after else f"refused (best: {floats})",
         "after: lost, points": round(100 * after.drop, 2) if after else "",
-        "after: agreement": f"{after.agreement:.1%}" if after else f"{best['agreement']:.1%} on validation",
+        "after: agreement": f"{after.agreement:.1%}" if after else judged,
         "more bytes": after.bytes - before.bytes if after else "",
         "latency ratio": round(best["latency_ratio"], 2) if best else 1.0,
         "seconds": round(time.perf_counter() - start),
