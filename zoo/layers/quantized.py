@@ -167,7 +167,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         bits: of a weight, 8 or 4.
         activation: what is done to the output: `linear`, `relu` or `relu6`.
         settled: whether `settle` was called.
-        output_scale: what one level of the output is worth, where LiteRT's own kernels round it, see `rounded_twice`.
+        output_scale: what one level of the output is worth, once `settle` was told it.
     """
 
     def __init__(
@@ -232,10 +232,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         """Takes the scales of input and output, and rounds the bias to integers, whose scale is that of the sums."""
         self.input_scale.assign(scale)
         self.settled = True
-        # XNNPACK rounds once; of int4 weights it takes those of FULLY_CONNECTED alone, two inputs at a time.
-        by_xnnpack = isinstance(self.layer, keras.layers.Dense) and self.kernel.shape[0] % 2 == 0
-        if output_scale is not None and self.bits == 4 and not by_xnnpack:
-            self.output_scale = float(output_scale)
+        self.output_scale = None if output_scale is None else float(output_scale)
         if (bias := self.layer.bias) is not None and not self._by_basis:  # there its copies have scales of their own
             bias.assign(keras.ops.round(bias / self._sum_scales()) * self._sum_scales())
 
@@ -259,7 +256,12 @@ class QuantizedWeights(keras.layers.Wrapper):
         factor = keras.ops.tile(factor, sums.shape[-1] // factor.shape[0])
         if self.output_scale is None:
             return self.activation(sums * factor)
-        levels = rounded_twice(sums, factor / self.output_scale, away=self._rounded_away(sums.shape[-1]))
+        factor = factor / self.output_scale
+        # XNNPACK rounds once; of int4 weights it takes those of FULLY_CONNECTED alone, two inputs at a time.
+        if self.bits == 8 or (isinstance(self.layer, keras.layers.Dense) and self.kernel.shape[0] % 2 == 0):
+            levels = keras.ops.round(sums * factor)
+        else:
+            levels = rounded_twice(sums, factor, away=self._rounded_away(sums.shape[-1]))
         return self.activation(levels * self.output_scale)
 
     def _rounded_away(self, channels: int) -> int:
