@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_a_damaged_or_forbidden_cache_is_no_obstacle(folder, tmp_path, monkeypat
     (cache / "files.sqlite").write_text("this is no database")
     monkeypatch.setenv("CONVZOO_CACHE", str(cache))
     assert check(str(folder)).findings == ()
-    assert "every file is looked at again" in capsys.readouterr().err
+    assert "files are looked at again" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path / "file" / "cache"))
     assert check(str(folder)).findings == ()
@@ -258,3 +259,15 @@ def test_near_finds_what_comparing_every_pair_finds(seed, count, copied):
     while (wider := expected @ expected > 0).sum() > expected.sum():  # copies of copies
         expected = wider
     assert np.array_equal(together[:, None] == together[None], expected)
+
+
+def test_copies_are_looked_for_in_little_memory():
+    """A float for each pixel of every thumbnail would take 1,152 bytes an image; a million images have to fit."""
+    thumbnails = np.random.default_rng(0).integers(0, 256, (10_000, 16, 18), np.uint8)
+    duplicates.near(thumbnails[:2])  # imports what it needs
+    tracemalloc.start()
+    try:
+        assert len(np.unique(duplicates.near(thumbnails))) == 10_000
+        assert tracemalloc.get_traced_memory()[1] / len(thumbnails) < 1_500
+    finally:
+        tracemalloc.stop()

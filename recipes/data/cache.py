@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,47 +40,43 @@ class Known:
     is_certain: bool
 
 
-def recall(paths: Sequence[str]) -> dict[str, Known]:
-    """What is known about those of `paths` that were remembered; empty where there is no cache.
+def recall(paths: Sequence[str]) -> Iterator[tuple[str, Known]]:
+    """What is known about those of `paths` that were remembered, one by one, in no order; none without a cache.
 
     A file is certainly the same where device, inode, size and both of its times are, its last change was already a
     while ago when it was looked at, and its file system lets no program set the time of change.
     """
     file = cache_folder() / "files.sqlite"
     if not file.is_file():
-        return {}
-    known, trusted, damaged = {}, trusted_devices(), 0
+        return
+    trusted, damaged = trusted_devices(), 0
     for path, key, row in _rows(file, paths):
         when, settled, digest, facts, seal = row
         if seal != _seal(key, when, settled, digest, facts):
             damaged += 1
         elif (now := identity(path)) is not None:
             is_same = bool(settled) and json.loads(when) == list(now.facts)
-            known[path] = Known(json.loads(facts), digest, is_same and now.facts[0] in trusted)
+            yield path, Known(json.loads(facts), digest, is_same and now.facts[0] in trusted)
     if damaged:
         say(f"{file} is damaged in {damaged:,} row{'s' * (damaged != 1)}: the files are looked at again.")
-    return known
 
 
-def _rows(file: Path, paths: Sequence[str]) -> list[tuple[str, bytes, Sequence[Any]]]:
-    """Path, key and columns of those `paths` that are in the database; none where it is damaged, which heals it."""
-    found = []
+def _rows(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, bytes, Sequence[Any]]]:
+    """Path, key and columns of those `paths` that are in the database, up to where it is damaged, which heals it."""
     try:
         with closing(sqlite3.connect(file, timeout=10)) as database:
             for start in range(0, len(paths), 500):
                 some = {_key(path): path for path in paths[start : start + 500]}
                 asked = ", ".join("?" * len(some))
                 rows = database.execute(f"SELECT path, {_COLUMNS} FROM {_TABLE} WHERE path IN ({asked})", list(some))
-                found += [(some[key], key, row) for key, *row in rows]
+                yield from [(some[key], key, row) for key, *row in rows]
     except (sqlite3.DatabaseError, KeyError, UnicodeDecodeError) as error:  # the last: of a name in the schema
         if _is_no_damage(error):  # things take longer, that is all
-            return []
-        say(f"{file} is damaged: every file is looked at again.")
+            return
+        say(f"{file} is damaged: files are looked at again.")
         for part in (file, file.with_name(f"{file.name}-journal")):
             with suppress(OSError):
                 part.unlink()
-        return []
-    return found
 
 
 def _is_no_damage(error: Exception) -> bool:
@@ -119,7 +115,7 @@ def digests(paths: Sequence[str]) -> list[bytes]:
     Raises:
         ImageError: a file cannot be read.
     """
-    known = {path: one.digest for path, one in recall(paths).items() if one.is_certain}
+    known = {path: one.digest for path, one in recall(paths) if one.is_certain}
     fresh = [path for path in paths if path not in known]
     before = [identity(path) for path in fresh]
     read = list(in_threads(digest_of, fresh))

@@ -63,7 +63,7 @@ class ImageError(RequestError):
         self.path, self.kind, self.detail = str(path), kind, detail
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one look at an image file tells.
 

@@ -29,9 +29,12 @@ def groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
 def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
     """uint64 (N,) of uint8 (N, 16, 18): one bit for each of 8 x 8 neighbours, whether the right one is darker."""
     width, height = THUMBNAIL
-    small = thumbnails.reshape(-1, height // 2, 2, width // 2, 2).mean((2, 4))
-    bits = np.packbits((small[:, :, :-1] > small[:, :, 1:]).reshape(len(small), 64), axis=1)
-    return np.ascontiguousarray(bits).view(np.uint64).reshape(-1)
+    hashes = np.empty(len(thumbnails), np.uint64)
+    for rows in _blocks(len(thumbnails)):
+        sums = thumbnails[rows].reshape(-1, height // 2, 2, width // 2, 2).sum((2, 4), dtype=np.int32)
+        bits = np.packbits((sums[:, :, :-1] > sums[:, :, 1:]).reshape(len(sums), 64), axis=1)
+        hashes[rows] = np.ascontiguousarray(bits).view(np.uint64).reshape(-1)
+    return hashes
 
 
 def equal(digests: np.ndarray) -> np.ndarray:
@@ -60,11 +63,8 @@ def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarra
     kind = kind.reshape(-1)
     thumbnails, classes = thumbnails[first], classes[first]  # a thousand copies of one image are one to compare
     count = len(thumbnails)
-    pixels = thumbnails.reshape(count, -1).astype(np.float32)
-    pixels -= pixels.mean(1, keepdims=True)
-    contrast = np.sqrt((pixels**2).sum(1, keepdims=True))
-    pixels /= np.maximum(contrast, 1e-6)  # the product of two rows is now their correlation
-    textured = np.flatnonzero(contrast[:, 0] / pixels.shape[1] ** 0.5 >= LEAST_CONTRAST)
+    contrast = np.concatenate([_directions(thumbnails[rows])[1] for rows in _blocks(count)])
+    textured = np.flatnonzero(contrast / thumbnails[0].size ** 0.5 >= LEAST_CONTRAST)
     hashes = difference_hashes(thumbnails)
     links = []
     bands = hashes.view(np.uint16).reshape(count, 4)
@@ -73,7 +73,7 @@ def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarra
         borders = np.flatnonzero((np.diff(bands[order, band]) != 0) | (np.diff(classes[order]) != 0)) + 1
         for bucket in np.split(order, borders):
             if len(bucket) > 1:
-                links += _pairs(bucket, hashes, pixels)
+                links += _pairs(bucket, hashes, thumbnails)
     pairs = np.concatenate(links) if links else np.empty((0, 2), np.int64)
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     together = connected_components(graph, directed=False)[1].astype(np.int64)[kind]
@@ -82,7 +82,20 @@ def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarra
     return np.unique(together, return_inverse=True)[1].reshape(-1)
 
 
-def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
+
+
+def _directions(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows float32 (N, pixels) whose products are the correlations of thumbnails, and the contrast (N,) of each."""
+    pixels = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    pixels -= pixels.mean(1, keepdims=True)
+    contrast = np.sqrt((pixels**2).sum(1, keepdims=True))
+    pixels /= np.maximum(contrast, 1e-6)
+    return pixels, contrast[:, 0]
+
+
+def _pairs(bucket: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]:
     """Row numbers (M, 2) of those of a bucket that look the same, a block of the bucket at a time."""
     found = []
     for start in range(0, len(bucket), _BLOCK):
@@ -91,11 +104,13 @@ def _pairs(bucket: np.ndarray, hashes: np.ndarray, pixels: np.ndarray) -> list[n
             against = bucket[other : other + _BLOCK]
             differ = np.bitwise_count(hashes[block][:, None] ^ hashes[against][None])
             one, two = np.nonzero(differ <= MOST_BITS)
-            one, two = block[one], against[two]
-            compared = one != two
+            compared = block[one] != against[two]
             one, two = one[compared], two[compared]
+            if not len(one):
+                continue
+            ours, theirs = (_directions(thumbnails[rows])[0] for rows in (block, against))
             for some in range(0, len(one), 100 * _BLOCK):  # bounded, however many look alike
                 rows = slice(some, some + 100 * _BLOCK)
-                alike = np.einsum("ij,ij->i", pixels[one[rows]], pixels[two[rows]]) >= LEAST_CORRELATION
-                found.append(np.stack([one[rows][alike], two[rows][alike]], axis=1))
+                alike = np.einsum("ij,ij->i", ours[one[rows]], theirs[two[rows]]) >= LEAST_CORRELATION
+                found.append(np.stack([block[one[rows]][alike], against[two[rows]][alike]], axis=1))
     return found

@@ -1,7 +1,7 @@
 """Every file opened once, in threads, and what was found kept for the next start."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ from recipes.support.threads import in_threads, progress
 _KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than these
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Examined:
     """One file: either a `look` at the image, or the `kind` and `detail` of what is wrong with it."""
 
@@ -40,8 +40,13 @@ def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
         paths: files that exist.
         quiet: no progress bar on stderr.
     """
-    before = {path: one for path, one in cache.recall(paths).items() if _is_whole(one)}
-    known = {path: _from_json(one.facts) for path, one in before.items() if one.is_certain}
+    known, before = {}, {}
+    for path, one in cache.recall(paths):
+        if _is_whole(one):
+            if one.is_certain:
+                known[path] = _from_json(one.facts)
+            else:
+                before[path] = one
     fresh = [path for path in paths if path not in known]
     trusted = trusted_devices()
 
@@ -92,7 +97,7 @@ def _is_whole(known: Known) -> bool:
 def _to_json(found: Examined) -> dict[str, Any]:
     if found.look is None:
         return {"kind": found.kind, "detail": found.detail}
-    facts = vars(found.look)
+    facts = asdict(found.look)
     return facts | {name: facts[name].hex() for name in ("digest", "thumbnail")}
 
 
