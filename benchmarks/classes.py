@@ -11,12 +11,12 @@ commands (those that they need run too).
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from processes import finished
 
 ROOT = Path(__file__).parents[1]
 SIDE, BITS = 32, 4  # pixels; a pattern has BITS x BITS squares
@@ -64,22 +64,14 @@ def arguments(command: str, table: Path, run: Path) -> list[str]:
 def measured(command: list[str], cache: Path, limit: float) -> dict[str, float | int | str]:
     """Processor seconds, mebibytes and bytes of output of a process of its own, and how it ended."""
     environment = os.environ | {"CONVZOO_CACHE": str(cache), "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            ["timeout", f"{limit:g}", sys.executable, "-m", "cli", *command],
-            stdout=output,
-            stderr=errors,
-            env=environment,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+    with tempfile.TemporaryFile() as output:
+        words = ["timeout", f"{limit:g}", sys.executable, "-m", "cli", *command]
+        ended = finished(words, stdout=output, env=environment)
         return {
-            "seconds": round(usage.ru_utime + usage.ru_stime, 1),
-            "MiB": round(usage.ru_maxrss / 1024),
+            "seconds": round(ended.processors, 1),
+            "MiB": round(ended.mebibytes),
             "printed": output.seek(0, 2),
-            "ended": "" if code == 0 else f"exit {code}: {(last or [''])[0][:160]}",
+            "ended": "" if ended.code == 0 else f"exit {ended.code}: {ended.last_line[:160]}",
         }
 
 

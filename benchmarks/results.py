@@ -110,21 +110,13 @@ def workplace(folder, source):
 
 def trained(command, folder):
     """Trains in a process of its own: seconds, and the most memory that it held, in MB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *command[1:], "--quiet", "--json"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"exit code {process.returncode}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    from processes import finished
+
+    words = [sys.executable, "-m", "cli", *command[1:], "--quiet", "--json"]
+    ended = finished(words, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    if ended.code:
+        raise RuntimeError(ended.last_line or f"exit code {ended.code}")
+    return ended.seconds, ended.mebibytes
 
 
 def measured(row, folder, reference):

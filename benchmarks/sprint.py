@@ -12,14 +12,13 @@ Trainings are kept in --out, and not done again.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
+
+from processes import finished
 
 RECIPE, LONGER = "digits-sprint", "digits-lenet"
 CHANGES = {
@@ -63,20 +62,10 @@ def trained(recipe, settings, folder):
     if not kept.is_file():
         words = [word for setting in settings for word in ("--set", setting)]
         command = [sys.executable, "-m", "cli", "fit", "--data", "digits", "--recipe", recipe, *words, "--quiet"]
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--overwrite", "--out", str(folder)],
-            cwd=Path(__file__).parents[1],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(said)
-        seconds = {"clock": time.perf_counter() - began, "processors": usage.ru_utime + usage.ru_stime}
+        ended = finished([*command, "--overwrite", "--out", str(folder)], cwd=Path(__file__).parents[1])
+        if ended.code:
+            raise SystemExit(ended.errors)
+        seconds = {"clock": ended.seconds, "processors": ended.processors}
         kept.write_text(json.dumps(seconds))
 
     from recipes.run.folder import Run

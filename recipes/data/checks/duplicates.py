@@ -108,7 +108,8 @@ def _pairs(bucket: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray) -> li
             one, two = one[compared], two[compared]
             if not len(one):
                 continue
-            ours, theirs = (_directions(thumbnails[rows])[0] for rows in (block, against))
+            ours, _ = _directions(thumbnails[block])
+            theirs = ours if other == start else _directions(thumbnails[against])[0]
             for some in range(0, len(one), 100 * _BLOCK):  # bounded, however many look alike
                 rows = slice(some, some + 100 * _BLOCK)
                 alike = np.einsum("ij,ij->i", ours[one[rows]], theirs[two[rows]]) >= LEAST_CORRELATION

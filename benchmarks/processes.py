@@ -1,0 +1,42 @@
+"""A command in a process of its own, and what it took."""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended.
+
+    Attributes:
+        code: its exit code; negative, the signal that ended it.
+        seconds: of the clock, from start to end.
+        processors: seconds of processors.
+        mebibytes: the largest resident set.
+        errors: what it wrote to stderr.
+    """
+
+    code: int
+    seconds: float
+    processors: float
+    mebibytes: float
+    errors: str
+
+    @property
+    def last_line(self):
+        """Of its errors; empty where there are none."""
+        return (self.errors.strip().splitlines() or [""])[-1]
+
+
+def finished(command, **given):
+    """Runs a command to its end; `given` as to `subprocess.Popen`, stdout goes nowhere if it is left out."""
+    given = {"stdout": subprocess.DEVNULL, "text": True, "errors": "replace"} | given
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, **given)
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Finished(process.returncode, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, errors)
