@@ -54,6 +54,7 @@ def embed(
     resize: Resize = "fill",
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
+    devices: str = "1",
     quiet: bool = False,
 ) -> Embedded:
     """Computes what a backbone makes of all images, and keeps it in one `.npz` file.
@@ -69,12 +70,13 @@ def embed(
         input_shape: the size that images are brought to; the source's own if None.
         neighbours: K, how many nearest images of each to find; at most all others.
         resize, skip_bad, split_near_duplicates, quiet: as `recipes.fit.fit`.
+        devices: of this machine, share the images, as in `recipes.fit.fit`.
 
     Raises:
         RequestError: a source, data or file that is not possible.
         FailureError: as `recipes.finetune.finetune`.
     """
-    team, out = join(), Path(out)
+    team, out = join(devices), Path(out)
     with team.together():
         opened = open_source(source)
         reader = recipes.data.open_reader(data)

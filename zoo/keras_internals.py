@@ -105,6 +105,20 @@ def with_constants(function: "tf.types.experimental.ConcreteFunction") -> "tf.ty
     return convert_variables_to_constants_v2(function)
 
 
+def as_constants(function: "Callable[..., tf.Tensor]", *signature: "tf.TensorSpec") -> "Callable[..., tf.Tensor]":
+    """The function, compiled with the values of its variables as constants.
+
+    It runs on the device that is in force where it is called, all of it, in any thread. TensorFlow merges each
+    convolution with the normalisation and the activation behind it, which saves about a quarter of the time.
+
+    Args:
+        function: from tensors to a tensor.
+        signature: of its arguments; an axis may be open.
+    """
+    run = with_constants(tf.function(function).get_concrete_function(*signature))
+    return lambda *given: run(*given)[0]
+
+
 # A setting of `tf.lite.TFLiteConverter` with which it gives the float32 graph with the ranges that it measured, in
 # place of rounding it; `tf.lite.experimental.QuantizationDebugger` sets it, too.
 CALIBRATE_ONLY = "_experimental_calibrate_only"

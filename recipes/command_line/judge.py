@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from recipes import text
-from recipes.command_line.options import as_json, average, launchable, skip_bad
+from recipes.command_line.options import as_json, average, devices, launchable, skip_bad
 from recipes.command_line.printing import answer, line, warn
 
 
@@ -23,6 +23,7 @@ from recipes.command_line.printing import answer, line, warn
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrix (PNG, SVG or PDF).")
 @average
 @skip_bad
+@devices
 @as_json
 @launchable()
 def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, **options: Any) -> None:

@@ -28,7 +28,7 @@ devices = click.option(
     "--devices",
     default="1",
     show_default=True,
-    help="Who shares every batch: a number of GPUs, all, gpu:0,gpu:2 or cpu.",
+    help="Who shares the work: a number of GPUs, all, gpu:0,gpu:2 or cpu.",
 )
 
 

@@ -253,6 +253,7 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 @resize
 @skip_bad
 @split_near_duplicates
+@devices
 @quiet
 @as_json
 @launchable()

@@ -1,7 +1,10 @@
-"""The devices of this machine: which there are, and which of them a training takes."""
+"""The devices of this machine: which there are, which of them are taken, and how they share rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+import numpy as np
 
 from zoo.backend import tf
 from zoo.errors import RequestError
@@ -85,3 +88,25 @@ def use_only(gpus: Sequence[Gpu], devices: str) -> None:
                 f"devices={devices!r} is not possible any more: TensorFlow has begun with other devices in this "
                 "process; choose them in a new one."
             ) from None
+
+
+def on_each(devices: Sequence[str], rows: slice, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """What is computed of some rows, of which every device computes consecutive ones while the others compute theirs.
+
+    Args:
+        devices: TensorFlow's names; with fewer than two of them all is computed here.
+        rows: from where to where.
+        compute: gives the array (n, ...) of a slice of n rows. It is called in threads, each with its device in force;
+            what it runs must take nothing that lies on another one, see `zoo.keras_internals.as_constants`.
+    """
+    used = devices[: rows.stop - rows.start]
+    if len(used) < 2:
+        return compute(rows)
+    cuts = [rows.start + (rows.stop - rows.start) * number // len(used) for number in range(len(used) + 1)]
+
+    def computed(device: str, start: int, stop: int) -> np.ndarray:
+        with tf.device(device):
+            return compute(slice(start, stop))
+
+    with ThreadPoolExecutor(len(used)) as threads:
+        return np.concatenate(list(threads.map(computed, used, cuts, cuts[1:])))

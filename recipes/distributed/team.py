@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.distributed.devices import Gpu, chosen, use_only, visible_gpus
+from recipes.distributed.devices import Gpu, chosen, on_each, use_only, visible_gpus
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tf
 from zoo.errors import FailureError, RequestError, first_line
@@ -60,6 +60,12 @@ class Team:
         """Those of this process; none where it trains on a CPU."""
         return visible_gpus()[: self.replicas // self.size]
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """TensorFlow's names of those of this process that share its rows; empty where it has only one."""
+        names = self.strategy.extended.worker_devices if self.strategy else ()
+        return tuple(names) if len(names) > 1 else ()
+
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The sum of what all workers give, float32 or int32 of one shape.
 
@@ -92,19 +98,21 @@ class Team:
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def in_shares(self, count: int, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
-        """What is computed of so many rows, of which every worker computes its share; all are given the whole.
+        """What is computed of so many rows, of which every device of every worker computes its share; each worker is
+        given the whole.
 
         Args:
             count: how many rows there are, at least one.
             compute: gives the array (n, ...) of a slice of n rows; the shape and dtype of a row are the same for all.
+                Where there are several `devices`, it is called as `recipes.distributed.devices.on_each` says.
 
         Raises:
             FailureError: a worker is gone.
         """
         if self.size == 1:
-            return compute(slice(0, count))
+            return on_each(self.devices, slice(0, count), compute)
         mine = self.share(count)
-        part = compute(mine) if mine.start < mine.stop else compute(slice(0, 1))[:0]
+        part = on_each(self.devices, mine, compute) if mine.start < mine.stop else compute(slice(0, 1))[:0]
         whole = np.zeros((count, *part.shape[1:]), part.dtype)
         whole[mine] = part
         words = np.zeros(-(-whole.nbytes // 4), np.int32)  # sums of bits with zeros, which no rounding touches

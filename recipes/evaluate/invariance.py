@@ -12,6 +12,7 @@ from recipes.data.dataset import at_once
 from recipes.distributed.team import ALONE, Team
 from zoo.backend import as_keras_ships, keras, tf
 from zoo.groups import copies_in
+from zoo.keras_internals import as_constants
 
 ROTATIONS = (*range(-45, 50, 5), 90, 180, 270)  # degrees
 TRANSLATIONS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25)  # of the image's size, in each of eight directions
@@ -38,7 +39,7 @@ def measure_invariance(
         test: images uint8 (N, H, W, C) and labels (N,).
         fill: what appears outside the image, see `recipes.augment.warp.warp`.
         seed: of the random mixtures.
-        team: each of whose workers scores its share of the images, and is given the results for all.
+        team: each of whose devices scores its share of the images; every worker is given the results for all.
 
     Returns:
         `rotation`, `translation`, `scale`, `mirror` and `affine`, each with `values` (degrees; fraction of the size;
@@ -70,22 +71,28 @@ def scores_of(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return compiled
 
 
+def _compiled(model: keras.Model, test: Split, team: Team) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`scores_of`, on whichever device is in force where there are several."""
+    if not team.devices:
+        return scores_of(model)
+    given = tf.TensorSpec((None, *test.images.shape[1:]), tf.uint8)
+    return as_constants(lambda images: model(images, training=False), given)
+
+
 class _Measure:
     """A model and the images it is measured on; their scores as they are, computed once."""
 
     def __init__(
         self, model: keras.Model | Callable[[np.ndarray], np.ndarray], test: Split, fill: str, team: Team
     ) -> None:
-        self._labels, self._fill, self._team = test.labels, fill, team
-        mine = range(len(test))[team.share(len(test))]
-        most = at_once(copies_in(model) if isinstance(model, keras.Model) else 1)
-        starts = range(mine.start, mine.stop, most)
-        self._batches = [tf.constant(test.images[i : min(i + most, mine.stop)]) for i in starts]
-        compiled = scores_of(model) if isinstance(model, keras.Model) else None
+        self._images, self._labels, self._fill, self._team = test.images, test.labels, fill, team
+        self._most = at_once(copies_in(model) if isinstance(model, keras.Model) else 1)
+        self._given: dict[tuple[int, int], list[tuple[slice, tf.Tensor]]] = {}
+        compiled = _compiled(model, test, team) if isinstance(model, keras.Model) else None
         self._scores: Callable[[tf.Tensor], np.ndarray] = (
             (lambda images: model(images.numpy())) if compiled is None else (lambda images: compiled(images).numpy())
         )
-        self._plain = self._of_all([self._scores(batch) for batch in self._batches])
+        self._plain = self._of_all(lambda batch, rows: batch)
         self._accuracy = self._right(self._plain)
 
     def family(
@@ -130,15 +137,27 @@ class _Measure:
         """Scores (N, classes) of all images under one matrix, or each under its own."""
         if np.array_equal(matrices, np.eye(2, 3)[None]):
             return self._plain
-        sizes = [len(batch) for batch in self._batches]
-        mine = self._team.share(len(self._labels))
-        parts = [matrices] * len(sizes) if len(matrices) == 1 else tf.split(matrices[mine], sizes)
-        pairs = zip(self._batches, parts, strict=True)
-        return self._of_all([self._scores(warp(batch, part, fill=self._fill)) for batch, part in pairs])
 
-    def _of_all(self, scores: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores (N, classes) of all images, from those of this worker's batches."""
-        return self._team.in_shares(len(self._labels), lambda _: np.concatenate(scores))
+        def warped(batch: tf.Tensor, rows: slice) -> tf.Tensor:
+            return warp(batch, matrices if len(matrices) == 1 else matrices[rows], fill=self._fill)
+
+        return self._of_all(warped)
+
+    def _of_all(self, shown: Callable[[tf.Tensor, slice], tf.Tensor]) -> np.ndarray:
+        """Scores (N, classes) of all images, each batch as what `shown` makes of it and its rows."""
+
+        def scores(rows: slice) -> np.ndarray:
+            return np.concatenate([self._scores(shown(batch, part)) for part, batch in self._batches(rows)])
+
+        return self._team.in_shares(len(self._labels), scores)
+
+    def _batches(self, rows: slice) -> list[tuple[slice, tf.Tensor]]:
+        """Images with their rows; they stay on the device that is in force, which asks for the same ones each time."""
+        if (key := (rows.start, rows.stop)) not in self._given:
+            starts = range(rows.start, rows.stop, self._most)
+            parts = [slice(start, min(start + self._most, rows.stop)) for start in starts]
+            self._given[key] = [(part, tf.constant(self._images[part])) for part in parts]
+        return self._given[key]
 
 
 def _mean(values: np.ndarray, accuracy: np.ndarray) -> float:

@@ -42,6 +42,7 @@ def evaluate(
     unknown: str | Reader | None = None,
     skip_bad: bool = False,
     plot: str | Path | None = None,
+    devices: str = "1",
 ) -> dict[str, Any]:
     """Scores a run on its test images and writes `metrics.json` and `confusion_matrix.png` into it; or scores a run, or
     a file, on other images, and writes nothing.
@@ -64,6 +65,7 @@ def evaluate(
         skip_bad: leaves out files of `data` and `unknown` that cannot be used; a run that did so in its training does
             so again.
         plot: a PNG, SVG or PDF file to draw the confusion matrix to.
+        devices: of this machine, share the images, as in `recipes.fit.fit`; several where Keras runs the model.
 
     Returns:
         The metrics of `recipes.tasks.Task.metrics`; if asked for, `invariance`,
@@ -84,7 +86,7 @@ def evaluate(
     """
     if precision is not None:
         check_alone("choosing a threshold")
-    team = join()
+    team = join(devices)
     if plot is not None and team.is_chief:
         _check_plot(Path(plot))
     is_run = isinstance(run, Run) or (run.path if isinstance(run, Scorer) else Path(run)).is_dir()
@@ -99,6 +101,11 @@ def evaluate(
         own = Run.open(scorer.path) if is_run else None
         if own is not None and reader is not None:
             _refuse_own(own, reader)
+        if team.devices and scorer.keras_model is None:
+            raise RequestError(
+                f"devices={devices!r} is not possible: {scorer.path} is run by {scorer.runtime}, on the CPU; share its "
+                "images among workers instead, as with --launch ray --workers 4."
+            )
     shared: dict[str, Any] = {
         "invariance": invariance,
         "average": average,
@@ -112,7 +119,7 @@ def evaluate(
             loaded = own.load_data()
         labelled = Labelled(TASKS[loaded.task], own.class_names, loaded.test)
         if precision is not None:
-            _choose_threshold(scorer, scorer.run or own, loaded, precision)
+            _choose_threshold(scorer, scorer.run or own, loaded, precision, team)
         metrics = scored(scorer, labelled, **shared)
         metrics = {key: own.metrics[key] for key in MEASURED_APART if key in own.metrics} | metrics
         if team.is_chief:
@@ -189,7 +196,7 @@ def scored(
 ) -> dict[str, Any]:
     """The metrics of `evaluate` for these images; what is done to the scores is added to the notes.
 
-    Where there are several workers, each scores its share of the images.
+    Where there are several workers or devices, each scores its share of the images.
     """
     task, test, names = images.task, images.split, images.class_names
     _check_team(team, scorer, images)
@@ -235,7 +242,7 @@ def scores_of(
         task: what the labels are.
         class_names: in the order of the scores.
         images: uint8 (N, H, W, C) each, one after the other.
-        team: each of whose workers scores its share of them.
+        team: each of whose devices scores its share of them.
 
     Returns:
         The scores float (N, units) of all images, and what makes them those of the task.
@@ -257,11 +264,12 @@ def scores_of(
 
 
 def _in_shares(scorer: Scorer, images: Images, team: Team) -> np.ndarray:
-    if team.size == 1:
+    if team.size == 1 and not team.devices:
         return scorer.scores(images)
+    scores = (scorer.on_any_device if team.devices else None) or scorer.scores
 
     def score(rows: slice) -> np.ndarray:
-        return scorer.scores(images.only(rows) if isinstance(images, DecodedImages) else images[rows])
+        return scores(images.only(rows) if isinstance(images, DecodedImages) else images[rows])
 
     return team.in_shares(len(images), score)
 
@@ -304,7 +312,7 @@ def _check_precision(precision: float, run: str | Path | Run | Scorer, is_run: b
         raise RequestError(f"--precision is chosen on the validation images of a run, and kept in it: {what}.")
 
 
-def _choose_threshold(scorer: Scorer, run: Run, data: Data, precision: float) -> None:
+def _choose_threshold(scorer: Scorer, run: Run, data: Data, precision: float, team: Team) -> None:
     """Keeps a threshold in a run."""
     if not TASKS[data.task].labels.single_label:
         raise RequestError(f"--precision is of one class an image; {run.path} is a run for {data.task}.")
@@ -312,7 +320,7 @@ def _choose_threshold(scorer: Scorer, run: Run, data: Data, precision: float) ->
         run.keep_threshold(None)
         return
     part = data.validation
-    scores = scorer.scores(part.images)
+    scores = _in_shares(scorer, part.images, team)
     best, right = scores.max(1), scores.argmax(1) == part.labels
     chosen = choose_threshold(best, right, precision)
     if chosen is None:

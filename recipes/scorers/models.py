@@ -1,6 +1,6 @@
 """Models that Keras runs: that of a run, and that of a `.keras` file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from recipes.run.keras_file import image_model, load_keras_file
 from recipes.scorers.scorer import Scorer
 from recipes.tasks import task_of
 from zoo.anatomy import dissect
-from zoo.backend import keras
+from zoo.backend import keras, tf
 from zoo.errors import RequestError
 from zoo.groups import copies_in, symmetry_of
+from zoo.keras_internals import as_constants
 
 
 class _Model(Scorer):
@@ -32,6 +33,18 @@ class _Model(Scorer):
         labels = np.zeros(len(images), np.int64)  # which Keras does not ask for
         given = Split(images, labels).batches(at_once(copies_in(self.keras_model)))
         return np.asarray(self.keras_model.predict(given, verbose=0))
+
+    @cached_property
+    def on_any_device(self) -> Callable[[Images], np.ndarray]:
+        model, most = self.keras_model, at_once(copies_in(self.keras_model))
+        given = tf.TensorSpec((None, *self.image_shape), tf.uint8)
+        run = as_constants(lambda images: model(images, training=False), given)
+
+        def scores(images: Images) -> np.ndarray:
+            starts = range(0, len(images), most)
+            return np.concatenate([run(tf.constant(images[start : start + most])).numpy() for start in starts])
+
+        return scores
 
     @property
     def symmetry(self) -> tuple[str, float]:

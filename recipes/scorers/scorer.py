@@ -1,7 +1,7 @@
 """Something that scores images: what prediction, evaluation, comparison and the verification of exports share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,12 @@ class Scorer(ABC):
         Raises:
             RequestError: a file cannot be run, or does not give scores.
         """
+
+    @property
+    def on_any_device(self) -> Callable[[Images], np.ndarray] | None:
+        """As `scores`, but computed on the TensorFlow device that is in force, by several threads at once if need be;
+        None where another runtime computes, which has a device of its own."""
+        return None
 
     @property
     def temperature(self) -> float | None:

@@ -15,9 +15,9 @@ from recipes.training.model import stream
 from zoo.backend import keras, tf
 from zoo.errors import FailureError
 from zoo.groups import copies_in
-from zoo.keras_internals import with_constants
+from zoo.keras_internals import as_constants
 
-AT_ONCE = 1024  # images that a worker computes before all are given them
+AT_ONCE = 1024  # images that a device computes before all workers are given them
 BATCH = 64  # rows at a time: an image has as many as it has copies
 
 
@@ -45,7 +45,7 @@ class Frozen:
             views: the images as they are, and views - 1 times as `augment` draws them; one after the other.
             seed: of the draws.
             file: where the outputs go if they do not fit into memory.
-            team: each of whose workers computes its share, and is given the whole.
+            team: each of whose devices computes its share; every worker is given the whole.
 
         Returns:
             float32 (views * N, ...).
@@ -58,11 +58,12 @@ class Frozen:
         for view in range(views):
             draws = self._augment.draw(count, stream("augment", seed, tf.constant(view, tf.int64))) if view else None
             of_view = outputs[view * count : (view + 1) * count]
-            if team.size == 1:
+            if team.size == 1 and not team.devices:
                 self._fill(of_view, split, draws, range(count))
                 continue
-            for first in range(0, count, team.size * AT_ONCE):
-                rows = range(first, min(first + team.size * AT_ONCE, count))
+            together = AT_ONCE * team.size * max(len(team.devices), 1)
+            for first in range(0, count, together):
+                rows = range(first, min(first + together, count))
                 of_view[rows.start : rows.stop] = team.in_shares(len(rows), self._maker(split, draws, rows))
         if file is not None and isinstance(outputs, np.memmap):
             outputs.flush()
@@ -79,6 +80,8 @@ class Frozen:
             outputs[start - chosen.start : end - chosen.start] = made.numpy()[: end - start]
 
     def _maker(self, split: Split, draws: tf.Tensor | None, rows: range) -> Callable[[slice], np.ndarray]:
+        _ = self._plain if draws is None else self._varied  # compiled before several threads ask for it
+
         def make(share: slice) -> np.ndarray:
             outputs = np.empty((len(rows[share]), *self._part.output_shape[1:]), np.float32)
             self._fill(outputs, split, draws, rows[share])
@@ -88,7 +91,7 @@ class Frozen:
 
     @cached_property
     def _plain(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return _with_constants(lambda images: self._part(images, training=False), self._given)
+        return as_constants(lambda images: self._part(images, training=False), self._given)
 
     @cached_property
     def _varied(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -97,14 +100,7 @@ class Frozen:
         def run(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
             return self._part(tf.ensure_shape(self._augment(images, draws), self._given.shape), training=False)
 
-        return _with_constants(run, self._given, tf.TensorSpec((self._batch, columns), tf.float32))
-
-
-def _with_constants(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Callable[..., tf.Tensor]:
-    """The function, compiled with its weights as constants: TensorFlow then merges each convolution with the
-    normalisation and the activation behind it, which saves about a quarter of the time."""
-    run = with_constants(tf.function(function).get_concrete_function(*signature))
-    return lambda *given: run(*given)[0]
+        return as_constants(run, self._given, tf.TensorSpec((self._batch, columns), tf.float32))
 
 
 def _room(shape: tuple[int, ...], file: Path | None) -> np.ndarray:
