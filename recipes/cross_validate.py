@@ -1,6 +1,7 @@
 """How good a model and a recipe are on these images, and how sure one can be of it."""
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from recipes.data import Data, Split
 from recipes.data.dataset import digest_of
 from recipes.data.decoding import Resize
 from recipes.data.splits import FRACTIONS
-from recipes.distributed.team import join
+from recipes.distributed.devices import separately
+from recipes.distributed.team import ALONE, LostWorkerError, join, read_place
 from recipes.fit import model_and_recipe, resolve
-from recipes.search.folds import fold_data, held_out, learnable, train_fold
+from recipes.search.fold_work import FoldWork, Plan
 from recipes.support.files import write_whole
 from recipes.tasks import TASKS
+from recipes.training.device import settled
 from recipes.training.session import load_images, refuse_teachers
 from zoo.backend import as_keras_ships
 from zoo.errors import RequestError
@@ -67,9 +70,13 @@ def cross_validate(
     resize: Resize = "fill",
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
+    devices: str = "1",
     quiet: bool = False,
 ) -> CrossValidated:
     """Trains once a fold and scores each image by a model that has not seen it. Test images are not touched.
+
+    Stopped and called again with the same arguments, it goes on with the folds that are not trained yet. Several
+    workers and devices share the folds; what they come to is what one process comes to.
 
     Args:
         model, data, recipe, overrides, resize, skip_bad, split_near_duplicates: as `recipes.fit.fit`.
@@ -78,11 +85,12 @@ def cross_validate(
         against: another model to train on the same folds.
         against_recipe: its recipe; that of `model` if None.
         out: a CSV file for the predictions: of each image its number or file, fold, label, and a score a class.
+        devices: of this machine, share the folds, as in `recipes.fit.fit`: a process for each that is named.
         quiet: no line a fold on stderr.
 
     Raises:
         RequestError: a name or setting that is not possible, or more folds than the rarest class has images.
-        FailureError: a training that failed, or a file that cannot be written.
+        FailureError: a training that failed, a file that cannot be written, or a worker or process that is gone.
     """
     named, recipe = model_and_recipe(model, recipe)
     reading: dict[str, Any] = {
@@ -99,39 +107,40 @@ def cross_validate(
             shape = f"model.input_shape={list(settings.data.image_shape)}"
             rival = resolve(against or named, data, chosen, [*overrides, shape], **reading)
     refuse_teachers(settings, rival)
-    team = join()
+    several = separately(devices) if len(read_place(os.environ)[0]) < 2 else []
+    team = ALONE if len(several) > 1 else join(devices)
+    if team.devices:
+        raise RequestError("a fold is trained on one device: start a worker for each, without --devices.")
     with team.together():
         images = load_images(settings, None, quiet=quiet)
     if team.size > 1:
         team.check_same("set of images", digest_of(images.class_names, images.parts.values()))
-    pool = learnable(images)
-    held_parts = held_out(pool, images.task, folds, seed)
-    scores_of = np.zeros((len(pool), len(images.class_names)), np.float32)
-
-    def train(numbers: slice) -> np.ndarray:
-        """The scores of some folds (n, 1 or 2), of the model and of the other; `scores_of` is filled in."""
-        rows: list[list[float]] = []
-        for number in range(folds)[numbers]:
-            held = held_parts[number]
-            fold = fold_data(images, pool, held, seed)
-            score, scores_of[held] = train_fold(settings, fold)
-            rows.append([score, train_fold(rival, fold)[0]] if rival else [score])
-            if not quiet:
-                _print_fold(number, folds, settings, rival, rows[-1])
-        return np.array(rows)
-
+    gpus = [gpu for _, gpu in several if gpu] if team is ALONE else team.gpus
     with team.together():
         if team.size > folds:
             raise RequestError(f"{folds} folds are too few for {team.size} workers.")
-        mine = train(team.share(folds))
-    all_folds = team.in_shares(folds, lambda _: mine)
-    scores_of = team.sum(scores_of)  # with zeros, where others hold out
+        plan = Plan(settled(settings, gpus), rival and settled(rival, gpus), folds, seed, quiet)
+        work = FoldWork(plan, images)
+    for number in sorted(work.done):
+        work.say(number, "  (trained before)")
+    try:
+        left = work.left_by(team)
+        with team.together():
+            if len(several) > 1:
+                work.train_on([name for name, _ in several], left)
+            else:
+                work.train(left[team.share(len(left))])
+        all_folds, scores_of = work.gathered(team)
+    except LostWorkerError as error:
+        raise LostWorkerError(f"{error} Trained folds are kept: the same command goes on.") from None
+    pool, held_parts = work.pool, work.held
     fold_of = np.zeros(len(pool), int)
     for number, held in enumerate(held_parts):
         fold_of[held] = number
     ours, theirs = all_folds[:, 0].tolist(), all_folds[:, -1].tolist()
     if out and team.is_chief:
         _write_predictions(out, images, pool, fold_of, scores_of)
+    work.forget()
     result = _summary(settings, recipe, images.task, ours)
     if rival:
         other = _summary(rival, against_recipe or recipe, images.task, theirs).to_dict()
@@ -176,15 +185,6 @@ def _summary(
     spread = float(np.std(scores, ddof=1))
     interval = (float(mean - reach), float(mean + reach))
     return CrossValidated(settings.model.name, named, TASKS[task].score, tuple(scores), mean, spread, interval)
-
-
-def _print_fold(
-    number: int, folds: int, settings: ResolvedRecipe, rival: ResolvedRecipe | None, scores: list[float]
-) -> None:
-    import sys
-
-    other = f"  {rival.model.name} {scores[-1]:.4f}" if rival else ""
-    print(f"fold {number + 1}/{folds}  {settings.model.name} {scores[0]:.4f}{other}", file=sys.stderr, flush=True)
 
 
 def _write_predictions(out: Path, images: Data, pool: Split, fold_of: np.ndarray, scores_of: np.ndarray) -> None:

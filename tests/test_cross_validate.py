@@ -2,12 +2,16 @@
 
 import csv
 import re
+import signal
 from dataclasses import replace
 
+import forked
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.model_selection import StratifiedKFold
+from test_devices import TWO_CPUS
+from test_workers import finish, start
 
 from cli import main
 from recipes.cross_validate import cross_validate, paired_test
@@ -94,3 +98,119 @@ def test_two_models_on_the_same_folds(tmp_path, capsys):
         right = [max(map(str, range(10)), key=lambda c: float(row[c])) == row["label"] for row in fold]
         assert np.mean(right) == pytest.approx(score)
     assert result.interval[0] < result.mean < result.interval[1]
+
+
+TOLD = """
+import os, keras, zoo
+
+@zoo.register(input_shape=(8, 8, 1))
+def told_net(x):
+    "Tells who builds it."
+    with open(os.environ["TOLD"], "a") as file:
+        print(os.getpid(), file=file)
+    return keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
+"""
+DIES = """
+    if os.environ.get("DIES_AFTER") and open(os.environ["TOLD"]).read().split().count(str(os.getpid())) > int(
+        os.environ["DIES_AFTER"]
+    ):
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """A command that cross-validates a model which tells who builds it, and how to run it."""
+    (tmp_path / "told.py").write_text(TOLD.replace("    return", DIES + "    return"))
+    monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path / "cache"))
+    settings = [part for setting in ("epochs=1", "batch_size=250") for part in ("--set", setting)]
+    command = ["--plugin", tmp_path / "told.py", "cross-validate", "told_net", "--data", "digits", "--recipe", "quick"]
+
+    def run(name, *more, **environment):
+        monkeypatch.setenv("TOLD", str(tmp_path / name))
+        (tmp_path / name).touch()
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        out = tmp_path / f"{name}.csv"
+        done = forked.run(TWO_CPUS, *command, *settings, "--folds", 3, "--out", out, "--json", *more)
+        for key in environment:
+            monkeypatch.delenv(key)
+        folds = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("fold ")]
+        return done, folds, (tmp_path / name).read_text().split(), out
+
+    return run
+
+
+@pytest.mark.slow
+def test_processes_on_two_devices_share_the_folds_to_the_same_bits(told, tmp_path):
+    one, folds, alone, first = told("one")
+    assert (one.returncode, folds, len(set(alone))) == (0, ["1/3", "2/3", "3/3"], 1), one.stderr
+    two, folds, builders, second = told("two", "--devices", "all")
+    assert (two.returncode, sorted(folds)) == (0, ["1/3", "2/3", "3/3"]), two.stderr
+    each = len(alone) // 3  # times that the model is built for a fold
+    assert sorted(builders.count(builder) for builder in set(builders)) == [each, 2 * each]
+    assert two.stdout == one.stdout
+    assert second.read_text() == first.read_text()
+    assert not list((tmp_path / "cache" / "folds").glob("*")), "what is complete is not kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [[], ["--devices", "2"]], ids=["alone", "shared"])
+def test_a_killed_cross_validation_goes_on_with_the_folds_that_are_left(told, tmp_path, devices):
+    whole, _, builders, first = told("whole")
+    each = len(builders) // 3  # times that the model is built for a fold
+    killed, before, _, _ = told("killed", *devices, DIES_AFTER=str(each))
+    assert killed.returncode != 0
+    assert 1 <= len(before) <= 2
+    if devices:
+        assert killed.stderr.splitlines()[-1] == (
+            f"Error: the process on cpu was killed by signal 9; {len(before)} of 3 folds are trained, and the same "
+            "command goes on with the others."
+        )
+    again, folds, _, second = told("again", *devices)
+    assert again.returncode == 0, again.stderr
+    kept = [line for line in again.stderr.splitlines() if line.endswith("(trained before)")]
+    assert [line.split()[1] for line in kept] == sorted(before)
+    assert sorted(folds) == ["1/3", "2/3", "3/3"]
+    assert again.stdout == whole.stdout
+    assert second.read_text() == first.read_text()
+
+
+@pytest.mark.slow
+def test_folds_that_were_kept_are_looked_at(told, tmp_path):
+    _, _, builders, _ = told("whole")
+    told("killed", DIES_AFTER=str(len(builders) // 3))
+    (kept,) = (tmp_path / "cache" / "folds").glob("*/*.npz")
+    kept.write_bytes(kept.read_bytes()[:-40])
+    again, folds, _, _ = told("again")
+    assert (again.returncode, folds) == (0, ["1/3", "2/3", "3/3"])
+    assert "trained before" not in again.stderr
+
+
+@pytest.mark.slow
+def test_folds_that_a_killed_worker_leaves_are_trained_when_it_is_called_again(tmp_path, monkeypatch):
+    (tmp_path / "told.py").write_text(TOLD.replace("    return", DIES + "    return"))
+    monkeypatch.setenv("CONVZOO_CACHE", str(tmp_path / "cache"))
+    command = ["--plugin", tmp_path / "told.py", "cross-validate", "told_net", "--data", "digits", "--recipe", "quick"]
+    command += ["--folds", "3", "--set", "epochs=1", "--set", "batch_size=250", "--json"]
+
+    def called(name, workers):
+        monkeypatch.setenv("TOLD", str(tmp_path / name))
+        (tmp_path / name).touch()
+        ends = finish(start(workers, *command, "--out", tmp_path / f"{name}.csv"))
+        return ends, (tmp_path / name).read_text().split()
+
+    (one,), builders = called("one", 1)
+    monkeypatch.setenv("DIES_AFTER", str(len(builders) // 3))
+    (chief, other), _ = called("killed", 2)  # the second worker dies in its second fold
+    assert other[0] == -signal.SIGKILL
+    assert chief[:2] == (1, "")
+    assert chief[2].splitlines()[-1] == (
+        "Error: another worker is gone; its own output may say why. Trained folds are kept: the same command goes on."
+    )
+    monkeypatch.delenv("DIES_AFTER")
+    ends, builders_again = called("again", 2)
+    assert [end[0] for end in ends] == [0, 0]
+    assert len(builders_again) == len(builders) // 3
+    assert ends[0][1] == ends[1][1] == one[1]
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "one.csv").read_text()

@@ -229,11 +229,14 @@ def tune(
 @resize
 @skip_bad
 @split_near_duplicates
+@devices
 @quiet
 @as_json
 @launchable()
 def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
     """Train MODEL once a fold and score every image by a model that did not see it; test images stay unseen.
+
+    Devices, or workers, share the folds. Killed and started again with the same command, it goes on.
 
     \b
     Example: zoo cross-validate lenet5 --data digits --folds 5 --against mlp

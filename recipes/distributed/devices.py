@@ -90,6 +90,25 @@ def use_only(gpus: Sequence[Gpu], devices: str) -> None:
             ) from None
 
 
+def separately(devices: str) -> list[tuple[str, Gpu | None]]:
+    """The devices that a text names, each as a text of its own, for a process a device; a CPU is no GPU.
+
+    Where there are several, this process leaves the GPUs to the others.
+
+    Raises:
+        RequestError: no such device, or this process has begun with the GPUs.
+    """
+    if devices == "1":  # TensorFlow takes the first by itself, and is not loaded for a request that is refused
+        return [(devices, None)]
+    gpus = visible_gpus()
+    taken = chosen(devices, gpus, 1 if gpus else len(tf.config.list_logical_devices("CPU")))
+    if isinstance(taken, int):
+        return [("cpu", None)] * taken
+    if len(taken) > 1:
+        use_only([], devices)
+    return [(f"gpu:{gpu.number}", gpu) for gpu in taken]
+
+
 def on_each(devices: Sequence[str], rows: slice, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
     """What is computed of some rows, of which every device computes consecutive ones while the others compute theirs.
 
