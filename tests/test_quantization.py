@@ -219,7 +219,8 @@ def test_sums_are_rounded_twice():
     assert (found != np.round(sums[:, None] * factors)).mean() > 0.01
 
 
-FOUR_BITS = {
+# One layer alone, between pixels and scores.
+ALONE = {
     "Conv2D": lambda x: layers.Conv2D(13, 3, name="tried")(x),
     "Conv2D of one place": lambda x: layers.Conv2D(16, 1, 2, name="tried")(x),
     "Conv2D of groups": lambda x: layers.Conv2D(6, 3, groups=3, name="tried")(x),
@@ -229,15 +230,34 @@ FOUR_BITS = {
 }
 
 
-@pytest.mark.parametrize("kind", FOUR_BITS)
-def test_with_four_bits_a_layer_gives_the_integers_of_the_file(kind):
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_layer_gives_the_integers_of_the_file(kind, bits):
     image = keras.Input((8, 8, 3))
-    twin = quantized(keras.Model(image, FOUR_BITS[kind](layers.Rescaling(1 / 255)(image))), bits=4)
+    twin = quantized(keras.Model(image, ALONE[kind](layers.Rescaling(1 / 255)(image))), bits=bits)
     _, values = as_file(twin, scores_in_file)
     last = twin.get_layer("tried_range")
     scale, zero = (float(value) for value in scale_and_zero(last.low, last.high))
     levels = np.array(twin(IMAGES * 1.0)) / scale + zero + 128  # the file's are uint8
-    assert (np.abs(levels - values * 256) > 0.5).mean() < 1e-4
+    np.testing.assert_array_equal(np.round(levels), np.round(values * 256))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_scales_are_those_of_the_file_to_the_last_bit(bits):
+    """A sum that comes to a half is rounded by the last bit of its scale."""
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(200, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
+    for _ in range(4):
+        x = layers.Conv2D(100, 1)(layers.DepthwiseConv2D(3, padding="same")(x))
+    twin = quantized(keras.Model(image, layers.Dense(200)(layers.Flatten()(x))), bits=bits)
+    content, _ = as_file(twin, len)
+    graph = read_graph(content)
+    weighted = [one for one in graph.operators if one.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
+    trained = [layer for layer in twin.layers if hasattr(layer, "scales_in_file")]
+    for layer, operator in zip(trained, weighted, strict=True):
+        given, kernel, made = (graph.tensors[i].scales for i in (*operator.inputs[:2], *operator.outputs))
+        np.testing.assert_array_equal(np.array(layer.scales_in_file()), np.float32(kernel))
+        assert (float(layer.input_scale), layer.output_scale) == (given[0], made[0])
 
 
 def test_what_has_no_integer_twin_is_named():

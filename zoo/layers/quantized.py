@@ -16,6 +16,7 @@ from zoo.registry import Tensor
 LEVELS = {8: 127, 4: 7}  # the largest integer of a weight, by its bits
 MOMENTUM = 0.99  # of the ranges, over batches: the noise of one batch must not move a scale
 HALF = 1e-3  # levels that float32 may lie beside a half
+FINEST = LEVELS[8]  # as which the converter finds every weight, see `with_four_bits`
 NEARLY_ONE = 1 + 2**-20  # a factor that no optimiser takes away
 LEAST = 1e-6  # width of a range, and scale of a weight
 
@@ -30,8 +31,19 @@ def rounded(values: Tensor, low: Any, high: Any) -> Tensor:
 def scale_and_zero(low: Any, high: Any) -> tuple[Tensor, Tensor]:
     """What one level of a range is worth, and the int8 that stands for 0; float32 scalars."""
     low = keras.ops.convert_to_tensor(low, "float32")
-    scale = keras.ops.maximum(keras.ops.convert_to_tensor(high, "float32") - low, LEAST) / 255
+    width = _exact(keras.ops.convert_to_tensor(high, "float32")) - _exact(low)
+    scale = _stored(keras.ops.maximum(width, LEAST) / 255)
     return scale, keras.ops.clip(keras.ops.floor(-low / scale + 0.5), 0, 255) - 128
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float64, as the converter and LiteRT reckon with scales: sums lie on halves, where the last bit decides."""
+    return keras.ops.cast(x, "float64")
+
+
+def _stored(x: Tensor) -> Tensor:
+    """In float32, as a scale is in a file."""
+    return keras.ops.cast(x, "float32")
 
 
 def mean_rounded(values: Tensor, low: Any, high: Any) -> Tensor:
@@ -221,7 +233,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         if (targets := getattr(self.layer, "targets", None)) is not None:  # one channel at several places of the kernel
             ids = keras.ops.convert_to_tensor(list(targets), "int32")
             largest = keras.ops.take(keras.ops.segment_max(largest[0, 0], ids), ids)[None, None]
-        return keras.ops.maximum(largest, LEAST) / LEVELS[self.bits]
+        return _stored(_exact(keras.ops.maximum(largest, LEAST)) / LEVELS[self.bits])
 
     def rounded(self) -> Tensor:
         """The kernel as integers hold it; its gradient is that of the kernel itself."""
@@ -234,14 +246,20 @@ class QuantizedWeights(keras.layers.Wrapper):
         self.settled = True
         self.output_scale = None if output_scale is None else float(output_scale)
         if (bias := self.layer.bias) is not None and not self._by_basis:  # there its copies have scales of their own
-            bias.assign(keras.ops.round(bias / self._sum_scales()) * self._sum_scales())
+            bias.assign(_stored(keras.ops.round(_exact(bias) / self._sum_scales()) * self._sum_scales()))
 
-    def _sum_scales(self) -> Tensor:
-        """What one level of a sum is worth, a channel."""
+    def scales_in_file(self) -> Tensor:
+        """`scales`, a channel, as they come out of the converter, which finds them in the rounded kernel: (C,)."""
         scales = keras.ops.reshape(self.scales(), (-1,))
         if (targets := getattr(self.layer, "targets", None)) is not None:
             scales = keras.ops.segment_max(scales, keras.ops.convert_to_tensor(list(targets), "int32"))
-        return scales * self.input_scale
+        levels = LEVELS[self.bits]
+        found = _stored(_exact(_stored(_exact(scales) * levels)) / FINEST)
+        return found if levels == FINEST else _stored(_exact(found) * (FINEST / levels))
+
+    def _sum_scales(self) -> Tensor:
+        """What one level of a sum is worth, a channel: (C,) float64."""
+        return _exact(self.scales_in_file()) * _exact(self.input_scale)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if training or self.exporting or not self.settled:
@@ -249,19 +267,18 @@ class QuantizedWeights(keras.layers.Wrapper):
         factor, bias = self._sum_scales(), self.layer.bias
         if bias is not None:
             copies = factor.shape[0] // bias.shape[0]
-            bias = keras.ops.round(keras.ops.tile(bias, copies) / factor)
+            bias = _stored(keras.ops.round(_exact(keras.ops.tile(bias, copies)) / factor))
         sums = self._computed(
             keras.ops.round(inputs / self.input_scale), keras.ops.round(self._in_file / self.scales()), bias
         )
         factor = keras.ops.tile(factor, sums.shape[-1] // factor.shape[0])
         if self.output_scale is None:
-            return self.activation(sums * factor)
-        factor = factor / self.output_scale
+            return self.activation(sums * _stored(factor))
         # XNNPACK rounds once; of int4 weights it takes those of FULLY_CONNECTED alone, two inputs at a time.
         if self.bits == 8 or (isinstance(self.layer, keras.layers.Dense) and self.kernel.shape[0] % 2 == 0):
-            levels = keras.ops.round(sums * factor)
+            levels = keras.ops.round(sums * _stored(_exact(_stored(factor)) / self.output_scale))
         else:
-            levels = rounded_twice(sums, factor, away=self._rounded_away(sums.shape[-1]))
+            levels = rounded_twice(sums, factor / self.output_scale, away=self._rounded_away(sums.shape[-1]))
         return self.activation(levels * self.output_scale)
 
     def _rounded_away(self, channels: int) -> int:
