@@ -4,7 +4,8 @@
     python benchmarks/small.py --part repair --runs runs/small --budget 0.99 0.005
 
 trains networks that are known to be hard to quantise (hard-swish, depthwise convolutions, squeeze-and-excitation, tanh,
-trained briefly, a new head alone) on digits, one seed each, unless there is a run of it in the folder already, exports
+trained briefly, a new head alone) on digits, one seed each (`--seeds 3`: three, and what they come to as median, least
+and most), unless there is a run of it in the folder already, exports
 each as int8 and as int16x8, and prints accuracy, agreement, and whether the file is within the usual budget. `repair`
 exports with a budget of agreement and accuracy lost, and prints what the int8 file was before and is after biases were
 corrected, or layers left in float32: how many, at how many bytes more, and how much slower.
@@ -18,6 +19,7 @@ digits. What is in the folder already is not done again: a stopped benchmark goe
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -45,7 +47,7 @@ BOARDS = ("digits-2k", "digits-5k", "digits-10k", "digits-30k")
 ANY = {"agreement": 0.0, "drop": 1.0}
 
 
-def trained(name, folder):
+def trained(name, folder, seed):
     from recipes.finetune import finetune
     from recipes.fit import fit
     from recipes.run.folder import Run
@@ -53,7 +55,7 @@ def trained(name, folder):
     if (folder / "metrics.json").is_file():
         return Run.open(folder)
     model, recipe, size, channels, epochs, settings = NETWORKS[name]
-    overrides = [f"epochs={epochs}", f"model.input_shape=[{size},{size},{channels}]", *settings]
+    overrides = [f"epochs={epochs}", f"seed={seed}", f"model.input_shape=[{size},{size},{channels}]", *settings]
     begin = finetune if recipe == "head" else fit
     return begin(model, data="digits", out=folder, recipe=recipe, overrides=overrides, overwrite=True, quiet=True).run
 
@@ -114,13 +116,28 @@ def repair(name, run, folder, budget):
     }
 
 
+def together(rows):
+    """One row of those of several seeds: `median (least to most)` of numbers, and of words each that there is."""
+    row = {}
+    for key in max(rows, key=len):
+        values = [value for one in rows if (value := one.get(key, "")) != ""]
+        try:
+            numbers = [float(str(value).removesuffix("%")) for value in values]
+            middle, least, most = (f"{f(numbers):g}" for f in (statistics.median, min, max))
+        except (ValueError, statistics.StatisticsError):
+            row[key] = "; ".join(dict.fromkeys(map(str, values)))
+        else:
+            row[key] = middle if least == most else f"{middle} ({least} to {most})"
+    return row
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default="plain", choices=["plain", "repair", "boards"])
     parser.add_argument("--budget", nargs=2, type=float, default=[0.97, 0.01], metavar=("AGREEMENT", "DROP"))
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--recipes", nargs="*", default=list(BOARDS), choices=BOARDS, help="of boards")
-    parser.add_argument("--seeds", type=int, default=3, help="of boards")
+    parser.add_argument("--seeds", type=int, help="how many: 3 of boards, 1 of the others")
     parser.add_argument("--runs", type=Path, help="where the runs are, or are kept; a folder that goes away otherwise")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -131,20 +148,24 @@ def main():
         if arguments.part == "boards":
             from pebbles import table
 
-            rows = table(arguments.recipes, arguments.seeds, runs)
+            rows = table(arguments.recipes, arguments.seeds or 3, runs)
         for name in arguments.networks if arguments.part != "boards" else ():
-            files = Path(folder, f"{name}-files")
-            files.mkdir()
-            try:
-                run = trained(name, runs / name)
-                if arguments.part == "plain":
-                    rows.append(plain(name, run, files))
-                else:
-                    budget = dict(zip(("agreement", "drop"), arguments.budget, strict=True))
-                    rows.append(repair(name, run, files, budget))
-            except Exception as error:  # one network that fails must not cost the rows of the others
-                rows.append({"network": name, "model": f"{error}"})
-            print(rows[-1], file=sys.stderr, flush=True)
+            found = []
+            for seed in range(arguments.seeds or 1):
+                called = f"{name}-{seed}" if seed else name
+                files = Path(folder, f"{called}-files")
+                files.mkdir()
+                try:
+                    run = trained(name, runs / called, seed)
+                    if arguments.part == "plain":
+                        found.append(plain(name, run, files))
+                    else:
+                        budget = dict(zip(("agreement", "drop"), arguments.budget, strict=True))
+                        found.append(repair(name, run, files, budget))
+                except Exception as error:  # one network that fails must not cost the rows of the others
+                    found.append({"network": name, "model": f"{error}"})
+                print(found[-1], file=sys.stderr, flush=True)
+            rows.append(together(found) if len(found) > 1 else found[0])
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
