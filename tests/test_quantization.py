@@ -227,12 +227,17 @@ ALONE = {
     "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3, depth_multiplier=4, name="tried")(x),
     "Dense of an even number": lambda x: layers.Dense(16, name="tried")(layers.Flatten()(x)),
     "Dense of an odd number": lambda x: layers.Dense(16, name="tried")(x),
+    "Add": lambda x: layers.Add(name="tried")([conv(x, 300), conv(x, 300)]),
+    "Add and ReLU": lambda x: layers.ReLU()(layers.Add(name="tried")([conv(x, 300), conv(x, 300)])),
+    "leaky_relu": lambda x: layers.Activation("leaky_relu", name="tried")(conv(x)),
+    "Multiply": lambda x: layers.Multiply(name="tried")([conv(x, 60), conv(x, 60, activation="sigmoid")]),
 }
 
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("kind", ALONE)
 def test_a_layer_gives_the_integers_of_the_file(kind, bits):
+    keras.utils.set_random_seed(6)  # by which sums and products come to halves
     image = keras.Input((8, 8, 3))
     twin = quantized(keras.Model(image, ALONE[kind](layers.Rescaling(1 / 255)(image))), bits=bits)
     _, values = as_file(twin, scores_in_file)
@@ -240,6 +245,18 @@ def test_a_layer_gives_the_integers_of_the_file(kind, bits):
     scale, zero = (float(value) for value in scale_and_zero(last.low, last.high))
     levels = np.array(twin(IMAGES * 1.0)) / scale + zero + 128  # the file's are uint8
     np.testing.assert_array_equal(np.round(levels), np.round(values * 256))
+
+
+@pytest.mark.parametrize("kind", ["Add and ReLU", "Multiply", "leaky_relu"])
+def test_scales_are_saved(kind, tmp_path):
+    image = keras.Input((8, 8, 3))
+    twin = quantized(keras.Model(image, ALONE[kind](layers.Rescaling(1 / 255)(image))))
+    calibrate(twin, [IMAGES[:100].astype(np.float32)])
+    settle(twin)
+    twin.save(tmp_path / "twin.keras")
+    again = keras.models.load_model(tmp_path / "twin.keras")
+    np.testing.assert_array_equal(again(IMAGES * 1.0), twin(IMAGES * 1.0))
+    assert again.get_layer("tried").scales == twin.get_layer("tried").scales != ()
 
 
 @pytest.mark.parametrize("bits", [8, 4])

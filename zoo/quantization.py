@@ -18,6 +18,7 @@ from zoo.decomposition import PARTS, decomposed
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes
 from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedWeights, rounded
+from zoo.layers.quantized_joins import QuantizedAdd, QuantizedLeakyReLU, QuantizedMultiply
 from zoo.ranges import is_quantized
 from zoo.registry import Tensor
 
@@ -155,6 +156,12 @@ class _Again:
             raise RequestError(f"the layer {layer.name} ({kind}) has no convolution before it to become part of.")
         elif kind == "Concatenate":
             return QuantizedConcatenate(layer.axis, name=layer.name)
+        elif kind == "Add" and _of_two(layer):
+            return QuantizedAdd(self.fused.get(layer.name, "linear"), name=layer.name)
+        elif kind == "Multiply" and len(layer.input) == 2:
+            return QuantizedMultiply(name=layer.name)
+        elif kind == "Activation" and _activation(layer) == "leaky_relu":
+            return QuantizedLeakyReLU(name=layer.name)
         elif kind in WEIGHTED:
             config = layer.get_config()
             changed: dict[str, Any] = {"name": f"{layer.name}_float", "activation": "linear"}
@@ -177,6 +184,8 @@ class _Again:
         if self.pixels:
             args = keras.tree.map_structure(self._as_pixels, args)
         kind, first = type(layer).__name__, keras.tree.flatten(args)[0]
+        if kind == "QuantizedLeakyReLU":
+            return self._rounded(layer(first), layer.name)
         if kind == "Rescaling":
             return self._rescaled(layer, first)
         if kind in ("Activation", "ReLU"):
@@ -238,11 +247,18 @@ class _Again:
     def _activated(self, layer: Any, activation: str, x: Tensor) -> Tensor:
         if activation == "linear":
             return self._kept(layer(x), self.ranges.get(id(x)))
+        if activation == "leaky_relu":
+            layer = QuantizedLeakyReLU(name=layer.name)
         if activation == "silu":  # two operations
             gate = keras.layers.Activation("sigmoid", name=f"{layer.name}_gate")(x)
             gate = self._rounded(gate, f"{layer.name}_gate", FIXED["sigmoid"])
-            return self._rounded(keras.layers.Multiply(name=layer.name)([x, gate]), layer.name)
+            return self._rounded(QuantizedMultiply(name=layer.name)([x, gate]), layer.name)
         return self._rounded(layer(x), layer.name, FIXED.get(activation))
+
+
+def _of_two(layer: Any) -> bool:
+    """Whether a sum has two terms, of the same shape."""
+    return len(layer.input) == 2 and layer.input[0].shape == layer.input[1].shape
 
 
 def _take_weights(made: QuantizedWeights, layer: Any, norm: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from zoo.backend import keras
 from zoo.keras_internals import all_layers, nodes
 from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedWeights, rounded
+from zoo.layers.quantized_joins import SettledLayer
 from zoo.registry import Tensor
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of a range, that are tried in its place
@@ -71,7 +72,7 @@ def exporting(model: "keras.Model") -> Iterator[None]:
     ranges = [
         layer
         for layer in all_layers(model)
-        if isinstance(layer, FakeQuantize | QuantizedConcatenate | QuantizedWeights)
+        if isinstance(layer, FakeQuantize | QuantizedConcatenate | QuantizedWeights | SettledLayer)
     ]
     for layer in ranges:
         layer.exporting = True
@@ -99,6 +100,10 @@ def _settle(model: "keras.Model", ranges: dict[int, FakeQuantize]) -> None:
         elif isinstance(layer, QuantizedWeights) and range_ is not None:
             after = rounding.get(id(made[0]))
             layer.settle(range_.scale(), None if after is None else after.scale())
+        elif isinstance(layer, SettledLayer):
+            before, after = [ranges.get(id(tensor)) for tensor in given], rounding.get(id(made[0]))
+            if after is not None and None not in before:
+                layer.settle([one.scale() for one in before if one is not None], after.scale())
         if range_ is not None:
             ranges |= {id(tensor): range_ for tensor in made}
 
