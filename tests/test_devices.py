@@ -109,6 +109,21 @@ def test_features_of_two_devices_are_those_of_one(digits_run, tmp_path):
         np.testing.assert_array_equal(shared["labels"], alone["labels"])
 
 
+@pytest.mark.slow
+def test_a_fine_tuning_on_two_devices_shares_its_features_and_has_the_loss_curve_of_one(digits_run, tmp_path):
+    sets = [part for setting in ("batch_size=100", "finetune.epochs=1", "epochs=2") for part in ("--set", setting)]
+    command = ["finetune", digits_run.path, "--data", "digits", "--recipe", "last-stage", *sets, "--quiet"]
+    curves = {}
+    for devices in ("1", "2"):
+        run = tmp_path / devices
+        done = forked.run(COUNTED + TWO_CPUS, *command, "--out", run, "--devices", devices, check=True)
+        images = images_by_device(done.stderr)
+        assert (images["CPU:1"] >= 0.49 * sum(images.values())) == (devices == "2")
+        with open(run / "history.csv") as file:
+            curves[devices] = [[float(row["loss"]), float(row["val_loss"])] for row in csv.DictReader(file)]
+    np.testing.assert_allclose(curves["2"], curves["1"], rtol=2e-3)
+
+
 def test_a_file_that_keras_does_not_run_has_no_devices_to_share_among(int8_file):
     refused = forked.run(TWO_CPUS, "evaluate", int8_file, "--data", "digits", "--devices", "2")
     assert (refused.returncode, refused.stdout) == (2, "")

@@ -1,14 +1,17 @@
 """A Ray cluster of several nodes on this machine: who is lost is replaced, and the run ends in the same weights."""
 
+import json
 import os
 import signal
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import forked
 import numpy as np
 import pytest
+from test_shares import assert_close
 from test_workers import SETTINGS, command, figures, finish, start, wait_for_rows
 
 from recipes.run.folder import Run
@@ -39,6 +42,40 @@ place = json.loads(os.environ.get("TF_CONFIG") or "{}")
 if place and place["task"]["index"] == 1:
     print("tried", file=open("tries", "a"))
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+# How many images each worker scores, and makes features of.
+COUNTS = """
+from recipes.support.quiet import import_keras
+import_keras()
+import recipes.scorers.models as models, recipes.transfer.features as features
+place = json.loads(os.environ.get("TF_CONFIG") or "{}")
+place = place["task"]["index"] if place else "alone"
+scores, fill = models._Model.scores, features.Frozen._fill
+def counted(self, images):
+    print(place, "scores", len(images), file=open("counts", "a"))
+    return scores(self, images)
+def filled(self, outputs, *given):
+    print(place, "features", len(outputs), file=open("counts", "a"))
+    return fill(self, outputs, *given)
+models._Model.scores, features.Frozen._fill = counted, filled
+"""
+# The second of two workers dies once, when it has trained its first fold.
+DIES_ONCE = """
+import json, os, signal, keras, zoo
+
+place = json.loads(os.environ.get("TF_CONFIG") or "{}")
+
+@zoo.register(input_shape=(8, 8, 1))
+def told_net(x):
+    "Its second worker dies once, when it has trained a fold."
+    if place and place["task"]["index"] == 1 and not os.path.exists("died"):
+        from recipes.search.fold_work import FoldWork
+        def dies(self, number, how=""):
+            open("died", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        FoldWork.say = dies
+    return keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
 """
 
 
@@ -142,3 +179,35 @@ def test_a_worker_that_fails_by_itself_is_not_replaced(cluster, tmp_path):
     assert (zoo.returncode, zoo.stdout) == (2, "")
     assert zoo.stderr.startswith("Error: batch_size=63 is not possible on 2 devices")
     assert zoo.stderr.count("\n") == 1
+
+
+def test_scores_and_features_are_those_of_one_process_and_each_worker_computes_its_share(cluster, tmp_path, digits_run):
+    (tmp_path / "counts.py").write_text(PLUGIN + COUNTS)
+    both = ["--launch", "ray", "--workers", "2"]
+    evaluating = ["evaluate", digits_run.path, "--data", "digits", "--invariance", "--json"]
+    two, one = (forked.run(ZOO, "--plugin", "counts.py", *evaluating, *more, check=True) for more in (both, []))
+    assert_close(json.loads(two.stdout), json.loads(one.stdout))
+    embedding = ["embed", digits_run.path, "digits", "--quiet", "--out"]
+    forked.run(ZOO, "--plugin", "counts.py", *embedding, "two.npz", *both, check=True)
+    forked.run(ZOO, "--plugin", "counts.py", *embedding, "one.npz", check=True)
+    with np.load("two.npz") as shared, np.load("one.npz") as alone:
+        np.testing.assert_allclose(shared["features"], alone["features"], rtol=1e-5, atol=1e-6)
+    counts = Counter()
+    for row in (tmp_path / "counts").read_text().splitlines():
+        place, what, images = row.split()
+        counts[place, what] += int(images)
+    assert counts["0", "scores"] == counts["1", "scores"] == counts["alone", "scores"] / 2 == 500
+    assert counts["0", "features"] == counts["1", "features"] == counts["alone", "features"] / 2
+
+
+def test_a_cross_validation_that_lost_a_worker_trains_only_the_folds_that_are_left(cluster, tmp_path):
+    (tmp_path / "once.py").write_text(DIES_ONCE)
+    settings = ["--set", "epochs=1", "--set", "batch_size=250", "--folds", "3", "--json"]
+    validating = ["--plugin", "once.py", "cross-validate", "told_net", "--data", "digits", "--recipe", "quick"]
+    two = forked.run(ZOO, *validating, *settings, "--launch", "ray", "--workers", 2)
+    assert two.returncode == 0, two.stderr
+    lines = two.stderr.splitlines()
+    assert sum(line.startswith("worker 1 was lost: its process was killed by signal 9.") for line in lines) == 1
+    kept = [line.split()[1] for line in lines if line.endswith("(trained before)")]
+    assert kept == ["1/3", "2/3"]  # the chief's own, and that of the worker that died then
+    assert json.loads(two.stdout) == json.loads(forked.run(ZOO, *validating, *settings, check=True).stdout)
