@@ -1,6 +1,8 @@
 """Cross-validation: folds as scikit-learn cuts them, and what may be said of the differences between two models."""
 
 import csv
+import json
+import os
 import re
 import signal
 from dataclasses import replace
@@ -152,6 +154,13 @@ def test_processes_on_two_devices_share_the_folds_to_the_same_bits(told, tmp_pat
     assert two.stdout == one.stdout
     assert second.read_text() == first.read_text()
     assert not list((tmp_path / "cache" / "folds").glob("*")), "what is complete is not kept"
+
+
+@pytest.mark.slow
+def test_processes_share_the_folds_without_a_cache_folder_too(told):
+    done, folds, _, _ = told("told", "--devices", "all", CONVZOO_CACHE=f"{os.devnull}/none")
+    assert (done.returncode, sorted(folds)) == (0, ["1/3", "2/3", "3/3"]), done.stderr
+    assert len(json.loads(done.stdout)["folds"]) == 3
 
 
 @pytest.mark.slow

@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import shutil
 import sys
+import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from recipes.data import Data
 from recipes.data.dataset import digest_of
 from recipes.distributed.team import Team, join
 from recipes.search.folds import fold_data, held_out, learnable, train_fold
-from recipes.support.files import replacing
+from recipes.support.files import check_writable, replacing
 from recipes.training.session import load_images
 from zoo.backend import as_keras_ships
 from zoo.cache import cache_folder
@@ -71,24 +73,19 @@ class FoldWork:
     Args:
         plan: what is trained.
         images: the set.
+        folder: where trained folds are kept, in place of the cache folder.
 
     Raises:
         RequestError: as `recipes.search.folds.held_out`.
     """
 
-    def __init__(self, plan: Plan, images: Data) -> None:
+    def __init__(self, plan: Plan, images: Data, folder: Path | None = None) -> None:
         self.plan, self._images = plan, images
         self.pool = learnable(images)
         self.held = held_out(self.pool, images.task, plan.folds, plan.seed)
-        self._folder = cache_folder() / "folds" / _digest(plan, images)
+        self._folder = folder or cache_folder() / "folds" / _digest(plan, images)
         self.done: dict[int, Trained] = {}
-        self.read()
-
-    def read(self) -> None:
-        """Takes up what is kept and not known yet."""
-        for number in range(self.plan.folds):
-            if number not in self.done and (trained := self._kept(number)):
-                self.done[number] = trained
+        self._read(self._folder)
 
     def train(self, numbers: Iterable[int]) -> None:
         """Trains some of the folds in this process."""
@@ -109,25 +106,27 @@ class FoldWork:
         context = multiprocessing.get_context("spawn")  # a fork would share what TensorFlow has begun
         errors = context.SimpleQueue()
         shares = [numbers[place :: len(devices)] for place in range(len(devices))]
-        processes = [
-            context.Process(target=_train_apart, args=(self.plan, share, device, errors), daemon=True)
-            for share, device in zip(shares, devices, strict=True)
-            if share
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
+        with self._written() as folder:
+            processes = [
+                context.Process(target=_train_apart, args=(self.plan, share, device, folder, errors), daemon=True)
+                for share, device in zip(shares, devices, strict=True)
+                if share
+            ]
+            for process in processes:
+                process.start()
+            for process in processes:
+                process.join()
+            self._read(folder)
         if not errors.empty():
             raise FailureError(errors.get())
-        self.read()
         if missing := [number for number in numbers if number not in self.done]:
-            codes = [(process.exitcode, device) for process, device in zip(processes, devices, strict=False)]
+            codes = [(process.exitcode or 0, device) for process, device in zip(processes, devices, strict=False)]
             code, device = next(((code, device) for code, device in codes if code), (0, ""))
             why = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
-            what = f"the process on {device} {why}" if code else f"{self._folder} cannot be written"
+            what = f"the process on {device} {why}" if code else f"{folder} cannot be written"
             done = f"{self.plan.folds - len(missing)} of {self.plan.folds} folds are trained"
-            raise FailureError(f"{what}; {done}, and the same command goes on with the others.")
+            way = ", and the same command goes on with the others" if folder == self._folder else ""
+            raise FailureError(f"{what}; {done}{way}.")
 
     def say(self, number: int, how: str = "") -> None:
         """A line on what a fold came to."""
@@ -165,16 +164,34 @@ class FoldWork:
         has = team.sum(has)
         return np.where(has.any(axis=0), has.argmax(axis=0), -1)
 
+    @contextmanager
+    def _written(self) -> Iterator[Path]:
+        """The folder that trained folds are kept in; one for now where it cannot be written."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            check_writable(self._folder, self._folder)
+        except (OSError, RequestError):
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
+                yield Path(made)
+            return
+        yield self._folder
+
+    def _read(self, folder: Path) -> None:
+        """Takes up what is kept and not known yet."""
+        for number in range(self.plan.folds):
+            if number not in self.done and (trained := self._kept(folder / f"{number}.npz", number)):
+                self.done[number] = trained
+
     def _keep(self, number: int) -> None:
         with suppress(OSError):  # without the cache a stopped cross-validation begins again, that is all
             self._folder.mkdir(parents=True, exist_ok=True)
             with replacing(self._folder / f"{number}.npz") as aside:
                 np.savez(aside, **vars(self.done[number]))
 
-    def _kept(self, number: int) -> Trained | None:
+    def _kept(self, file: Path, number: int) -> Trained | None:
         """A fold that was trained before; None if there is none, or what there is cannot be one."""
         try:
-            with np.load(self._folder / f"{number}.npz", allow_pickle=False) as kept:
+            with np.load(file, allow_pickle=False) as kept:
                 trained = Trained(kept["values"], kept["scores"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
@@ -192,22 +209,23 @@ def _digest(plan: Plan, images: Data) -> str:
 
 
 @as_keras_ships
-def _train(plan: Plan, numbers: Sequence[int], device: str) -> None:
+def _train(plan: Plan, numbers: Sequence[int], device: str, folder: Path) -> None:
     join(device)
     for recipe in plan.models:
         require_plugin(recipe.plugin, "the recipe")
-    work, starter = FoldWork(plan, load_images(plan.settings, None, quiet=True)), multiprocessing.parent_process()
+    work = FoldWork(plan, load_images(plan.settings, None, quiet=True), folder)
+    starter = multiprocessing.parent_process()
     for number in numbers:
         if starter is not None and not starter.is_alive():
             return
         work.train([number])
 
 
-def _train_apart(plan: Plan, numbers: Sequence[int], device: str, errors: "SimpleQueue[str]") -> None:
+def _train_apart(plan: Plan, numbers: Sequence[int], device: str, folder: Path, errors: "SimpleQueue[str]") -> None:
     """Trains folds in a process of their own; what goes wrong is told to the one that started it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        _train(plan, numbers, device)
+        _train(plan, numbers, device, folder)
     except (RequestError, FailureError) as error:
         errors.put(str(error))
     except KeyboardInterrupt:
