@@ -112,6 +112,8 @@ def cross_validate(
     if team.devices:
         raise RequestError("a fold is trained on one device: start a worker for each, without --devices.")
     with team.together():
+        if out and team.is_chief and not out.absolute().parent.is_dir():
+            raise RequestError(f"{out} is not possible: its folder does not exist.")
         images = load_images(settings, None, quiet=quiet)
     if team.size > 1:
         team.check_same("set of images", digest_of(images.class_names, images.parts.values()))
@@ -197,6 +199,4 @@ def _write_predictions(out: Path, images: Data, pool: Split, fold_of: np.ndarray
                 label = images.label_kind.text(pool.labels[i], images.class_names)
                 table.writerow((name, fold_of[i] + 1, label, *(f"{score:.6g}" for score in row)))
 
-    if not out.absolute().parent.is_dir():
-        raise RequestError(f"{out} is not possible: its folder does not exist.")
     write_whole(out, write)

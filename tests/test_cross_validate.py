@@ -77,6 +77,12 @@ def test_the_paired_test_is_that_of_nadeau_and_bengio():
     assert paired_test(np.zeros(5)) == (0.0, 1.0)
 
 
+def test_a_file_in_no_folder_is_refused_before_anything_is_trained(tmp_path, capsys):
+    with pytest.raises(RequestError, match="its folder does not exist"):
+        cross_validate("mlp", data="digits", recipe="quick", overrides=SHORT, out=tmp_path / "none" / "said.csv")
+    assert "fold" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_two_models_on_the_same_folds(tmp_path, capsys):
     out = tmp_path / "said.csv"
