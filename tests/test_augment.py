@@ -47,7 +47,8 @@ def test_the_documented_presets_are_there():
 def test_every_preset_varies_images_repeatably_and_alike_in_tf_data(name):
     augment, images = load_augmentation(name), batch(channels=1 if "mnist" in name else 3)
     assert augment.about.summary
-    once, again = varied(augment, images), varied(augment, images)
+    with tf.device("CPU"):  # where tf.data computes; other devices round otherwise
+        once, again = varied(augment, images), varied(augment, images)
     assert once.dtype == np.uint8
     assert once.shape == images.shape
     assert np.array_equal(once, again)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo.backend import keras_as_shipped
+
 ROOT = Path(__file__).parents[1]
 OURS = [
     *("zoo", "zoo.heads", "zoo.layers", "zoo.weights"),
@@ -147,6 +149,21 @@ def test_what_keras_json_says_is_put_aside_for_our_own_work_and_is_there_afterwa
     assert ours == shipped
     assert list(shipped.values()) == SHIPPED
     assert [users[name] for name in NAMES] == [given.get(name, shipped[name]) for name in NAMES]
+
+
+@pytest.mark.parametrize("users", [True, False])
+def test_float32_is_not_rounded_to_tensorfloat_in_our_own_work(users):
+    import tensorflow as tf
+
+    rounding = tf.config.experimental.tensor_float_32_execution_enabled
+    before = rounding()
+    try:
+        tf.config.experimental.enable_tensor_float_32_execution(users)
+        with keras_as_shipped(), keras_as_shipped():
+            assert not rounding()
+        assert rounding() == users
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @pytest.mark.slow

@@ -71,7 +71,11 @@ def test_gpus_are_chosen_before_tensorflow_begins():
     tf.config.list_logical_devices()
     assert devices.visible_gpus() == () or tf.config.list_physical_devices("GPU")
     devices.use_only(devices.visible_gpus(), "all")  # what is so already is possible at any time
-    assert team.join("cpu").strategy is None
+    if devices.visible_gpus():
+        with pytest.raises(RequestError, match="TensorFlow has begun with other devices"):
+            team.join("cpu")
+    else:
+        assert team.join("cpu").strategy is None
 
 
 def test_precision_and_xla_are_chosen_by_the_weakest_card():

@@ -7,7 +7,7 @@ import recipes.training.loop
 from recipes.evaluate import evaluate
 from recipes.export.handover import export
 from recipes.finetune import finetune
-from recipes.fit import resume
+from recipes.fit import fit, resume
 from recipes.run.folder import Run
 from recipes.tflite.file import TFLiteFile
 from zoo.anatomy import dissect
@@ -50,6 +50,15 @@ def test_the_file_is_that_network(integers, tmp_path):
     result = export(integers, to="int8", out=tmp_path / "file.tflite")
     assert result.agreement >= 0.999
     assert result.mean_difference < 1 / 256
+
+
+def test_a_run_in_half_precision_goes_on_as_integers(tmp_path):
+    given = {"data": "digits", "recipe": "quick", "quiet": True}
+    half = fit("lenet5", out=tmp_path / "half", overrides=["epochs=1", "precision=mixed_bfloat16"], **given).run
+    run = finetune(half.path, recipe="qat", overrides=["epochs=1"], out=tmp_path / "integers", quiet=True).run
+    assert run.recipe.precision == "float32"
+    assert run.metrics["accuracy"] > half.metrics["accuracy"] - 0.02
+    assert export(run, to="int8", out=tmp_path / "file.tflite").agreement >= 0.99
 
 
 def test_only_integers_are_made_of_it(integers, tmp_path):

@@ -5,7 +5,9 @@ Nothing is imported before an attribute is asked for, and what stands for a modu
 (which looks for it), on TensorFlow, and without what both print.
 
 A user's settings of Keras (`keras.json`, `keras.config`) are for the user's own models. `as_keras_ships` puts them
-aside while something of ours is built, trained or exported, and back afterwards.
+aside while something of ours is built, trained or exported, and back afterwards. Meanwhile float32 is float32 on a GPU
+too, where TensorFlow by itself multiplies in TensorFloat-32, with 10 bits of fraction: symmetries that are exact, and
+the comparison of a file with its model, would not be.
 """
 
 import importlib
@@ -100,6 +102,7 @@ class _Shipped:
         self.lock = threading.RLock()
         self.depth = 0
         self.users: dict[str, Any] | None = None
+        self.rounds = False  # whether the user has TensorFloat-32
         self.keeps_policy = False
 
     def put_aside(self) -> None:
@@ -111,12 +114,15 @@ class _Shipped:
             self.users = {name: getattr(config, name)() for name in SETTINGS}
             policy = self.users["dtype_policy"]
             chosen = policy.name != self.users["floatx"]  # else it is what follows from the float type
+            self.rounds = tf.config.experimental.tensor_float_32_execution_enabled()
+            tf.config.experimental.enable_tensor_float_32_execution(False)
             _set(SETTINGS | ({"dtype_policy": policy} if self.keeps_policy and chosen else {}))
 
     def give_back(self) -> None:
         with self.lock:
             if self.users is not None:
                 _set(self.users)
+                tf.config.experimental.enable_tensor_float_32_execution(self.rounds)
                 self.users = None
 
 

@@ -48,18 +48,16 @@ def resolve(source: Run, recipe: Recipe, data: str | None) -> ResolvedRecipe:
 
 
 def twin(model: "keras.Model", images: Data, bits: int) -> "keras.Model":
-    """A trained model as an integer file computes it, with ranges of its training images.
+    """A trained model, of whatever precision, as an integer file computes it, with ranges of its training images.
 
     Raises:
-        RequestError: a layer for which there is no integer twin, or a model in half precision.
+        RequestError: a layer for which there is no integer twin.
     """
-    from zoo.keras_internals import all_layers
+    from zoo.precision import in_precision
     from zoo.quantization import quantized
     from zoo.ranges import calibrate
 
-    if any(layer.compute_dtype not in ("float32", None) for layer in all_layers(model)):
-        raise RequestError(f"{model.name} computes in half precision; allowed: a run with precision=float32.")
-    made = quantized(model, bits=bits)
+    made = quantized(in_precision(model, "float32"), bits=bits)
     rows = np.linspace(0, len(images.train) - 1, min(CALIBRATED, len(images.train))).round().astype(int)
     chosen = np.asarray(images.train.images[rows], np.float32)
     calibrate(made, [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)])
