@@ -123,7 +123,7 @@ def together(rows):
         values = [value for one in rows if (value := one.get(key, "")) != ""]
         try:
             numbers = [float(str(value).removesuffix("%")) for value in values]
-            middle, least, most = (f"{f(numbers):g}" for f in (statistics.median, min, max))
+            middle, least, most = (f"{f(numbers):.10g}" for f in (statistics.median, min, max))
         except (ValueError, statistics.StatisticsError):
             row[key] = "; ".join(dict.fromkeys(map(str, values)))
         else:

@@ -1,0 +1,104 @@
+"""The layers of a model trained for integers one by one, each given what its int8 file has before it.
+
+    python benchmarks/integer_layers.py runs/integers/resnet8-int8 --images 200
+
+prints for each kind of operation how many values there are, and how many of the model's are not the file's integers:
+a layer that differs by itself is at fault, one that differs in the whole network may only pass on what came before.
+"""
+
+import argparse
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def integers_in_file(content, images):
+    """The graph, and the output of each of its operations, by the number of its tensor: (N, ...) int8.
+
+    All are outputs of the file that is run, so that XNNPACK computes what it usually does.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    from recipes.tflite.graph import read_graph
+    from recipes.tflite.writing import packed, unpacked
+
+    graph, model = read_graph(content), unpacked(content)
+    made = [operator.outputs[0] for operator in graph.operators]
+    model.subgraphs[0].outputs, model.signatureDefs = made, None
+    interpreter = Interpreter(model_content=packed(model))
+    interpreter.allocate_tensors()
+    found = {tensor: [] for tensor in made}
+    for image in images:
+        interpreter.set_tensor(graph.inputs[0], image[None])
+        interpreter.invoke()
+        for tensor, values in found.items():
+            values.append(interpreter.get_tensor(tensor))
+    return graph, {tensor: np.stack(values) for tensor, values in found.items()}
+
+
+def computed(model, inputs, replaced):
+    """The output of a model whose rounded values are given to `replaced` with their range, which gives others."""
+    from zoo.backend import keras
+    from zoo.keras_internals import nodes
+    from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate
+
+    known = {id(tensor): values for tensor, values in zip(model.inputs, inputs, strict=True)}
+    for node in nodes(model):
+        if node.is_input:
+            continue
+        layer, given = node.operation, (node.arguments.args, node.arguments.kwargs)
+        args, kwargs = keras.tree.map_structure(lambda x: known.get(id(x), x), given)
+        if isinstance(layer, keras.Model):
+            made = computed(layer, keras.tree.flatten(args), replaced)
+        else:
+            made = layer(*args, **kwargs)
+        if isinstance(layer, FakeQuantize | QuantizedConcatenate):
+            made = replaced(getattr(layer, "range", layer), made)
+        known[id(node.output_tensors[0])] = made
+    return known[id(model.outputs[0])]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="by `zoo finetune --recipe qat`")
+    parser.add_argument("--images", type=int, default=200, help="of the test set")
+    arguments = parser.parse_args()
+
+    from recipes.export import convert
+    from recipes.run.folder import Run
+    from zoo.layers.quantized import scale_and_zero
+    from zoo.ranges import settle
+
+    run = Run.open(arguments.run)
+    model, data = run.load_model(), run.load_data()
+    settle(model)
+    images = np.asarray(data.test.images[: arguments.images])
+    graph, values = integers_in_file(convert(model, "int8", data.train), images)
+    waiting = [one for one in graph.operators[:-1] if one.kind != "RESHAPE"]  # the last makes uint8 of the scores
+    counts, wrong = Counter(), Counter()
+
+    def replaced(range_, ours):
+        scale, zero = (float(value) for value in scale_and_zero(*(range_.fixed or (range_.low, range_.high))))
+        tensor = graph.tensors[waiting[0].outputs[0]]
+        if not np.isclose(tensor.scales[0], scale, 1e-5) or tensor.zero_points[0] != round(zero):
+            return ours  # an operation that does nothing, which the converter left out
+        operator = waiting.pop(0)
+        theirs = values[operator.outputs[0]].reshape(ours.shape).astype(np.float32) - np.float32(zero)
+        counts[operator.kind] += theirs.size
+        wrong[operator.kind] += int((np.round(np.array(ours) / scale) != theirs).sum())
+        return theirs * np.float32(scale)
+
+    computed(model, [images.astype(np.float32)], replaced)
+    print("| operation | values | not the file's |\n|---|---:|---:|")
+    for kind, count in counts.items():
+        print(f"| `{kind}` | {count:,} | {wrong[kind]:,} |")
+    if waiting:
+        print(f"not reached: {', '.join(operator.layer for operator in waiting)}")
+
+
+if __name__ == "__main__":
+    main()
