@@ -41,12 +41,13 @@ for module in (invariance, models, features):
 
 
 @pytest.mark.slow
-def test_two_devices_have_the_loss_curve_of_one(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_devices_have_the_loss_curve_of_one(optimizer, tmp_path):
     curves = {}
     for devices in ("1", "all"):
         run = tmp_path / devices
         command = ["fit", "lenet5", "--data", "digits", "--out", str(run), "--recipe", "quick", "--epochs", "2"]
-        arguments = [*command, "--devices", devices, "--quiet"]
+        arguments = [*command, "--devices", devices, "--set", f"optimizer.name={optimizer}", "--quiet"]
         forked.run(TWO_CPUS, *arguments, check=True)
         with open(run / "history.csv") as file:
             curves[devices] = [[float(row["loss"]), float(row["val_loss"])] for row in csv.DictReader(file)]

@@ -100,9 +100,11 @@ class DataSettings(_Settings):
 
 
 class Optimizer(_Settings):
-    """One of Keras' optimizers.
+    """How weights are changed by their gradients.
 
     Attributes:
+        name: all but `muon` are Keras' own. `muon` makes the momentum of every kernel but the last layer's an
+            orthogonal matrix, that of convolutions too, and is AdamW for the rest (see `recipes.training.muon`).
         learning_rate: at its highest.
         weight_decay: decoupled: at every step a weight loses `learning_rate * weight_decay` of itself, beside its
             gradient (AdamW); leaves biases and normalisation alone.
@@ -114,7 +116,7 @@ class Optimizer(_Settings):
         ema: momentum of a moving average of the weights, which is what is validated and kept; 0 for none.
     """
 
-    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
+    name: Literal["adam", "adamw", "sgd", "lion", "rmsprop", "nadam", "muon"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     l2: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -11,6 +11,7 @@ from recipes.data.batches import gather_rows, untuned
 from recipes.data.dataset import at_once
 from recipes.tasks import TASKS, Task
 from recipes.training.distill import LabelMean, distillation_loss
+from recipes.training.muon import Muon
 from zoo import create_model
 from zoo.backend import keras, tf
 from zoo.groups import check_group, find_group
@@ -203,7 +204,11 @@ def _optimizer(recipe: Recipe, steps: int, factors: Sequence[float]) -> keras.op
         "use_ema": settings.ema > 0,
         "ema_momentum": settings.ema or 0.99,
     }
-    optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
+    optimizer: Any
+    if settings.name == "muon":  # Keras' own leaves convolutions to AdamW
+        optimizer = Muon(**shared)
+    else:
+        optimizer = keras.optimizers.get({"class_name": settings.name, "config": shared | own})
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=[*UNDECAYED])
     if settings.ema:
