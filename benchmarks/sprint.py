@@ -45,7 +45,7 @@ FASHION = {
     "no averaged weights": ["optimizer.ema=0"],
     "no label smoothing": ["label_smoothing=0"],
     "gem in place of mean": ["model.pooling=gem"],
-    "float32": ["precision=float32"],
+    "bfloat16": ["precision=mixed_bfloat16"],
 }
 CHANGES = {"digits-sprint": DIGITS, "fashion-sprint": FASHION}
 LONGER = {"digits-sprint": "digits-lenet", "fashion-sprint": "fashion"}

@@ -108,7 +108,8 @@ def cross_validate(
             rival = resolve(against or named, data, chosen, [*overrides, shape], **reading)
     refuse_teachers(settings, rival)
     several = separately(devices) if len(read_place(os.environ)[0]) < 2 else []
-    team = ALONE if len(several) > 1 else join(devices)
+    apart = len(several) > 1  # a process for each
+    team = ALONE if apart else join(devices)
     if team.devices:
         raise RequestError("a fold is trained on one device: start a worker for each, without --devices.")
     with team.together():
@@ -117,7 +118,7 @@ def cross_validate(
         images = load_images(settings, None, quiet=quiet)
     if team.size > 1:
         team.check_same("set of images", digest_of(images.class_names, images.parts.values()))
-    gpus = [gpu for _, gpu in several if gpu] if team is ALONE else team.gpus
+    gpus = [gpu for _, gpu in several if gpu] if apart else team.gpus
     with team.together():
         if team.size > folds:
             raise RequestError(f"{folds} folds are too few for {team.size} workers.")
@@ -128,7 +129,7 @@ def cross_validate(
     try:
         left = work.left_by(team)
         with team.together():
-            if len(several) > 1:
+            if apart:
                 work.train_on([name for name, _ in several], left)
             else:
                 work.train(left[team.share(len(left))])

@@ -90,6 +90,16 @@ def use_only(gpus: Sequence[Gpu], devices: str) -> None:
             ) from None
 
 
+def of_this_machine(devices: str) -> list[Gpu] | int:
+    """What `chosen` takes of this machine. TensorFlow begins where it has no GPU.
+
+    Raises:
+        RequestError: no such device.
+    """
+    gpus = visible_gpus()
+    return chosen(devices, gpus, 1 if gpus else len(tf.config.list_logical_devices("CPU")))
+
+
 def separately(devices: str) -> list[tuple[str, Gpu | None]]:
     """The devices that a text names, each as a text of its own, for a process a device; a CPU is no GPU.
 
@@ -100,8 +110,7 @@ def separately(devices: str) -> list[tuple[str, Gpu | None]]:
     """
     if devices == "1":  # TensorFlow takes the first by itself, and is not loaded for a request that is refused
         return [(devices, None)]
-    gpus = visible_gpus()
-    taken = chosen(devices, gpus, 1 if gpus else len(tf.config.list_logical_devices("CPU")))
+    taken = of_this_machine(devices)
     if isinstance(taken, int):
         return [("cpu", None)] * taken
     if len(taken) > 1:

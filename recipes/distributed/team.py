@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.distributed.devices import Gpu, chosen, on_each, use_only, visible_gpus
+from recipes.distributed.devices import Gpu, chosen, of_this_machine, on_each, use_only, visible_gpus
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tf
 from zoo.errors import FailureError, RequestError, first_line
@@ -255,8 +255,7 @@ def check_alone(what: str) -> None:
 def _on_one_machine(devices: str) -> Team:
     if devices == "1":  # TensorFlow takes the first by itself, and is not loaded for a request that is refused
         return Team()
-    gpus = visible_gpus()
-    taken = chosen(devices, gpus, 1 if gpus else len(tf.config.list_logical_devices("CPU")))
+    taken = of_this_machine(devices)
     kind, count = ("GPU", len(taken)) if isinstance(taken, list) else ("CPU", taken)
     use_only(taken if isinstance(taken, list) else [], devices)
     if count == 1:

@@ -61,7 +61,7 @@ class Frozen:
             if team.size == 1 and not team.devices:
                 self._fill(of_view, split, draws, range(count))
                 continue
-            together = AT_ONCE * team.size * max(len(team.devices), 1)
+            together = AT_ONCE * team.replicas
             for first in range(0, count, together):
                 rows = range(first, min(first + together, count))
                 of_view[rows.start : rows.stop] = team.in_shares(len(rows), self._maker(split, draws, rows))

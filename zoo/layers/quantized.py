@@ -246,7 +246,8 @@ class QuantizedWeights(keras.layers.Wrapper):
         self.settled = True
         self.output_scale = None if output_scale is None else float(output_scale)
         if (bias := self.layer.bias) is not None and not self._by_basis:  # there its copies have scales of their own
-            bias.assign(_stored(keras.ops.round(_exact(bias) / self._sum_scales()) * self._sum_scales()))
+            level = self._sum_scales()
+            bias.assign(_stored(keras.ops.round(_exact(bias) / level) * level))
 
     def scales_in_file(self) -> Tensor:
         """`scales`, a channel, as they come out of the converter, which finds them in the rounded kernel: (C,)."""
@@ -255,7 +256,7 @@ class QuantizedWeights(keras.layers.Wrapper):
             scales = keras.ops.segment_max(scales, keras.ops.convert_to_tensor(list(targets), "int32"))
         levels = LEVELS[self.bits]
         found = _stored(_exact(_stored(_exact(scales) * levels)) / FINEST)
-        return found if levels == FINEST else _stored(_exact(found) * (FINEST / levels))
+        return _stored(_exact(found) * (FINEST / levels))
 
     def _sum_scales(self) -> Tensor:
         """What one level of a sum is worth, a channel: (C,) float64."""
