@@ -9,17 +9,20 @@ feeding: the second and later epochs of a folder at its own size, reshuffled eac
     `keras.utils.image_dataset_from_directory` uncached, as it comes; once in memory, once mapped from disk.
 memory: the largest resident set of a process that examines the files, and of one that reads them for a training with
     images mapped from disk, less what it takes to import what they need.
+many (`--many 10000 100000 1000000`, 4.5 GB of disk): the same of examining so many PNGs of 8x8 pixels.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -116,35 +119,53 @@ def feeding(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
     return {name: ratios(rates[name], rates["keras"]) for name in ("memory", "disk")}
 
 
-def memory(folder: Path) -> dict[str, float]:
+def memory(folder: Path) -> dict[str, Any]:
     """Megabytes."""
-    start = (
-        "import resource, sys; import recipes.data.checks.doctor, recipes.data.pixels;"
-        "import sklearn.model_selection, scipy.sparse;"
-    )
     size = f"image_shape=({SIDE}, {SIDE}, 3), quiet=True"
     tasks = {
         "examining": f"recipes.data.checks.doctor.check({str(folder)!r}, quiet=True)",
         "reading": f"recipes.data.pixels.MEMORY = 0; recipes.data.load({str(folder)!r}, {size})",
     }
+    found = {name: peak(task, folder.parent / f"memory-{name}") for name, task in tasks.items()}
+    found["images_megabytes"] = round(len(list(folder.rglob("*.jpg"))) * SIDE * SIDE * 3 / 2**20)
+    return found
+
+
+def peak(task: str, cache: Path) -> dict[str, int]:
+    """Megabytes that a new process takes at most, less what the imports take."""
+    start = "import recipes.data.checks.doctor, recipes.data.pixels, sklearn.model_selection, scipy.sparse;"
     # Of this process alone, since it began: what `getrusage` tells includes the process that started it.
     end = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
-    found = {}
-    for name, task in tasks.items():
-        environment = os.environ | {"CONVZOO_CACHE": str(folder.parent / f"memory-{name}")}
-        peaks = []
-        for code in (f"{start} {end}", f"{start} {task}; {end}"):
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                cwd=Path(__file__).parents[1],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            peaks.append(float(done.stdout) / 1024)
-        found[name] = {"megabytes": round(peaks[1] - peaks[0]), "with_imports": round(peaks[1])}
-    found["images_megabytes"] = round(len(list(folder.rglob("*.jpg"))) * SIDE * SIDE * 3 / 2**20)
+    peaks = []
+    for code in (f"{start} {end}", f"{start} {task}; {end}"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"CONVZOO_CACHE": str(cache)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(float(done.stdout) / 1024)
+    return {"megabytes": round(peaks[1] - peaks[0]), "with_imports": round(peaks[1])}
+
+
+def small_files(temporary: Path, counts: list[int]) -> dict[int, dict[str, int]]:
+    """Megabytes for examining so many small files, in ten classes, all different."""
+    from PIL import Image
+
+    random, found = np.random.default_rng(0), {}
+    for count in counts:
+        folder = temporary / f"small-{count}"
+        for number in range(count):
+            place = folder / str(number % 10) / f"{number:07}.png"
+            if number < 10:
+                place.parent.mkdir(parents=True)
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(place)
+        began = time.perf_counter()
+        task = f"recipes.data.checks.doctor.check({str(folder)!r}, quiet=True)"
+        found[count] = peak(task, temporary / f"cache-{count}") | {"seconds": round(time.perf_counter() - began)}
+        shutil.rmtree(folder)
     return found
 
 
@@ -153,8 +174,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=5, help="how often both sides run")
     parser.add_argument("--files", type=int, default=10_000, help="JPEGs for the measurement of memory")
+    parser.add_argument("--many", type=int, nargs="+", metavar="FILES", help="this alone, of so many small files")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
+        if arguments.many:
+            print(json.dumps({"many": small_files(Path(temporary), arguments.many)}, indent=1))
+            return
         folder = photographs(Path(temporary, "photographs"), 2_000)
         results = {"doctor": doctor(folder, arguments.rounds), "feeding": feeding(folder, arguments.rounds)}
         many = photographs(Path(temporary, "many", "photographs"), arguments.files)
