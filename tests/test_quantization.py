@@ -25,6 +25,10 @@ from zoo.layers import (
     LiftingConv2D,
     Maxout,
     RegionPooling2D,
+    ScaleConv2D,
+    ScaleLiftingConv2D,
+    ScaleNormalization,
+    ScalePooling,
     TableConv2D,
 )
 from zoo.layers.quantized import rounded_twice, scale_and_zero
@@ -108,6 +112,13 @@ KINDS = {
     "Maxout": lambda x: Maxout(2)(conv(x)),
     "a group with a basis": lambda x: GroupPooling(group="c8")(
         GroupConv2D(3, 3, group="c8")(FieldNormalization("c8")(LiftingConv2D(3, 3, group="c8")(x)))
+    ),
+    "scales": lambda x: ScalePooling()(
+        layers.ReLU()(
+            ScaleNormalization()(
+                ScaleConv2D(3, use_bias=False)(layers.MaxPooling2D()(ScaleLiftingConv2D(3, (0.5, 0.8, 1.25))(x)))
+            )
+        )
     ),
     "squeeze and excitation": lambda x: excited(conv(x)),
     "a group": lambda x: GroupPooling()(
@@ -299,7 +310,6 @@ def test_clipped_ranges_have_less_error():
 # Of architectures as they come, with the layer that has no integer twin.
 EXCEPTIONS = {
     **dict.fromkeys([f"keras_convnext_{size}" for size in ("tiny", "small", "base", "large", "xlarge")], "LayerNorm"),
-    "scale_cnn": "ScaleLiftingConv2D",
     "locally_connected": "LocallyConnected2D",
     "p4m_resnet": "FieldNormalization",  # before the convolution, behind a sum
 }
@@ -336,7 +346,7 @@ def test_options_have_twins(settings):
     assert twin.output_shape == (None, 10)
 
 
-@pytest.mark.parametrize("kind", ["SeparableConv2D and BatchNorm", "Normalization", "Flip", "a scaled sum"])
+@pytest.mark.parametrize("kind", ["SeparableConv2D and BatchNorm", "Normalization", "Flip", "a scaled sum", "scales"])
 def test_what_is_taken_apart_computes_the_same(kind):
     model = made(kind)
     apart = decomposed(model)

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from zoo.backend import keras
-from zoo.keras_internals import nodes
+from zoo.keras_internals import nodes, sole_users
+from zoo.layers.scale import ScaleConv2D, ScaleNormalization
 from zoo.layers.shift import CircularPadding2D
 from zoo.layers.windows import binomial, depthwise, pad_same
+from zoo.normalization import affine
 from zoo.registry import Tensor
 
 # From a layer and what it is called with (a tensor, or several) to what takes its place; the last one bears its name.
@@ -94,18 +96,28 @@ PARTS: dict[str, Parts] = {
 def decomposed(model: "keras.Model") -> "keras.Model":
     """The model with the layers of `PARTS` taken apart: the same scores, but for the last bits of a float.
 
+    A `ScaleNormalization` becomes part of the convolutions before it: in a file they are several, and what joins them
+    is in the converter's way.
+
     Args:
         model: functional. Nested models stay nested.
     """
 
+    norms = _norms_of_scales(model)
+    gone = {norm.name for norm in norms.values()}
+
     def copied(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
             return decomposed(layer)
+        if layer.name in norms:
+            return type(layer).from_config(layer.get_config() | {"use_bias": True})
         if type(layer).__name__ in PARTS or not isinstance(layer, keras.layers.Layer):
             return layer
         return type(layer).from_config(layer.get_config())
 
     def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if layer.name in gone:
+            return args[0]
         parts = PARTS.get(type(layer).__name__)
         return layer(*args, **kwargs) if parts is None else parts(layer, *args)
 
@@ -115,7 +127,22 @@ def decomposed(model: "keras.Model") -> "keras.Model":
         layer, before = node.operation, given.get(node.operation.name)
         if isinstance(layer, keras.Model) or not isinstance(layer, keras.layers.Layer):  # it has them, or none
             continue
-        if before is not None and type(layer) is type(before):
+        if before is not None and layer.name in norms:
+            factor, shift = affine(norms[layer.name])
+            layer.free_kernel.assign(before.free_kernel * factor)
+            layer.bias.assign(shift if before.bias is None else before.bias * factor + shift)
+        elif before is not None and type(layer) is type(before):
             layer.set_weights(before.get_weights())
             layer.trainable = before.trainable
     return made
+
+
+def _norms_of_scales(model: "keras.Model") -> dict[str, Any]:
+    """The normalisation that alone follows a convolution at several scales, by the name of the convolution."""
+    found, users = {}, sole_users(model)
+    for node in nodes(model):
+        following = users.get(id(node.output_tensors[0]))
+        after = None if following is None else following.operation
+        if isinstance(node.operation, ScaleConv2D) and isinstance(after, ScaleNormalization):
+            found[node.operation.name] = after
+    return found

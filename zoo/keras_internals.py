@@ -23,6 +23,16 @@ def nodes(model: "keras.Model") -> list[Any]:
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
+def sole_users(model: "keras.Model") -> dict[int, Any]:
+    """The node that alone takes a tensor, by the tensor's `id`; none of what leaves the model."""
+    users: dict[int, list[Any]] = {}
+    for node in nodes(model):
+        for tensor in node.input_tensors:
+            users.setdefault(id(tensor), []).append(node)
+    outputs = {id(tensor) for tensor in model.outputs}
+    return {tensor: found[0] for tensor, found in users.items() if len(found) == 1 and tensor not in outputs}
+
+
 def all_layers(model: "keras.Model") -> list["keras.layers.Layer"]:
     """Every layer in a model, those of nested models and those inside other layers too, without the model itself.
 

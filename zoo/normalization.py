@@ -1,5 +1,9 @@
 """Batch normalisation, with running statistics that are right after hundreds of steps and not only after thousands."""
 
+from typing import Any
+
+import numpy as np
+
 from zoo.backend import keras
 from zoo.registry import Tensor
 
@@ -32,3 +36,11 @@ def quicken_statistics(model: "keras.Model") -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, MOMENTUM)
+
+
+def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and shift (C,) that a BatchNorm comes to in inference, C of its own maps."""
+    factor = 1 / np.sqrt(np.array(norm.moving_variance) + norm.epsilon)
+    factor = factor if norm.gamma is None else factor * np.array(norm.gamma)
+    shift = -np.array(norm.moving_mean) * factor
+    return factor, shift if norm.beta is None else shift + np.array(norm.beta)

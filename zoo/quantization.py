@@ -16,19 +16,21 @@ import numpy as np
 from zoo.backend import keras
 from zoo.decomposition import PARTS, decomposed
 from zoo.errors import RequestError
-from zoo.keras_internals import nodes
-from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedWeights, rounded
+from zoo.keras_internals import nodes, sole_users
+from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedScales, QuantizedWeights, rounded
 from zoo.layers.quantized_joins import QuantizedAdd, QuantizedLeakyReLU, QuantizedMultiply
+from zoo.normalization import affine
 from zoo.ranges import is_quantized
 from zoo.registry import Tensor
 
-WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense", "LiftingConv2D", "GroupConv2D", "TableConv2D")
-NORMS = ("BatchNormalization", "FieldNormalization")
+SCALED = ("ScaleLiftingConv2D", "ScaleConv2D")
+WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense", "LiftingConv2D", "GroupConv2D", "TableConv2D", *SCALED)
+NORMS = ("BatchNormalization", "FieldNormalization", "ScaleNormalization")
 # What gives out values that it was given; dropout does, except in training.
 SAME = (
     *("MaxPooling2D", "GlobalMaxPooling2D", "FieldPooling2D", "GroupPooling", "Flatten", "Reshape", "ZeroPadding2D"),
     *("Cropping2D", "Pad", "Take", "CircularPadding2D", "ImageCopies"),
-    *("CopyPooling", "RegionPooling2D", "Maxout"),
+    *("CopyPooling", "ScalePooling", "RegionPooling2D", "Maxout"),
     *("Dropout", "SpatialDropout2D", "Identity"),
 )
 JOINING = ("Add", "Multiply", "Concatenate", "AveragePooling2D", "GlobalAveragePooling2D")
@@ -109,19 +111,12 @@ class _Again:
 
     def _plan(self) -> None:
         """Finds what becomes part of the operation before it: what alone uses its output."""
-        calls = [node for node in nodes(self.model) if not node.is_input]
-        used: dict[int, list[Any]] = {id(tensor): [] for node in calls for tensor in node.output_tensors}
-        for node in calls:
-            for tensor in node.input_tensors:
-                used.setdefault(id(tensor), []).append(node)
-        outputs = {id(tensor) for tensor in self.model.outputs}
+        users = sole_users(self.model)
 
         def next_of(node: Any) -> Any:
-            tensor = id(node.output_tensors[0])
-            alone = len(used[tensor]) == 1 and tensor not in outputs
-            return used[tensor][0] if alone else None
+            return users.get(id(node.output_tensors[0]))
 
-        for node in calls:
+        for node in nodes(self.model):
             layer, kind = node.operation, type(node.operation).__name__
             if kind not in (*WEIGHTED, *NORMS, "Add", "Multiply") or _activation(layer) not in ("linear", *FUSED):
                 continue
@@ -175,7 +170,8 @@ class _Again:
         own = _activation(layer)
         fused = own if own in FUSED else self.fused.get(layer.name, "linear")
         bits = 8 if getattr(layer, "fixed_kernel", False) else self.bits
-        return QuantizedWeights(plain, bits, fused, name=layer.name)
+        made = QuantizedScales if kind in SCALED else QuantizedWeights
+        return made(plain, bits, fused, name=layer.name)
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """What a layer that `_layer` made gives where the model calls it."""
@@ -194,6 +190,9 @@ class _Again:
         if kind == "QuantizedConcatenate":
             layer.again = tuple(id(x) not in self.deferred for x in args[0])
             return self._kept(layer(*args), layer.range)
+        if kind == "QuantizedScales":
+            joined = QuantizedConcatenate(-1, [False] * len(layer.layer.scales), name=f"{layer.name}_scales")
+            return self._kept(joined(layer(first)), joined.range)
         y, range_ = layer(*args, **kwargs), self.ranges.get(id(first))
         mean = getattr(layer, "statistic", "average" if kind == "AveragePooling2D" else "max") == "average"
         if isinstance(layer, keras.Model):
@@ -264,27 +263,19 @@ def _of_two(layer: Any) -> bool:
 def _take_weights(made: QuantizedWeights, layer: Any, norm: Any) -> None:
     """Puts the weights of a layer into the one in its place, those of the normalisation behind it folded in."""
     if type(layer).__name__ in NORMS:
-        factor, shift = _affine(layer)
+        factor, shift = affine(layer)
         made.kernel.assign(np.reshape(factor, made.kernel.shape))
         made.layer.bias.assign(shift)
         return
     source = layer.free_kernel if hasattr(layer, "free_kernel") else layer.kernel
     kernel, bias = np.array(source), 0.0 if layer.bias is None else np.array(layer.bias)
     if norm is not None:
-        factor, shift = _affine(norm)
+        factor, shift = affine(norm)
         bias = bias * factor + shift
         kernel = kernel * (factor.reshape(kernel.shape[-2:]) if type(layer).__name__ == "DepthwiseConv2D" else factor)
     made.kernel.assign(kernel)
     if made.layer.bias is not None:
         made.layer.bias.assign(bias)
-
-
-def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Factor and shift (C,) that a BatchNorm comes to in inference."""
-    factor = 1 / np.sqrt(np.array(norm.moving_variance) + norm.epsilon)
-    factor = factor if norm.gamma is None else factor * np.array(norm.gamma)
-    shift = -np.array(norm.moving_mean) * factor
-    return factor, shift if norm.beta is None else shift + np.array(norm.beta)
 
 
 def _constant(values: Any) -> np.ndarray:

@@ -8,18 +8,22 @@ from typing import Any
 
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import keras, tf
+from zoo.decomposition import decomposed
 from zoo.errors import FailureError, RequestError
 from zoo.groups import SHIFT, symmetry_of
 from zoo.keras_internals import all_layers
+from zoo.layers import ScaleNormalization
 from zoo.precision import in_precision, rebuilt
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model itself, or its copy in float32 if it was trained in another precision.
+    """The model itself, or its copy in float32 if it was trained in another precision, or normalises scales.
 
-    Keras exports a mixed-precision model without complaint into a file that no interpreter loads.
+    Keras exports a mixed-precision model without complaint into a file that no interpreter loads. Normalisation that
+    follows several convolutions is no part of them for the converter: integers would round it once more.
     """
-    return in_precision(model, "float32")
+    model = in_precision(model, "float32")
+    return decomposed(model) if any(isinstance(one, ScaleNormalization) for one in all_layers(model)) else model
 
 
 def of_any_size(model: keras.Model) -> keras.Model:

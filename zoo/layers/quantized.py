@@ -291,10 +291,7 @@ class QuantizedWeights(keras.layers.Wrapper):
     def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """What the layer gives with another kernel and bias."""
         if self._by_basis:
-            copies = kernel.shape[-1] // self.layer.filters
-            if bias is not None and bias.shape[0] == self.layer.filters:
-                bias = keras.ops.tile(bias, copies)
-            return self.layer.convolved(inputs, kernel, bias)
+            return self.layer.convolved(inputs, kernel, _copied(bias, kernel.shape[-1]))
         mapping = [(self.kernel, kernel)] + ([] if bias is None else [(self.layer.bias, bias)])
         with keras.StatelessScope(state_mapping=mapping):
             return self.layer(inputs)
@@ -305,3 +302,32 @@ class QuantizedWeights(keras.layers.Wrapper):
     def get_config(self) -> dict[str, Any]:
         own = {"bits": self.bits, "settled": self.settled, "output_scale": self.output_scale}
         return {**super().get_config(), **own, "activation": keras.activations.serialize(self.activation)}
+
+
+def _copied(bias: Tensor | None, channels: int) -> Tensor | None:
+    """A bias for each channel, of one for each map of which there are copies."""
+    return bias if bias is None or bias.shape[0] == channels else keras.ops.tile(bias, channels // bias.shape[0])
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class QuantizedScales(QuantizedWeights):
+    """A `ScaleConv2D` that gives a tensor (B, H, W, filters) a scale: as in a file, a concatenation joins them.
+
+    Arguments are those of `QuantizedWeights`.
+    """
+
+    def call(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
+        if training or self.exporting or not self.settled:
+            return [self.activation(x) for x in self._apart(inputs, self.rounded(), self.layer.bias)]
+        joined: Tensor = super().call(inputs)
+        return keras.ops.split(joined, len(self.layer.scales), axis=-1)
+
+    def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        return keras.ops.concatenate(self._apart(inputs, kernel, bias), axis=-1)
+
+    def _apart(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
+        found: list[Tensor] = self.layer.convolved(inputs, kernel, _copied(bias, kernel.shape[-1]))
+        return found
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return [(*input_shape[:-1], self.layer.filters)] * len(self.layer.scales)

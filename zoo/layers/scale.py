@@ -66,8 +66,8 @@ class ScaleConv2D(keras.layers.Layer):
         if not 0 <= self.order <= HIGHEST:
             raise RequestError(f"order {order} is not possible; allowed: 0 to {HIGHEST}.")
         self.use_bias, self.kernel_initializer = use_bias, keras.initializers.get(kernel_initializer)
-        self.bases = scaled_basis(self.scales, self.order)
-        self.kernel_size = (len(self.bases[-1]),) * 2  # of the largest scale
+        self.basis = scaled_basis(self.scales, self.order)
+        self.kernel_size = (len(self.basis[-1]),) * 2  # of the largest scale
         self.strides, self.padding = (1, 1), "same"
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -86,12 +86,27 @@ class ScaleConv2D(keras.layers.Layer):
     def kernels(self) -> list[Tensor]:
         """The convolved kernel at each scale, (height, width, C, filters)."""
         dtype = self.free_kernel.dtype
-        return [keras.ops.tensordot(keras.ops.cast(basis, dtype), self.free_kernel, 1) for basis in self.bases]
+        return [keras.ops.tensordot(keras.ops.cast(basis, dtype), self.free_kernel, 1) for basis in self.basis]
+
+    @property
+    def kernel(self) -> Tensor:
+        """Of all scales, (height, width, C, scales * filters): the smaller kernels with zeros around."""
+        found = []
+        for kernel, inside in zip(self.kernels, self._inside(), strict=True):
+            around = (inside.start, inside.start)
+            found.append(keras.ops.pad(kernel, (around, around, (0, 0), (0, 0))))
+        return keras.ops.concatenate(found, axis=-1)
+
+    def _inside(self) -> list[slice]:
+        """Rows, and columns, of the largest kernel that the kernel of each scale has."""
+        largest = self.kernel_size[0]
+        margins = [(largest - len(basis)) // 2 for basis in self.basis]
+        return [slice(margin, largest - margin) for margin in margins]
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
         """Of the convolved kernels, the pixels of all scales together, without making them."""
-        return (sum(len(basis) ** 2 for basis in self.bases), self.channels, self.filters)
+        return (sum(len(basis) ** 2 for basis in self.basis), self.channels, self.filters)
 
     @property
     def parameters_expanded(self) -> int:
@@ -99,11 +114,22 @@ class ScaleConv2D(keras.layers.Layer):
         return int(np.prod(self.kernel_shape)) + self.use_bias * self.filters * len(self.scales)
 
     def call(self, inputs: Tensor) -> Tensor:
+        found = self._at_scales(inputs, self.kernels)
+        return keras.ops.concatenate(found if self.bias is None else [x + self.bias for x in found], axis=-1)
+
+    def _at_scales(self, inputs: Tensor, kernels: Sequence[Tensor]) -> list[Tensor]:
         count = len(self.scales)
         copies = [inputs] * count if self.lifting else keras.ops.split(inputs, count, axis=-1)
-        found = [keras.ops.conv(x, kernel, padding="same") for x, kernel in zip(copies, self.kernels, strict=True)]
-        found = found if self.bias is None else [x + self.bias for x in found]
-        return found[0] if count == 1 else keras.ops.concatenate(found, axis=-1)
+        return [keras.ops.conv(x, kernel, padding="same") for x, kernel in zip(copies, kernels, strict=True)]
+
+    def convolved(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
+        """With another `kernel`, and a bias (scales * filters,): the maps (B, H, W, filters) of each scale."""
+        count = len(self.scales)
+        whole = keras.ops.split(kernel, count, axis=-1)
+        found = self._at_scales(inputs, [one[rows, rows] for one, rows in zip(whole, self._inside(), strict=True)])
+        if bias is None:
+            return found
+        return [x + one for x, one in zip(found, keras.ops.split(bias, count), strict=True)]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], len(self.scales) * self.filters)
