@@ -76,6 +76,7 @@ KINDS = {
     "DepthwiseConv2D and BatchNorm": lambda x: layers.Activation("relu6")(
         layers.BatchNormalization()(layers.DepthwiseConv2D(3, use_bias=False)(x))
     ),
+    "BatchNorm alone and ReLU": lambda x: layers.ReLU()(layers.BatchNormalization()(layers.MaxPooling2D()(conv(x)))),
     "BatchNorm alone": lambda x: layers.BatchNormalization()(layers.MaxPooling2D()(conv(x))),
     "Dense": lambda x: layers.Dense(12, activation="relu")(layers.Flatten()(x)),
     "MaxPooling2D": lambda x: layers.MaxPooling2D(2)(conv(x)),
@@ -121,6 +122,9 @@ KINDS = {
         )
     ),
     "squeeze and excitation": lambda x: excited(conv(x)),
+    "FieldNormalization alone": lambda x: GroupConv2D(3, 3)(
+        layers.ReLU()(FieldNormalization()(layers.MaxPooling2D()(LiftingConv2D(3, 3)(x))))
+    ),
     "a group": lambda x: GroupPooling()(
         layers.ReLU()(
             FieldNormalization()(GroupConv2D(3, 3)(FieldPooling2D()(LiftingConv2D(3, 3, activation="relu")(x))))
@@ -311,7 +315,6 @@ def test_clipped_ranges_have_less_error():
 EXCEPTIONS = {
     **dict.fromkeys([f"keras_convnext_{size}" for size in ("tiny", "small", "base", "large", "xlarge")], "LayerNorm"),
     "locally_connected": "LocallyConnected2D",
-    "p4m_resnet": "FieldNormalization",  # before the convolution, behind a sum
 }
 TOO_DEEP = ("keras_efficientnet_v2_l",)  # for Python's recursion, which cloning goes by
 SMALL = ("lenet1", "locally_connected", "p4_cnn", "pebble", "resnet20", "rosette_c8")

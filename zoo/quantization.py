@@ -17,6 +17,7 @@ from zoo.backend import keras
 from zoo.decomposition import PARTS, decomposed
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes, sole_users
+from zoo.layers.fields import FieldScaling
 from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedScales, QuantizedWeights, rounded
 from zoo.layers.quantized_joins import QuantizedAdd, QuantizedLeakyReLU, QuantizedMultiply
 from zoo.normalization import affine
@@ -118,14 +119,18 @@ class _Again:
 
         for node in nodes(self.model):
             layer, kind = node.operation, type(node.operation).__name__
-            if kind not in (*WEIGHTED, *NORMS, "Add", "Multiply") or _activation(layer) not in ("linear", *FUSED):
+            if (
+                layer.name in self.gone
+                or kind not in (*WEIGHTED, *NORMS, "Add", "Multiply")
+                or _activation(layer) not in ("linear", *FUSED)
+            ):
                 continue
             following = next_of(node)
             if following and type(following.operation).__name__ == "Concatenate":
                 self.joined.add(layer.name)
-            if kind not in (*WEIGHTED, "Add") or _activation(layer) != "linear":
+            if kind == "Multiply" or _activation(layer) != "linear":
                 continue
-            if kind != "Add" and following and type(following.operation).__name__ in NORMS:
+            if kind in WEIGHTED and following and type(following.operation).__name__ in NORMS:
                 self.norms[layer.name] = following.operation
                 self.gone.add(following.operation.name)
                 following = next_of(following)
@@ -147,6 +152,8 @@ class _Again:
             return layer
         if kind == "BatchNormalization" and len(layer.input.shape) == 4:  # one weight and one bias a map
             plain: Any = keras.layers.DepthwiseConv2D(1, name=f"{layer.name}_float")
+        elif kind == "FieldNormalization" and len(layer.input.shape) == 4:
+            plain = FieldScaling(layer.group.name, name=f"{layer.name}_float")
         elif kind in NORMS:
             raise RequestError(f"the layer {layer.name} ({kind}) has no convolution before it to become part of.")
         elif kind == "Concatenate":

@@ -167,6 +167,34 @@ class FieldNormalization(FieldLayer, keras.layers.BatchNormalization):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
+class FieldScaling(FieldLayer):
+    """Each map times a factor plus a shift, which its copies share: what `FieldNormalization` is in inference.
+
+    (B, H, W, order * C) to the same. It is a depthwise convolution of 1x1, as which integer files have it.
+
+    Args:
+        group: a name in `zoo.groups.GROUPS`.
+
+    Raises:
+        RequestError: see `FieldLayer`.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        own = (self.maps(int(input_shape[-1] or 0)),)
+        self.free_kernel = self.add_weight(name="kernel", shape=own, initializer="ones")
+        self.bias = self.add_weight(name="bias", shape=own, initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        ops, order = keras.ops, self.group.order
+        kernel = ops.reshape(ops.tile(self.free_kernel, order), (1, 1, -1, 1))
+        return ops.depthwise_conv(inputs, kernel) + ops.tile(self.bias, order)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
 class FieldPooling2D(WindowedFieldLayer):
     """The maximum or the mean in windows of every map, on windows that lie symmetrically: (B, H, W, C) to (B, h, w, C).
 

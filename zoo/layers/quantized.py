@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from zoo.backend import keras, tf
+from zoo.layers.fields import FieldScaling
 from zoo.registry import Tensor
 
 LEVELS = {8: 127, 4: 7}  # the largest integer of a weight, by its bits
@@ -284,7 +285,7 @@ class QuantizedWeights(keras.layers.Wrapper):
 
     def _rounded_away(self, channels: int) -> int:
         """Of how many of the last channels halves go away from zero: where a kernel of LiteRT is plain C++."""
-        if isinstance(self.layer, keras.layers.DepthwiseConv2D):
+        if isinstance(self.layer, keras.layers.DepthwiseConv2D | FieldScaling):
             return channels % 8  # the others are computed eight at a time
         return channels if getattr(self.layer, "groups", 1) > 1 else 0
 
@@ -319,8 +320,8 @@ class QuantizedScales(QuantizedWeights):
     def call(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         if training or self.exporting or not self.settled:
             return [self.activation(x) for x in self._apart(inputs, self.rounded(), self.layer.bias)]
-        joined: Tensor = super().call(inputs)
-        return keras.ops.split(joined, len(self.layer.scales), axis=-1)
+        apart: list[Tensor] = keras.ops.split(super().call(inputs), len(self.layer.scales), axis=-1)
+        return apart
 
     def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         return keras.ops.concatenate(self._apart(inputs, kernel, bias), axis=-1)
