@@ -23,6 +23,7 @@ from zoo.layers import (
     GroupPooling,
     ImageCopies,
     LiftingConv2D,
+    LocallyConnected2D,
     Maxout,
     RegionPooling2D,
     ScaleConv2D,
@@ -98,6 +99,8 @@ KINDS = {
     "SeparableConv2D and BatchNorm": lambda x: layers.ReLU()(
         layers.BatchNormalization()(layers.SeparableConv2D(5, 3, padding="same", use_bias=False)(x))
     ),
+    "LocallyConnected2D": lambda x: LocallyConnected2D(4, 3, activation="relu")(x),
+    "LocallyConnected2D and tanh": lambda x: LocallyConnected2D(4, 3, 2, activation="tanh")(x),
     "TableConv2D": lambda x: TableConv2D(((0, 1), (1, 2), (0, 2), (0, 1, 2)), 3)(x),
     "Normalization": lambda x: conv(layers.Normalization(mean=(0.4, 0.5, 0.6), variance=(0.05, 0.06, 0.07))(x)),
     "Cropping2D": lambda x: layers.Cropping2D(1)(conv(x)),
@@ -314,7 +317,6 @@ def test_clipped_ranges_have_less_error():
 # Of architectures as they come, with the layer that has no integer twin.
 EXCEPTIONS = {
     **dict.fromkeys([f"keras_convnext_{size}" for size in ("tiny", "small", "base", "large", "xlarge")], "LayerNorm"),
-    "locally_connected": "LocallyConnected2D",
 }
 TOO_DEEP = ("keras_efficientnet_v2_l",)  # for Python's recursion, which cloning goes by
 SMALL = ("lenet1", "locally_connected", "p4_cnn", "pebble", "resnet20", "rosette_c8")

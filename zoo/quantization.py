@@ -20,6 +20,7 @@ from zoo.keras_internals import nodes, sole_users
 from zoo.layers.fields import FieldScaling
 from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedScales, QuantizedWeights, rounded
 from zoo.layers.quantized_joins import QuantizedAdd, QuantizedLeakyReLU, QuantizedMultiply
+from zoo.layers.quantized_local import QuantizedLocal
 from zoo.normalization import affine
 from zoo.ranges import is_quantized
 from zoo.registry import Tensor
@@ -35,7 +36,8 @@ SAME = (
     *("Dropout", "SpatialDropout2D", "Identity"),
 )
 JOINING = ("Add", "Multiply", "Concatenate", "AveragePooling2D", "GlobalAveragePooling2D")
-KINDS = (*WEIGHTED, *NORMS, *SAME, *JOINING, *PARTS, "Activation", "ReLU", "Rescaling")
+LOCAL = "LocallyConnected2D"
+KINDS = (*WEIGHTED, LOCAL, *NORMS, *SAME, *JOINING, *PARTS, "Activation", "ReLU", "Rescaling")
 FUSED = ("relu", "relu6")  # become part of the operation before them
 FIXED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # TFLite's specification
 ACTIVATIONS = ("linear", *FUSED, *FIXED, "silu", "hard_silu", "leaky_relu", "gelu")
@@ -164,7 +166,7 @@ class _Again:
             return QuantizedMultiply(name=layer.name)
         elif kind == "Activation" and _activation(layer) == "leaky_relu":
             return QuantizedLeakyReLU(name=layer.name)
-        elif kind in WEIGHTED:
+        elif kind in (*WEIGHTED, LOCAL):
             config = layer.get_config()
             changed: dict[str, Any] = {"name": f"{layer.name}_float", "activation": "linear"}
             if layer.name in self.norms:
@@ -174,6 +176,8 @@ class _Again:
         else:
             return type(layer).from_config(layer.get_config())
         self.weighted[layer.name] = layer
+        if kind == LOCAL:
+            return QuantizedLocal(plain, name=layer.name)
         own = _activation(layer)
         fused = own if own in FUSED else self.fused.get(layer.name, "linear")
         bits = 8 if getattr(layer, "fixed_kernel", False) else self.bits
@@ -215,7 +219,7 @@ class _Again:
             return self._kept(y, None)
         y = self._rounded(y, layer.name)
         own = _activation(self.weighted[layer.name]) if layer.name in self.weighted else "linear"
-        if own in ("linear", *FUSED):
+        if own == "linear" or (own in FUSED and kind != "QuantizedLocal"):
             return y
         return self._activated(keras.layers.Activation(own, name=f"{layer.name}_{own}"), own, y)
 

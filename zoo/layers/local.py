@@ -49,7 +49,11 @@ class LocallyConnected2D(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(height, width, self.filters), initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:
-        (height, width), stride = self.kernel.shape[:2], self.strides
+        return self.activation(self.connected(x, self.kernel) + self.bias)
+
+    def connected(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """The sums (B, h, w, filters) by another `kernel`, without a bias."""
+        (height, width), stride = kernel.shape[:2], self.strides
         windows = keras.ops.concatenate(
             [
                 x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
@@ -58,7 +62,7 @@ class LocallyConnected2D(keras.layers.Layer):
             ],
             axis=-1,
         )
-        return self.activation(keras.ops.einsum("bhwk,hwkf->bhwf", windows, self.kernel) + self.bias)
+        return keras.ops.einsum("bhwk,hwkf->bhwf", windows, kernel)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self._places(input_shape), self.filters)
