@@ -243,6 +243,8 @@ ALONE = {
     "Conv2D of one place": lambda x: layers.Conv2D(16, 1, 2, name="tried")(x),
     "Conv2D of groups": lambda x: layers.Conv2D(6, 3, groups=3, name="tried")(x),
     "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3, depth_multiplier=4, name="tried")(x),
+    "ScaleConv2D": lambda x: ScaleConv2D(5, (0.5, 0.8, 1.25), name="tried")(layers.Conv2D(6, 1)(x)),
+    "a map's factor": lambda x: FieldNormalization(name="tried")(layers.MaxPooling2D()(conv(x, 12))),
     "Dense of an even number": lambda x: layers.Dense(16, name="tried")(layers.Flatten()(x)),
     "Dense of an odd number": lambda x: layers.Dense(16, name="tried")(x),
     "Add": lambda x: layers.Add(name="tried")([conv(x, 300), conv(x, 300)]),
@@ -259,7 +261,7 @@ def test_a_layer_gives_the_integers_of_the_file(kind, bits):
     image = keras.Input((8, 8, 3))
     twin = quantized(keras.Model(image, ALONE[kind](layers.Rescaling(1 / 255)(image))), bits=bits)
     _, values = as_file(twin, scores_in_file)
-    last = twin.get_layer("tried_range")
+    last = twin.get_layer("tried_scales").range if kind == "ScaleConv2D" else twin.get_layer("tried_range")
     scale, zero = (float(value) for value in scale_and_zero(last.low, last.high))
     levels = np.array(twin(IMAGES * 1.0)) / scale + zero + 128  # the file's are uint8
     np.testing.assert_array_equal(np.round(levels), np.round(values * 256))

@@ -110,7 +110,8 @@ def _quietly(model: keras.Model, kind: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # the converters raise bare RuntimeError and worse
-        why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        why = next((line.partition("error: ")[2] for line in lines if "error: " in line), lines[-1])
         raise FailureError(f"{model.name} cannot be converted to {kind}: {why}") from error
 
 

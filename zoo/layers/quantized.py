@@ -265,11 +265,10 @@ class QuantizedWeights(keras.layers.Wrapper):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if training or self.exporting or not self.settled:
-            return self.activation(self._computed(inputs, self.rounded(), self.layer.bias))
+            return self.activation(self._computed(inputs, *self._in_floats()))
         factor, bias = self._sum_scales(), self.layer.bias
         if bias is not None:
-            copies = factor.shape[0] // bias.shape[0]
-            bias = _stored(keras.ops.round(_exact(keras.ops.tile(bias, copies)) / factor))
+            bias = _stored(keras.ops.round(_exact(_copied(bias, factor.shape[0])) / factor))
         sums = self._computed(
             keras.ops.round(inputs / self.input_scale), keras.ops.round(self._in_file / self.scales()), bias
         )
@@ -282,6 +281,19 @@ class QuantizedWeights(keras.layers.Wrapper):
         else:
             levels = rounded_twice(sums, factor / self.output_scale, away=self._rounded_away(sums.shape[-1]))
         return self.activation(levels * self.output_scale)
+
+    def _in_floats(self) -> tuple[Tensor, Tensor | None]:
+        """Rounded kernel and bias; constants for the converter, which folds nothing that grows."""
+        if not self.exporting:
+            return self.rounded(), self.layer.bias
+        with tf.init_scope():
+            bias = self.layer.bias
+            if bias is not None and self._by_basis and self.settled:  # of 4-bit weights it is rounded twice otherwise
+                level = self._sum_scales()
+                bias = _stored(keras.ops.round(_exact(_copied(bias, level.shape[0])) / level) * level)
+            return keras.ops.convert_to_numpy(self.rounded()), None if bias is None else keras.ops.convert_to_numpy(
+                bias
+            )
 
     def _rounded_away(self, channels: int) -> int:
         """Of how many of the last channels halves go away from zero: where a kernel of LiteRT is plain C++."""
@@ -319,7 +331,7 @@ class QuantizedScales(QuantizedWeights):
 
     def call(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         if training or self.exporting or not self.settled:
-            return [self.activation(x) for x in self._apart(inputs, self.rounded(), self.layer.bias)]
+            return [self.activation(x) for x in self._apart(inputs, *self._in_floats())]
         apart: list[Tensor] = keras.ops.split(super().call(inputs), len(self.layer.scales), axis=-1)
         return apart
 
