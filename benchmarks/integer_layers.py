@@ -58,7 +58,7 @@ def computed(model, inputs, replaced):
             made = layer(*args, **kwargs)
         if isinstance(layer, FakeQuantize | QuantizedConcatenate):
             made = replaced(getattr(layer, "range", layer), made)
-        known |= {id(tensor): one for tensor, one in zip(node.output_tensors, keras.tree.flatten(made), strict=True)}
+        known.update(zip(map(id, node.output_tensors), keras.tree.flatten(made), strict=True))
     return known[id(model.outputs[0])]
 
 
@@ -83,14 +83,17 @@ def main():
 
     def replaced(range_, ours):
         scale, zero = (float(value) for value in scale_and_zero(*(range_.fixed or (range_.low, range_.high))))
-        for place, operator in enumerate(waiting):
+
+        def makes(operator):
             tensor = graph.tensors[operator.outputs[0]]
             same = np.isclose(tensor.scales[0], scale, 1e-5) and tensor.zero_points[0] == round(zero)
-            if same and values[operator.outputs[0]].size == np.size(ours):
-                break
-        else:
+            return same and values[operator.outputs[0]].size == np.size(ours)
+
+        place = next((place for place, operator in enumerate(waiting) if makes(operator)), None)
+        if place is None:
             return ours  # an operation that does nothing, which the converter left out
         skipped.extend(waiting[:place])  # what only moves values, or is joined
+        operator = waiting[place]
         del waiting[: place + 1]
         theirs = values[operator.outputs[0]].reshape(ours.shape).astype(np.float32) - np.float32(zero)
         counts[operator.kind] += theirs.size

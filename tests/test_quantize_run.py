@@ -1,5 +1,7 @@
 """A run that goes on as its int8 file computes it, and what is exported of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,8 @@ def four_bits(once, digits_run):
 def test_the_run_has_the_images_and_the_model_of_the_one_that_it_goes_on_from(digits_run, integers):
     assert integers.recipe.data == digits_run.recipe.data
     assert integers.recipe.model == digits_run.recipe.model
-    assert integers.recipe.finetune.source == str(digits_run.path)
+    # Of several processes, another may have made the run, from its own copy of the first one.
+    assert Path(integers.recipe.finetune.source).parts[-2:] == digits_run.path.parts[-2:]
     model, before = integers.load_model(), digits_run.load_model()
     assert is_quantized(model)
     assert not is_quantized(before)
