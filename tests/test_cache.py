@@ -156,15 +156,15 @@ def test_damage_of_what_is_known_of_files_is_healed(tmp_path_factory, monkeypatc
     root = tmp_path_factory.mktemp("known")
     monkeypatch.setenv("CONVZOO_CACHE", str(root))
     paths = [str(save(noise(number), root / f"{number}.png")) for number in range(4)]
-    right = examine(paths, quiet=True)
+    right = list(examine(paths, quiet=True))
     content = bytearray((root / "files.sqlite").read_bytes())
     start = int(place * len(content))
     content[start : start + length] = bytes([value]) * min(length, len(content) - start)
     (root / "files.sqlite").write_bytes(content)
-    assert examine(paths, quiet=True) == right
+    assert list(examine(paths, quiet=True)) == right
     examine(paths, quiet=True)
     capsys.readouterr()
-    assert examine(paths, quiet=True) == right
+    assert list(examine(paths, quiet=True)) == right
     assert capsys.readouterr().err == ""
 
 

@@ -20,6 +20,7 @@ from recipes.data import load
 from recipes.data.checks import duplicates, examine
 from recipes.data.checks.doctor import check
 from recipes.data.checks.findings import BAD_FILE, BAD_SET, REMARKS
+from recipes.data.readers import open_reader
 from zoo.errors import RequestError
 
 
@@ -268,6 +269,39 @@ def test_copies_are_looked_for_in_little_memory():
     tracemalloc.start()
     try:
         assert len(np.unique(duplicates.near(thumbnails))) == 10_000
-        assert tracemalloc.get_traced_memory()[1] / len(thumbnails) < 1_500
+        assert tracemalloc.get_traced_memory()[1] / len(thumbnails) < 300  # beside the 288 of each thumbnail
     finally:
         tracemalloc.stop()
+
+
+def test_what_is_found_of_a_file_takes_little_memory(tmp_path):
+    """The 288 pixels of a thumbnail, and little more."""
+    folder = class_folders(tmp_path / "photos", {"cat": 600, "dog": 600})
+    paths = open_reader(str(folder)).listing.paths
+    examine.examine(paths[:9], quiet=True)  # imports what it needs
+    held = []
+    for count in (200, 1200):
+        tracemalloc.start()
+        try:
+            found = examine.examine(paths[:count], quiet=True)
+            assert found.usable.all()
+            held.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert (held[1] - held[0]) / 1000 < 650  # as objects it was 770
+
+
+@given(
+    seed=st.integers(0, 999), count=st.integers(1, 40), values=st.sampled_from([2, 256]), classes=st.integers(1, 600)
+)
+@settings(max_examples=50, deadline=None)
+def test_thumbnails_are_told_apart_in_the_order_of_their_bytes(seed, count, values, classes):
+    """The numbers of groups, and by them the split of a set, have always gone by it."""
+    random = np.random.default_rng(seed)
+    thumbnails = random.integers(0, values, (count, 16, 18)).astype(np.uint8)[random.integers(0, count, count)]
+    labels = random.integers(0, classes, count)
+    rows = np.concatenate([labels[:, None].view(np.uint8), thumbnails.reshape(count, -1)], axis=1)
+    _, first, kind = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    found_first, found_kind = duplicates._kinds(thumbnails, labels)
+    np.testing.assert_array_equal(found_first, first)
+    np.testing.assert_array_equal(found_kind, kind.reshape(-1))

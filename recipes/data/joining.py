@@ -71,8 +71,10 @@ def without_leaks(data: Data, *, skip_bad: bool) -> Data:
         RequestError: there are such copies; the message names them.
     """
     files, labels, parts = _rows(data)
-    looks = [found.look_at(file) for file, found in zip(files, examine(files, quiet=True), strict=True)]
-    _, _, findings, leaked = find_copies(Fingerprints.of_files(files, looks, labels, parts, data.label_kind))
+    examined = examine(files, quiet=True)
+    for row in np.flatnonzero(~examined.usable):
+        examined[int(row)].look_at(files[row])  # raises
+    _, _, findings, leaked = find_copies(Fingerprints.of_files(files, examined.looks, labels, parts, data.label_kind))
     leaks = tuple(finding for finding in findings if finding.kind == "leak")
     if not leaks:
         return data

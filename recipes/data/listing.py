@@ -1,12 +1,14 @@
 """What a folder or a table says there is, before any image is opened."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from recipes.data.checks.findings import Finding
+from recipes.data.checks.looks import LazyTexts
 from recipes.data.dataset import PARTS, TaskName
 from recipes.data.labels import LABEL_KINDS, LabelKind
 
@@ -47,9 +49,10 @@ class Listing:
         return len(self.names)
 
     @property
-    def paths(self) -> tuple[str, ...]:
+    def paths(self) -> Sequence[str]:
+        """Of each file, made when it is asked for."""
         root = str(self.root)
-        return tuple(os.path.join(root, name) for name in self.names)
+        return LazyTexts(len(self.names), lambda row: os.path.join(root, self.names[row]))
 
     @property
     def given_parts(self) -> tuple[str, ...]:
@@ -57,7 +60,9 @@ class Listing:
         return tuple(part for part in PARTS if (self.parts == part).any())
 
     def only(self, rows: np.ndarray) -> "Listing":
-        """The files of `rows`, a mask or row numbers."""
+        """The files of `rows`, a mask or row numbers; this listing itself where a mask has all."""
+        if rows.dtype == bool and rows.all():
+            return self
         return replace(
             self,
             names=tuple(np.asarray(self.names, object)[rows]),

@@ -126,7 +126,7 @@ def _load_files(
     kept, together, parts = diagnosis.listing, diagnosis.together, diagnosis.parts
     digests = [look.digest for look in diagnosis.looks]
     images = pixels.load_files(parts, kept.paths, digests, shape, resize, quiet=quiet)
-    files = np.asarray(kept.paths, object)
+    files = np.asarray(list(kept.paths), object)
     units = together if kept.groups is None else connected(kept.groups, together)
     shapes = {(look.height, look.width, channels(look.mode)) for look in diagnosis.looks}
     splits = {

@@ -113,7 +113,7 @@ def connected(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     if not len(one):
         return np.empty(0, np.int64)
-    _, first = np.unique(one.astype(str), return_inverse=True)
+    _, first = np.unique(one.astype("S21" if one.dtype.kind in "iu" else str), return_inverse=True)
     _, second = np.unique(other, return_inverse=True)
     second = second + first.max() + 1
     size = int(second.max()) + 1

@@ -10,9 +10,10 @@ import numpy as np
 from recipes.data.checks import duplicates
 from recipes.data.checks.examine import Examined, examine
 from recipes.data.checks.findings import Finding, errors_first, shown
+from recipes.data.checks.looks import Looks
 from recipes.data.checks.verdict import Purpose, Verdict, judge, refusal
 from recipes.data.dataset import PARTS, TaskName
-from recipes.data.decoding import Look, from_array, thumbnail
+from recipes.data.decoding import from_array, thumbnail
 from recipes.data.labels import LABEL_KINDS, LabelKind
 from recipes.data.listing import Listing
 from recipes.data.readers import ArrayReader, FileReader, Reader, open_reader
@@ -29,14 +30,14 @@ class Diagnosis:
 
     Attributes:
         listing: the files that can be used; without the bad ones.
-        looks: what one look at each of them told.
+        looks: what a look at each of them told.
         together: int64 (N,), equal for copies of one image, exact or near, that the split does not part.
         parts: row numbers of train, validation and test; where there are errors, of the parts that the source brings.
         findings: errors first.
     """
 
     listing: Listing
-    looks: tuple[Look, ...]
+    looks: Looks
     together: np.ndarray
     parts: dict[str, np.ndarray]
     findings: tuple[Finding, ...]
@@ -63,12 +64,10 @@ class Fingerprints:
 
     @classmethod
     def of_files(
-        cls, paths: Sequence[str], looks: Sequence[Look], labels: np.ndarray, parts: np.ndarray, kind: LabelKind
+        cls, paths: Sequence[str], looks: Looks, labels: np.ndarray, parts: np.ndarray, kind: LabelKind
     ) -> "Fingerprints":
         """Of files that can be used."""
-        digests = np.asarray([look.digest for look in looks], "V20")
-        thumbnails = duplicates.stacked([look.thumbnail for look in looks])
-        return cls(paths, digests, thumbnails, labels, parts, kind.numbered(labels))
+        return cls(paths, looks.digests, looks.thumbnails, labels, parts, kind.numbered(labels))
 
     @classmethod
     def of_arrays(cls, reader: ArrayReader, *, quiet: bool) -> "Fingerprints":
@@ -197,9 +196,8 @@ def diagnose(
     examined = examine(paths, quiet=quiet)
     for path, meant, found in zip(paths, listing.meant, examined, strict=True):
         findings += _about(path, found, bool(meant))
-    usable = np.asarray([found.look is not None for found in examined], bool)
-    kept = listing.only(usable)
-    looks = [found.look for found in examined if found.look is not None]
+    kept, looks = listing.only(examined.usable), examined.looks.only(examined.usable)
+    del examined
     exact, together, copies, leaked = find_copies(
         Fingerprints.of_files(kept.paths, looks, kept.labels, kept.parts, kept.label_kind)
     )
@@ -207,7 +205,7 @@ def diagnose(
     clean = ~leaked
     kept, exact, together = kept.only(clean), exact[clean], together[clean]
     together = exact if split_near_duplicates else together
-    looks = [look for look, good in zip(looks, clean, strict=True) if good]
+    looks = looks.only(clean)
     verdict = judge(
         kept.labels,
         kept.parts,
@@ -222,7 +220,7 @@ def diagnose(
         where={name: _class_folder(listing, name) for name in listing.class_names},
     )
     findings += [*verdict.findings, *_about_sizes_and_depths(kept, looks)]
-    return Diagnosis(kept, tuple(looks), together, verdict.parts, tuple(errors_first(findings)))
+    return Diagnosis(kept, looks, together, verdict.parts, tuple(errors_first(findings)))
 
 
 def _about(path: str, found: Examined, meant: bool) -> Iterator[Finding]:
@@ -286,8 +284,8 @@ def _copy(images: Fingerprints, row: int, first: int, prefix: str) -> tuple[str,
     return f"{prefix}duplicate", f"{near} {other}."
 
 
-def _about_sizes_and_depths(listing: Listing, looks: Sequence[Look]) -> Iterator[Finding]:
-    sides = np.asarray([(look.width, look.height) for look in looks]).reshape(-1, 2)
+def _about_sizes_and_depths(listing: Listing, looks: Looks) -> Iterator[Finding]:
+    sides = looks.sides.astype(np.int64)  # products of them are more than 32 bits
     if len(sides) and sides.max(1).max() > SPREAD * sides.max(1).min():
         small, large = (sides[pick(sides.prod(1))] for pick in (np.argmin, np.argmax))
         detail = f"has images from {small[0]}x{small[1]} to {large[0]}x{large[1]} pixels."

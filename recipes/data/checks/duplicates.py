@@ -21,9 +21,15 @@ def stacked(thumbnails: Sequence[bytes]) -> np.ndarray:
 def groups(numbers: np.ndarray) -> Iterator[np.ndarray]:
     """Rows of the same number (N,), where there are several."""
     order = np.argsort(numbers, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
-        if len(members) > 1:
-            yield members
+    yield from _runs(order, np.diff(numbers[order]) != 0)
+
+
+def _runs(order: np.ndarray, borders: np.ndarray) -> Iterator[np.ndarray]:
+    """The parts of `order` (N,) of more than one row, where `borders` (N - 1,) tells behind which rows one ends."""
+    ends = np.concatenate([np.flatnonzero(borders) + 1, [len(order)]])
+    starts = np.concatenate([[0], ends[:-1]])
+    for run in np.flatnonzero(ends - starts > 1):
+        yield order[starts[run] : ends[run]]
 
 
 def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
@@ -57,29 +63,41 @@ def near(thumbnails: np.ndarray, classes: np.ndarray | None = None) -> np.ndarra
     if not len(thumbnails):
         return np.empty(0, np.int64)
     classes = np.zeros(len(thumbnails), np.int64) if classes is None else classes.astype(np.int64)
-    flat_rows = thumbnails.reshape(len(thumbnails), -1)
-    labelled = np.concatenate([np.ascontiguousarray(classes)[:, None].view(np.uint8), flat_rows], axis=1)
-    _, first, kind = np.unique(labelled, axis=0, return_index=True, return_inverse=True)
-    kind = kind.reshape(-1)
-    thumbnails, classes = thumbnails[first], classes[first]  # a thousand copies of one image are one to compare
-    count = len(thumbnails)
-    contrast = np.concatenate([_directions(thumbnails[rows])[1] for rows in _blocks(count)])
+    first, kind = _kinds(thumbnails, classes)  # a thousand copies of one image are one to compare
+    classes, count = classes[first], len(first)
+    contrast = np.concatenate([_directions(thumbnails[first[rows]])[1] for rows in _blocks(count)])
     textured = np.flatnonzero(contrast / thumbnails[0].size ** 0.5 >= LEAST_CONTRAST)
-    hashes = difference_hashes(thumbnails)
+    hashes = difference_hashes(thumbnails)[first]
     links = []
     bands = hashes.view(np.uint16).reshape(count, 4)
     for band in range(4):
         order = textured[np.lexsort((bands[textured, band], classes[textured]))]
-        borders = np.flatnonzero((np.diff(bands[order, band]) != 0) | (np.diff(classes[order]) != 0)) + 1
-        for bucket in np.split(order, borders):
-            if len(bucket) > 1:
-                links += _pairs(bucket, hashes, thumbnails)
+        borders = (np.diff(bands[order, band]) != 0) | (np.diff(classes[order]) != 0)
+        for bucket in _runs(order, borders):
+            links += _pairs(bucket, hashes, thumbnails, first)
     pairs = np.concatenate(links) if links else np.empty((0, 2), np.int64)
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     together = connected_components(graph, directed=False)[1].astype(np.int64)[kind]
     flat = ~np.isin(kind, textured)
     together[flat] = count + np.arange(flat.sum())  # these cannot be compared
     return np.unique(together, return_inverse=True)[1].reshape(-1)
+
+
+def _kinds(thumbnails: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each kind of thumbnail and class, and the kind of each row (N,).
+
+    What `np.unique` gives of class and thumbnail side by side, by the same order, without copies of them.
+    """
+    pixels = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), -1)
+    order = np.argsort(pixels.view(f"V{pixels.shape[1]}").reshape(-1), kind="stable")
+    order = order[np.argsort(classes[order].astype("<u8").view(">u8"), kind="stable")]
+    is_new = np.ones(len(order), bool)
+    for rows in _blocks(len(order) - 1):
+        one, next_one = order[:-1][rows], order[1:][rows]
+        is_new[1:][rows] = (classes[one] != classes[next_one]) | (pixels[one] != pixels[next_one]).any(1)
+    kind = np.empty(len(order), np.int64)
+    kind[order] = np.cumsum(is_new) - 1
+    return order[is_new], kind
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -95,8 +113,12 @@ def _directions(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pixels, contrast[:, 0]
 
 
-def _pairs(bucket: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]:
-    """Row numbers (M, 2) of those of a bucket that look the same, a block of the bucket at a time."""
+def _pairs(bucket: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    """Numbers (M, 2) of those of a bucket that look the same, a block of the bucket at a time.
+
+    Args:
+        rows: of the thumbnails, by the numbers in the bucket.
+    """
     found = []
     for start in range(0, len(bucket), _BLOCK):
         block = bucket[start : start + _BLOCK]
@@ -108,10 +130,10 @@ def _pairs(bucket: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray) -> li
             one, two = one[compared], two[compared]
             if not len(one):
                 continue
-            ours, _ = _directions(thumbnails[block])
-            theirs = ours if other == start else _directions(thumbnails[against])[0]
+            ours, _ = _directions(thumbnails[rows[block]])
+            theirs = ours if other == start else _directions(thumbnails[rows[against]])[0]
             for some in range(0, len(one), 100 * _BLOCK):  # bounded, however many look alike
-                rows = slice(some, some + 100 * _BLOCK)
-                alike = np.einsum("ij,ij->i", ours[one[rows]], theirs[two[rows]]) >= LEAST_CORRELATION
-                found.append(np.stack([block[one[rows]][alike], against[two[rows]][alike]], axis=1))
+                part = slice(some, some + 100 * _BLOCK)
+                alike = np.einsum("ij,ij->i", ours[one[part]], theirs[two[part]]) >= LEAST_CORRELATION
+                found.append(np.stack([block[one[part]][alike], against[two[part]][alike]], axis=1))
     return found

@@ -1,17 +1,20 @@
 """Every file opened once, in threads, and what was found kept for the next start."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import Any
+from functools import partial
+from typing import Any, overload
+
+import numpy as np
 
 from recipes.data import cache
 from recipes.data.cache import Known
+from recipes.data.checks.looks import Looks
 from recipes.data.decoding import ImageError, Look, digest_of, look, pillow_warnings
 from recipes.data.identity import Identity, identity, trusted_devices
 from recipes.support.threads import in_threads, progress
 
-_KEPT_EVERY = 2_000  # files; a start that is broken off loses no more than these
+_AT_ONCE = 2_000  # files whose facts are objects at a time; a start that is broken off loses no more than these
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +36,88 @@ class Examined:
         return self.look
 
 
-def examine(paths: Sequence[str], *, quiet: bool = False) -> list[Examined]:
+class Examination(Sequence[Examined]):
+    """What was found of N files.
+
+    Attributes:
+        usable: bool (N,).
+        looks: at all of them; those at files that cannot be used are empty.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.usable, self.looks = np.zeros(count, bool), Looks(count)
+        self._wrong: dict[int, tuple[str, str]] = {}  # kind and detail, by row
+
+    def put(self, row: int, found: Examined) -> None:
+        """Keeps what was found of a file."""
+        if found.look is None:
+            self._wrong[row] = (found.kind, found.detail)
+            return
+        self.usable[row] = True
+        self.looks.put(row, found.look)
+
+    def __len__(self) -> int:
+        return len(self.usable)
+
+    @overload
+    def __getitem__(self, row: int) -> Examined: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Examined]: ...
+    def __getitem__(self, row: int | slice) -> Examined | list[Examined]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        return Examined(self.looks[row]) if self.usable[row] else Examined(None, *self._wrong[row])
+
+
+def examine(paths: Sequence[str], *, quiet: bool = False) -> Examination:
     """Opens and decodes every file whose content is not known; reads those that may have changed, see `cache.recall`.
 
     Args:
         paths: files that exist.
         quiet: no progress bar on stderr.
     """
-    known, before = {}, {}
-    for path, one in cache.recall(paths):
-        if _is_whole(one):
-            if one.is_certain:
-                known[path] = _from_json(one.facts)
-            else:
-                before[path] = one
-    fresh = [path for path in paths if path not in known]
-    trusted = trusted_devices()
-
-    def examined(path: str) -> tuple[str, Identity | None, bytes, Examined]:
-        return _examined(path, before.get(path), trusted)
-
+    made = Examination(len(paths))
     with pillow_warnings():
-        done = progress(in_threads(examined, fresh), len(fresh), "looking at images", quiet=quiet)
-        while some := list(islice(done, _KEPT_EVERY)):
-            cache.remember((path, when, digest, _to_json(found)) for path, when, digest, found in some if digest)
-            known.update((path, found) for path, _, _, found in some)
-    return [known[path] for path in paths]
+        for row, found in progress(_all(paths), len(paths), "looking at images", quiet=quiet):
+            made.put(row, found)
+    return made
 
 
-def _examined(path: str, before: Known | None, trusted: frozenset[int]) -> tuple[str, Identity | None, bytes, Examined]:
+def _all(paths: Sequence[str]) -> Iterator[tuple[int, Examined]]:
+    """The row of each file, and what is found, in no order."""
+    trusted = trusted_devices()
+    for start in range(0, len(paths), _AT_ONCE):
+        some = paths[start : start + _AT_ONCE]
+        known: dict[str, Examined] = {}
+        before: dict[str, Known] = {}
+        for path, one in cache.recall(some):
+            if _is_whole(one):
+                if one.is_certain:
+                    known[path] = _from_json(one.facts)
+                else:
+                    before[path] = one
+        yield from ((row, known[path]) for row, path in enumerate(some, start) if path in known)
+        rows = [row for row, path in enumerate(some, start) if path not in known]
+        fresh = [path for path in some if path not in known]
+        found: list[_Found] = []
+        looked = in_threads(partial(_examined, before=before, trusted=trusted), fresh)
+        for row, result in zip(rows, looked, strict=True):
+            found.append(result)
+            yield row, result[-1]
+        cache.remember((path, when, digest, _to_json(image)) for path, when, digest, image in found if digest)
+
+
+_Found = tuple[str, Identity | None, bytes, Examined]
+
+
+def _examined(path: str, before: Mapping[str, Known], trusted: frozenset[int]) -> _Found:
     """Path, identity and digest of a file, and what is found; no digest where it is not to be remembered."""
+    earlier = before.get(path)
     when = identity(path)  # before it is opened: a file that changes meanwhile is looked at again
     try:
-        if before is not None and digest_of(path) == before.digest:
+        if earlier is not None and digest_of(path) == earlier.digest:
             is_news = when is not None and when.settled and when.facts[0] in trusted  # it need not be read next time
-            return path, when, before.digest if is_news else b"", _from_json(before.facts)
+            return path, when, earlier.digest if is_news else b"", _from_json(earlier.facts)
         found = look(path)
         return path, when, found.digest, Examined(found)
     except ImageError as error:

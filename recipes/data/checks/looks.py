@@ -1,0 +1,100 @@
+"""What looks at many files told, a few hundred bytes a file: sets of millions must not take as many objects."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+from recipes.data.decoding import THUMBNAIL, Look
+
+_Rest = tuple[str, str, bool, bool, int, str]  # of a look, what many files have in common
+
+
+class Looks(Sequence[Look]):
+    """A `Look` for each of N files, kept in columns and made when it is asked for.
+
+    Attributes:
+        digests: (N,) of 20 bytes.
+        thumbnails: uint8 (N, 16, 18).
+        sides: int32 (N, 2), width and height.
+    """
+
+    def __init__(self, count: int) -> None:
+        width, height = THUMBNAIL
+        self.digests = np.zeros(count, "V20")
+        self.thumbnails = np.zeros((count, height, width), np.uint8)
+        self.sides = np.zeros((count, 2), np.int32)
+        self._kinds: dict[_Rest, int] = {}
+        self._rests: list[_Rest] = []
+        self._rest = np.zeros(count, np.int32)  # into `_rests`
+
+    @classmethod
+    def of(cls, looks: Iterable[Look]) -> "Looks":
+        """The looks in columns."""
+        given = list(looks)
+        made = cls(len(given))
+        for row, look in enumerate(given):
+            made.put(row, look)
+        return made
+
+    def put(self, row: int, look: Look) -> None:
+        """Keeps the look at a file."""
+        self.digests[row] = np.void(look.digest)
+        self.thumbnails[row] = np.frombuffer(look.thumbnail, np.uint8).reshape(self.thumbnails.shape[1:])
+        self.sides[row] = look.width, look.height
+        rest = (look.format, look.mode, look.animated, look.transparent, look.top, look.depth)
+        if rest not in self._kinds:
+            self._kinds[rest] = len(self._rests)
+            self._rests.append(rest)
+        self._rest[row] = self._kinds[rest]
+
+    def only(self, chosen: np.ndarray) -> "Looks":
+        """Those of a mask, bool (N,); this object itself where these are all."""
+        if chosen.all():
+            return self
+        made = Looks(0)
+        made.digests, made.thumbnails, made.sides = self.digests[chosen], self.thumbnails[chosen], self.sides[chosen]
+        made._kinds, made._rests, made._rest = self._kinds, self._rests, self._rest[chosen]
+        return made
+
+    def __len__(self) -> int:
+        return len(self._rest)
+
+    @overload
+    def __getitem__(self, row: int) -> Look: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Look]: ...
+    def __getitem__(self, row: int | slice) -> Look | list[Look]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        format_, mode, animated, transparent, top, depth = self._rests[self._rest[row]]
+        width, height = (int(side) for side in self.sides[row])
+        digest, thumbnail = self.digests[row].tobytes(), self.thumbnails[row].tobytes()
+        return Look(format_, mode, width, height, animated, transparent, digest, thumbnail, top, depth)
+
+
+class LazyTexts(Sequence[str]):
+    """Texts that are made when they are asked for.
+
+    Args:
+        count: how many there are.
+        make: from the number of one to its text.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], str]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self._make(one) for one in range(*row.indices(self._count))]
+        return self._make(range(self._count)[row])
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._make, range(self._count))
