@@ -117,6 +117,9 @@ KINDS = {
     "a group with a basis": lambda x: GroupPooling(group="c8")(
         GroupConv2D(3, 3, group="c8")(FieldNormalization("c8")(LiftingConv2D(3, 3, group="c8")(x)))
     ),
+    "scales and tanh": lambda x: layers.Activation("tanh")(
+        ScaleNormalization()(ScaleConv2D(3)(ScaleLiftingConv2D(3, activation="relu")(x)))
+    ),
     "scales": lambda x: ScalePooling()(
         layers.ReLU()(
             ScaleNormalization()(
@@ -353,7 +356,9 @@ def test_options_have_twins(settings):
     assert twin.output_shape == (None, 10)
 
 
-@pytest.mark.parametrize("kind", ["SeparableConv2D and BatchNorm", "Normalization", "Flip", "a scaled sum", "scales"])
+@pytest.mark.parametrize(
+    "kind", ["SeparableConv2D and BatchNorm", "Normalization", "Flip", "a scaled sum", "scales", "scales and tanh"]
+)
 def test_what_is_taken_apart_computes_the_same(kind):
     model = made(kind)
     apart = decomposed(model)

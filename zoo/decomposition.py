@@ -96,21 +96,22 @@ PARTS: dict[str, Parts] = {
 def decomposed(model: "keras.Model") -> "keras.Model":
     """The model with the layers of `PARTS` taken apart: the same scores, but for the last bits of a float.
 
-    A `ScaleNormalization` becomes part of the convolutions before it: in a file they are several, and what joins them
-    is in the converter's way.
+    A `ScaleNormalization` becomes part of the convolutions before it, and so does the activation behind it: in a file
+    they are several, and what joins them is in the converter's way.
 
     Args:
         model: functional. Nested models stay nested.
     """
 
-    norms = _norms_of_scales(model)
-    gone = {norm.name for norm in norms.values()}
+    norms, activations = _after_scales(model)
+    gone = {one.name for one in (*norms.values(), *activations.values())}
 
     def copied(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
             return decomposed(layer)
         if layer.name in norms:
-            return type(layer).from_config(layer.get_config() | {"use_bias": True})
+            activation = getattr(activations.get(layer.name), "activation", None)
+            return type(layer).from_config(layer.get_config() | {"use_bias": True, "activation": activation})
         if type(layer).__name__ in PARTS or not isinstance(layer, keras.layers.Layer):
             return layer
         return type(layer).from_config(layer.get_config())
@@ -137,12 +138,17 @@ def decomposed(model: "keras.Model") -> "keras.Model":
     return made
 
 
-def _norms_of_scales(model: "keras.Model") -> dict[str, Any]:
-    """The normalisation that alone follows a convolution at several scales, by the name of the convolution."""
-    found, users = {}, sole_users(model)
+def _after_scales(model: "keras.Model") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The normalisation that alone follows a convolution at several scales, and the activation that alone follows that,
+    by the name of the convolution."""
+    norms, activations, users = {}, {}, sole_users(model)
     for node in nodes(model):
         following = users.get(id(node.output_tensors[0]))
-        after = None if following is None else following.operation
-        if isinstance(node.operation, ScaleConv2D) and isinstance(after, ScaleNormalization):
-            found[node.operation.name] = after
-    return found
+        if not isinstance(node.operation, ScaleConv2D) or following is None:
+            continue
+        if isinstance(following.operation, ScaleNormalization):
+            norms[node.operation.name] = following.operation
+            last = users.get(id(following.output_tensors[0]))
+            if last is not None and isinstance(last.operation, keras.layers.Activation):
+                activations[node.operation.name] = last.operation
+    return norms, activations

@@ -8,6 +8,7 @@ over the one that TFLite prescribes (softmax, sigmoid, tanh). Pixels are integer
 The file that is made of it is the same network: its scores are the model's, to a step of the output's scale.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,10 @@ from zoo.decomposition import PARTS, decomposed
 from zoo.errors import RequestError
 from zoo.keras_internals import nodes, sole_users
 from zoo.layers.fields import FieldScaling
-from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedScales, QuantizedWeights, rounded
+from zoo.layers.quantized import FakeQuantize, QuantizedConcatenate, QuantizedWeights, rounded
 from zoo.layers.quantized_joins import QuantizedAdd, QuantizedLeakyReLU, QuantizedMultiply
 from zoo.layers.quantized_local import QuantizedLocal
+from zoo.layers.quantized_scales import QuantizedScales
 from zoo.normalization import affine
 from zoo.ranges import is_quantized
 from zoo.registry import Tensor
@@ -203,7 +205,7 @@ class _Again:
             return self._kept(layer(*args), layer.range)
         if kind == "QuantizedScales":
             joined = QuantizedConcatenate(-1, [False] * len(layer.layer.scales), name=f"{layer.name}_scales")
-            return self._kept(joined(layer(first)), joined.range)
+            return self._with_own(layer.name, self._kept(joined(layer(first)), joined.range), FUSED)
         y, range_ = layer(*args, **kwargs), self.ranges.get(id(first))
         mean = getattr(layer, "statistic", "average" if kind == "AveragePooling2D" else "max") == "average"
         if isinstance(layer, keras.Model):
@@ -218,10 +220,14 @@ class _Again:
             self.deferred.add(id(y))
             return self._kept(y, None)
         y = self._rounded(y, layer.name)
-        own = _activation(self.weighted[layer.name]) if layer.name in self.weighted else "linear"
-        if own == "linear" or (own in FUSED and kind != "QuantizedLocal"):
+        return self._with_own(layer.name, y, () if kind == "QuantizedLocal" else FUSED)
+
+    def _with_own(self, name: str, y: Tensor, done: Sequence[str]) -> Tensor:
+        """Behind the activation that the layer of this name has itself, unless it is one of those that are done."""
+        own = _activation(self.weighted[name]) if name in self.weighted else "linear"
+        if own in ("linear", *done):
             return y
-        return self._activated(keras.layers.Activation(own, name=f"{layer.name}_{own}"), own, y)
+        return self._activated(keras.layers.Activation(own, name=f"{name}_{own}"), own, y)
 
     def _kept(self, x: Tensor, range_: FakeQuantize | None) -> Tensor:
         """A tensor, noted with the range that it is rounded over; None if that is not known here."""

@@ -268,7 +268,7 @@ class QuantizedWeights(keras.layers.Wrapper):
             return self.activation(self._computed(inputs, *self._in_floats()))
         factor, bias = self._sum_scales(), self.layer.bias
         if bias is not None:
-            bias = _stored(keras.ops.round(_exact(_copied(bias, factor.shape[0])) / factor))
+            bias = _stored(keras.ops.round(_exact(copied(bias, factor.shape[0])) / factor))
         sums = self._computed(
             keras.ops.round(inputs / self.input_scale), keras.ops.round(self._in_file / self.scales()), bias
         )
@@ -290,7 +290,7 @@ class QuantizedWeights(keras.layers.Wrapper):
             bias = self.layer.bias
             if bias is not None and self._by_basis and self.settled:  # of 4-bit weights it is rounded twice otherwise
                 level = self._sum_scales()
-                bias = _stored(keras.ops.round(_exact(_copied(bias, level.shape[0])) / level) * level)
+                bias = _stored(keras.ops.round(_exact(copied(bias, level.shape[0])) / level) * level)
             return keras.ops.convert_to_numpy(self.rounded()), None if bias is None else keras.ops.convert_to_numpy(
                 bias
             )
@@ -304,7 +304,7 @@ class QuantizedWeights(keras.layers.Wrapper):
     def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """What the layer gives with another kernel and bias."""
         if self._by_basis:
-            return self.layer.convolved(inputs, kernel, _copied(bias, kernel.shape[-1]))
+            return self.layer.convolved(inputs, kernel, copied(bias, kernel.shape[-1]))
         mapping = [(self.kernel, kernel)] + ([] if bias is None else [(self.layer.bias, bias)])
         with keras.StatelessScope(state_mapping=mapping):
             return self.layer(inputs)
@@ -317,30 +317,6 @@ class QuantizedWeights(keras.layers.Wrapper):
         return {**super().get_config(), **own, "activation": keras.activations.serialize(self.activation)}
 
 
-def _copied(bias: Tensor | None, channels: int) -> Tensor | None:
+def copied(bias: Tensor | None, channels: int) -> Tensor | None:
     """A bias for each channel, of one for each map of which there are copies."""
     return bias if bias is None or bias.shape[0] == channels else keras.ops.tile(bias, channels // bias.shape[0])
-
-
-@keras.saving.register_keras_serializable(package="zoo")
-class QuantizedScales(QuantizedWeights):
-    """A `ScaleConv2D` that gives a tensor (B, H, W, filters) a scale: as in a file, a concatenation joins them.
-
-    Arguments are those of `QuantizedWeights`.
-    """
-
-    def call(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
-        if training or self.exporting or not self.settled:
-            return [self.activation(x) for x in self._apart(inputs, *self._in_floats())]
-        apart: list[Tensor] = keras.ops.split(super().call(inputs), len(self.layer.scales), axis=-1)
-        return apart
-
-    def _computed(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        return keras.ops.concatenate(self._apart(inputs, kernel, bias), axis=-1)
-
-    def _apart(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
-        found: list[Tensor] = self.layer.convolved(inputs, kernel, _copied(bias, kernel.shape[-1]))
-        return found
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return [(*input_shape[:-1], self.layer.filters)] * len(self.layer.scales)

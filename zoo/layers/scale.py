@@ -36,6 +36,7 @@ class ScaleConv2D(keras.layers.Layer):
         scales: standard deviations of the Gaussian in pixels, in order.
         order: of the highest derivative along each axis; a kernel has (order + 1)^2 weights, for 2 as many as 3x3.
         use_bias: one bias a map, for all scales.
+        activation: as in `keras.layers.Conv2D`.
         kernel_initializer: of the coefficients; a variance is that of the kernel at the middle scale.
 
     Raises:
@@ -52,6 +53,7 @@ class ScaleConv2D(keras.layers.Layer):
         order: int = 2,
         *,
         use_bias: bool = True,
+        activation: Any = None,
         kernel_initializer: Any = "he_normal",
         **kwargs: Any,
     ) -> None:
@@ -66,6 +68,7 @@ class ScaleConv2D(keras.layers.Layer):
         if not 0 <= self.order <= HIGHEST:
             raise RequestError(f"order {order} is not possible; allowed: 0 to {HIGHEST}.")
         self.use_bias, self.kernel_initializer = use_bias, keras.initializers.get(kernel_initializer)
+        self.activation = keras.activations.get(activation)
         self.basis = scaled_basis(self.scales, self.order)
         self.kernel_size = (len(self.basis[-1]),) * 2  # of the largest scale
         self.strides, self.padding = (1, 1), "same"
@@ -115,7 +118,8 @@ class ScaleConv2D(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         found = self._at_scales(inputs, self.kernels)
-        return keras.ops.concatenate(found if self.bias is None else [x + self.bias for x in found], axis=-1)
+        found = found if self.bias is None else [x + self.bias for x in found]
+        return keras.ops.concatenate([self.activation(x) for x in found], axis=-1)
 
     def _at_scales(self, inputs: Tensor, kernels: Sequence[Tensor]) -> list[Tensor]:
         count = len(self.scales)
@@ -123,7 +127,7 @@ class ScaleConv2D(keras.layers.Layer):
         return [keras.ops.conv(x, kernel, padding="same") for x, kernel in zip(copies, kernels, strict=True)]
 
     def convolved(self, inputs: Tensor, kernel: Tensor, bias: Tensor | None) -> list[Tensor]:
-        """With another `kernel`, and a bias (scales * filters,): the maps (B, H, W, filters) of each scale."""
+        """With another `kernel` and a bias (scales * filters,), no activation: maps (B, H, W, filters) a scale."""
         count = len(self.scales)
         whole = keras.ops.split(kernel, count, axis=-1)
         found = self._at_scales(inputs, [one[rows, rows] for one, rows in zip(whole, self._inside(), strict=True)])
@@ -140,6 +144,7 @@ class ScaleConv2D(keras.layers.Layer):
             "scales": self.scales,
             "order": self.order,
             "use_bias": self.use_bias,
+            "activation": keras.activations.serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
         return {**super().get_config(), **own}
