@@ -265,7 +265,7 @@ class QuantizedWeights(keras.layers.Wrapper):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if training or self.exporting or not self.settled:
-            return self.activation(self._computed(inputs, *self._in_floats()))
+            return self.activation(self._computed(inputs, *self.in_floats()))
         factor, bias = self._sum_scales(), self.layer.bias
         if bias is not None:
             bias = _stored(keras.ops.round(_exact(copied(bias, factor.shape[0])) / factor))
@@ -282,7 +282,7 @@ class QuantizedWeights(keras.layers.Wrapper):
             levels = rounded_twice(sums, factor / self.output_scale, away=self._rounded_away(sums.shape[-1]))
         return self.activation(levels * self.output_scale)
 
-    def _in_floats(self) -> tuple[Tensor, Tensor | None]:
+    def in_floats(self) -> tuple[Tensor, Tensor | None]:
         """Rounded kernel and bias; constants for the converter, which folds nothing that grows."""
         if not self.exporting:
             return self.rounded(), self.layer.bias

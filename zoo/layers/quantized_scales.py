@@ -16,7 +16,7 @@ class QuantizedScales(QuantizedWeights):
 
     def call(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         if training or self.exporting or not self.settled:
-            return [self.activation(x) for x in self._apart(inputs, *self._in_floats())]
+            return [self.activation(x) for x in self._apart(inputs, *self.in_floats())]
         apart: list[Tensor] = keras.ops.split(super().call(inputs), len(self.layer.scales), axis=-1)
         return apart
 
