@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from processes import peak
 
 SIDE = 256
 
@@ -126,28 +126,16 @@ def memory(folder: Path) -> dict[str, Any]:
         "examining": f"recipes.data.checks.doctor.check({str(folder)!r}, quiet=True)",
         "reading": f"recipes.data.pixels.MEMORY = 0; recipes.data.load({str(folder)!r}, {size})",
     }
-    found = {name: peak(task, folder.parent / f"memory-{name}") for name, task in tasks.items()}
+    found = {name: taken(task, folder.parent / f"memory-{name}") for name, task in tasks.items()}
     found["images_megabytes"] = round(len(list(folder.rglob("*.jpg"))) * SIDE * SIDE * 3 / 2**20)
     return found
 
 
-def peak(task: str, cache: Path) -> dict[str, int]:
+def taken(task: str, cache: Path) -> dict[str, int]:
     """Megabytes that a new process takes at most, less what the imports take."""
-    start = "import recipes.data.checks.doctor, recipes.data.pixels, sklearn.model_selection, scipy.sparse;"
-    # Of this process alone, since it began: what `getrusage` tells includes the process that started it.
-    end = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
-    peaks = []
-    for code in (f"{start} {end}", f"{start} {task}; {end}"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=Path(__file__).parents[1],
-            env=os.environ | {"CONVZOO_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peaks.append(float(done.stdout) / 1024)
-    return {"megabytes": round(peaks[1] - peaks[0]), "with_imports": round(peaks[1])}
+    start = "import recipes.data.checks.doctor, recipes.data.pixels, sklearn.model_selection, scipy.sparse"
+    before, after = peak(start, task, CONVZOO_CACHE=str(cache))
+    return {"megabytes": round(after - before), "with_imports": round(after)}
 
 
 def small_files(temporary: Path, counts: list[int]) -> dict[int, dict[str, int]]:
@@ -164,7 +152,7 @@ def small_files(temporary: Path, counts: list[int]) -> dict[int, dict[str, int]]
             Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(place)
         began = time.perf_counter()
         task = f"recipes.data.checks.doctor.check({str(folder)!r}, quiet=True)"
-        found[count] = peak(task, temporary / f"cache-{count}") | {"seconds": round(time.perf_counter() - began)}
+        found[count] = taken(task, temporary / f"cache-{count}") | {"seconds": round(time.perf_counter() - began)}
         shutil.rmtree(folder)
     return found
 

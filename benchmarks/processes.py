@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,21 @@ def finished(command, **given):
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     return Finished(process.returncode, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, errors)
+
+
+def peak(start, task, **environment):
+    """Megabytes that a new Python process holds at most after the lines of `start`, and after those of `task` too."""
+    # Of this process alone, since it began: what `getrusage` tells includes the process that started it.
+    end = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    peaks = []
+    for lines in ((start, end), (start, task, end)):
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(lines)],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(float(done.stdout) / 1024)
+    return peaks

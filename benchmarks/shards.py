@@ -15,7 +15,6 @@ The images are JPEGs cut from the two photographs that scikit-learn ships. Nothi
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from data import photographs, ratios
+from processes import peak
 
 SHAPE = (224, 224, 3)
 
@@ -86,8 +86,6 @@ def memory(folder: Path, counts: list[int]) -> dict[int, float]:
         "from array_record.python import array_record_module\nimport numpy as np, tensorflow as tf\n"
         "tf.random.experimental.stateless_shuffle(tf.range(9), [0, 0])\n"
     )
-    # Of this process alone, since it began: what `getrusage` tells includes the process that started it.
-    end = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     found = {}
     for count in counts:
         shards = folder / f"small-{count}"
@@ -98,13 +96,8 @@ def memory(folder: Path, counts: list[int]) -> dict[int, float]:
             "batches = recipes.training.model.training_batches(data.train, recipe, 10)\n"
             "for batch, _ in zip(batches, range(20)): pass\n"
         )
-        peaks = []
-        for code in (start + end, start + task + end):
-            done = subprocess.run(
-                [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
-            )
-            peaks.append(float(done.stdout) / 1024)
-        found[count] = round(peaks[1] - peaks[0])
+        before, after = peak(start, task)
+        found[count] = round(after - before)
     return found
 
 

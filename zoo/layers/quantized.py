@@ -198,9 +198,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Any = None) -> None:
-        if not self.layer.built:
-            self.layer.build(input_shape)
-            self.layer.built = True
+        super().build(input_shape)
         self.input_scale = self.add_weight(name="input_scale", shape=(), initializer="ones", trainable=False)
         self.built = True
 
@@ -247,8 +245,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         self.settled = True
         self.output_scale = None if output_scale is None else float(output_scale)
         if (bias := self.layer.bias) is not None and not self._by_basis:  # there its copies have scales of their own
-            level = self._sum_scales()
-            bias.assign(_stored(keras.ops.round(_exact(bias) / level) * level))
+            bias.assign(self._bias_on_levels())
 
     def scales_in_file(self) -> Tensor:
         """`scales`, a channel, as they come out of the converter, which finds them in the rounded kernel: (C,)."""
@@ -266,9 +263,8 @@ class QuantizedWeights(keras.layers.Wrapper):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if training or self.exporting or not self.settled:
             return self.activation(self._computed(inputs, *self.in_floats()))
-        factor, bias = self._sum_scales(), self.layer.bias
-        if bias is not None:
-            bias = _stored(keras.ops.round(_exact(copied(bias, factor.shape[0])) / factor))
+        factor = self._sum_scales()
+        bias = None if self.layer.bias is None else _stored(self._bias_levels(factor))
         sums = self._computed(
             keras.ops.round(inputs / self.input_scale), keras.ops.round(self._in_file / self.scales()), bias
         )
@@ -282,6 +278,15 @@ class QuantizedWeights(keras.layers.Wrapper):
             levels = rounded_twice(sums, factor / self.output_scale, away=self._rounded_away(sums.shape[-1]))
         return self.activation(levels * self.output_scale)
 
+    def _bias_levels(self, sum_scales: Tensor) -> Tensor:
+        """The integers that a file has for the bias of each channel of sums: float64."""
+        return keras.ops.round(_exact(copied(self.layer.bias, sum_scales.shape[0])) / sum_scales)
+
+    def _bias_on_levels(self) -> Tensor:
+        """What these integers are worth."""
+        scales = self._sum_scales()
+        return _stored(self._bias_levels(scales) * scales)
+
     def in_floats(self) -> tuple[Tensor, Tensor | None]:
         """Rounded kernel and bias; constants for the converter, which folds nothing that grows."""
         if not self.exporting:
@@ -289,8 +294,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         with tf.init_scope():
             bias = self.layer.bias
             if bias is not None and self._by_basis and self.settled:  # of 4-bit weights it is rounded twice otherwise
-                level = self._sum_scales()
-                bias = _stored(keras.ops.round(_exact(copied(bias, level.shape[0])) / level) * level)
+                bias = self._bias_on_levels()
             return keras.ops.convert_to_numpy(self.rounded()), None if bias is None else keras.ops.convert_to_numpy(
                 bias
             )

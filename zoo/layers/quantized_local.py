@@ -22,11 +22,9 @@ class QuantizedLocal(keras.layers.Wrapper):
         self.range = FakeQuantize(name=f"{self.name}_sums_range")
 
     def build(self, input_shape: Any = None) -> None:
-        if not self.layer.built:
-            self.layer.build(input_shape)
-            self.layer.built = True
+        super().build(input_shape)
         self.range.build(None)
-        self.range.built = self.built = True
+        self.range.built = True
 
     @property
     def kernel(self) -> Any:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from recipes.data import cache
 from recipes.data.cache import Known
-from recipes.data.checks.looks import Looks
+from recipes.data.checks.looks import LazyRows, Looks
 from recipes.data.decoding import ImageError, Look, digest_of, look, pillow_warnings
 from recipes.data.identity import Identity, identity, trusted_devices
 from recipes.support.threads import in_threads, progress
@@ -36,7 +36,7 @@ class Examined:
         return self.look
 
 
-class Examination(Sequence[Examined]):
+class Examination(LazyRows[Examined]):
     """What was found of N files.
 
     Attributes:
@@ -59,13 +59,7 @@ class Examination(Sequence[Examined]):
     def __len__(self) -> int:
         return len(self.usable)
 
-    @overload
-    def __getitem__(self, row: int) -> Examined: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Examined]: ...
-    def __getitem__(self, row: int | slice) -> Examined | list[Examined]:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
+    def made(self, row: int) -> Examined:
         return Examined(self.looks[row]) if self.usable[row] else Examined(None, *self._wrong[row])
 
 
@@ -97,11 +91,10 @@ def _all(paths: Sequence[str]) -> Iterator[tuple[int, Examined]]:
                 else:
                     before[path] = one
         yield from ((row, known[path]) for row, path in enumerate(some, start) if path in known)
-        rows = [row for row, path in enumerate(some, start) if path not in known]
-        fresh = [path for path in some if path not in known]
+        fresh = {row: path for row, path in enumerate(some, start) if path not in known}
         found: list[_Found] = []
-        looked = in_threads(partial(_examined, before=before, trusted=trusted), fresh)
-        for row, result in zip(rows, looked, strict=True):
+        looked = in_threads(partial(_examined, before=before, trusted=trusted), list(fresh.values()))
+        for row, result in zip(fresh, looked, strict=True):
             found.append(result)
             yield row, result[-1]
         cache.remember((path, when, digest, _to_json(image)) for path, when, digest, image in found if digest)

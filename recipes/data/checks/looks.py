@@ -1,16 +1,33 @@
 """What looks at many files told, a few hundred bytes a file: sets of millions must not take as many objects."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, overload
 
 import numpy as np
 
 from recipes.data.decoding import THUMBNAIL, Look
 
+Row = TypeVar("Row")
 _Rest = tuple[str, str, bool, bool, int, str]  # of a look, what many files have in common
 
 
-class Looks(Sequence[Look]):
+class LazyRows(Sequence[Row]):
+    """What is made of a row, 0 to N - 1, when it is asked for."""
+
+    def made(self, row: int) -> Row:
+        """That of one row."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, row: int) -> Row: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Row]: ...
+    def __getitem__(self, row: int | slice) -> Row | list[Row]:
+        rows = range(len(self))[row]
+        return self.made(rows) if isinstance(rows, int) else [self.made(one) for one in rows]
+
+
+class Looks(LazyRows[Look]):
     """A `Look` for each of N files, kept in columns and made when it is asked for.
 
     Attributes:
@@ -60,20 +77,14 @@ class Looks(Sequence[Look]):
     def __len__(self) -> int:
         return len(self._rest)
 
-    @overload
-    def __getitem__(self, row: int) -> Look: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Look]: ...
-    def __getitem__(self, row: int | slice) -> Look | list[Look]:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
+    def made(self, row: int) -> Look:
         format_, mode, animated, transparent, top, depth = self._rests[self._rest[row]]
         width, height = (int(side) for side in self.sides[row])
         digest, thumbnail = self.digests[row].tobytes(), self.thumbnails[row].tobytes()
         return Look(format_, mode, width, height, animated, transparent, digest, thumbnail, top, depth)
 
 
-class LazyTexts(Sequence[str]):
+class LazyTexts(LazyRows[str]):
     """Texts that are made when they are asked for.
 
     Args:
@@ -87,14 +98,5 @@ class LazyTexts(Sequence[str]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self._make(one) for one in range(*row.indices(self._count))]
-        return self._make(range(self._count)[row])
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self._make, range(self._count))
+    def made(self, row: int) -> str:
+        return self._make(row)
