@@ -8,9 +8,9 @@
 
 Rows are of the zoo's own architectures up to `--max-params`, plain and, with `--symmetry c4`, as the maximum over
 rotated copies of the image where that is not built in; the cheapest come first. Models for images above 64 pixels are
-trained on 32x32. On `emoji` and `photographs`, the sets of transfer.py (without skin tones) and photographs.py, they
-are the models with weights that a package brings, fine-tuned on 96x96; `--table .` writes the table that their
-commands name.
+trained on 32x32, and those of more than 100 million multiply-adds on smaller images on half their size. On `emoji` and
+`photographs`, the sets of transfer.py (without skin tones) and photographs.py, they are the models with weights that a
+package brings, fine-tuned on 96x96; `--table .` writes the table that their commands name.
 
 Each training is a process of its own, whose time and largest memory are the row's; a set that is no name lies beside
 it under its own, so that the command can be typed as it is. Then, in this process: the metrics of `zoo evaluate
@@ -45,6 +45,7 @@ from zoo.results import FAMILIES, read_rows
 ROOT = Path(__file__).parents[1]
 REFERENCE = "lenet5"  # that latencies are ratios to
 LARGEST, SMALLER = 64, 32  # pixels: models of larger images are trained on smaller ones
+DEAR = 1e8  # multiply-adds: models of more are trained on images of half their size
 PRETRAINED = ("emoji", "photographs")  # sets that models with published weights are fine-tuned on
 TUNED = 96  # pixels
 IDENTITY = ("model", "symmetry", "recipe", "data", "seed")
@@ -73,17 +74,24 @@ def name_of(data):
 
 def command_of(row):
     """`zoo fit` or `zoo finetune`, as it can be typed where the set of images is."""
-    card, pretrained = zoo.get_card(row["model"]), row["data"] in PRETRAINED
-    settings = []
-    if pretrained or card.input_shape[0] > LARGEST:
-        side = TUNED if pretrained else SMALLER
-        settings += [f"model.input_shape=[{side},{side},{card.input_shape[2]}]"]
+    pretrained = row["data"] in PRETRAINED
+    settings = shape_of(zoo.get_card(row["model"]), pretrained)
     if row["symmetry"]:
         settings += [f"model.symmetry={row['symmetry']}"]
     words = ["zoo", "finetune" if pretrained else "fit", row["model"]]
     words += ["--data", f"{row['data']}.csv", "--skip-bad"] if pretrained else ["--data", row["data"]]
     words += ["--recipe", row["recipe"], "--seed", str(row["seed"])]
     return [*words, *(word for setting in settings for word in ("--set", setting)), "--out", "run"]
+
+
+def shape_of(card, pretrained):
+    """The setting of the images' size, where it is not the card's own."""
+    from zoo.catalogue import macs
+
+    own, _, channels = card.input_shape
+    side = SMALLER if own > LARGEST else own // 2 if macs(card) > DEAR else own
+    side = TUNED if pretrained else side
+    return [f"model.input_shape=[{side},{side},{channels}]"] if side != own else []
 
 
 def prepared(arguments, folder):

@@ -133,10 +133,21 @@ def test_a_row_is_checked_by_its_own_command(asked, tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.splitlines()[0].startswith(f"{verdict} ")
 
 
-def test_models_of_large_images_are_trained_on_smaller_ones():
-    one = {"model": "mobilenet_v1", "symmetry": "c4", "recipe": "quick", "data": "digits", "seed": 1}
+@pytest.mark.parametrize(
+    ("model", "data", "side"),
+    [
+        ("mobilenet_v1", "digits", 32),
+        ("nin", "digits", 16),
+        ("resnet44", "digits", None),
+        ("mobilenet_v1", "emoji", 96),
+    ],
+)
+def test_large_models_are_trained_on_smaller_images(model, data, side):
+    one = {"model": model, "symmetry": "c4", "recipe": "quick", "data": data, "seed": 1}
     command = benchmark.command_of(one)
-    assert "model.input_shape=[32,32,3]" in command
+    assert [word for word in command if "input_shape" in word] == (
+        [f"model.input_shape=[{side},{side},3]"] * bool(side)
+    )
     assert "model.symmetry=c4" in command
 
 
