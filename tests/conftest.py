@@ -49,6 +49,30 @@ def nothing_stays_registered():
     assert models_from_elsewhere() == before, "registered by this test and left there, or taken away by it"
 
 
+@pytest.fixture
+def monkeypatch(monkeypatch):
+    """As pytest's, but a module that a test is the first to import must not keep what stood in for something else.
+
+    It would keep that for all tests behind it: `from module import name` copies what the name means then.
+    """
+    there, put, given = set(sys.modules), monkeypatch.setattr, []
+
+    def setattr(target, *rest, **options):
+        given.append((target if isinstance(target, str) else f"{getattr(target, '__name__', '')}.{rest[0]}", rest[-1]))
+        put(target, *rest, **options)
+
+    monkeypatch.setattr = setattr
+    yield monkeypatch
+    kept = [
+        f"{module}.{name}"
+        for module in set(sys.modules) - there
+        if module.split(".")[0] in ("cli", "recipes", "zoo")
+        for name, value in list(vars(sys.modules[module]).items())
+        if any(callable(one) and value is one and place != f"{module}.{name}" for place, one in given)
+    ]
+    assert kept == [], "imported while it was patched: patch what the class or the module looks up when it is called"
+
+
 def models_from_elsewhere():
     """Names of the registered models that are not of `zoo/models/`; a register that nobody has imported has none."""
     cards = sys.modules["zoo.registry"]._CARDS if "zoo.registry" in sys.modules else {}
