@@ -74,8 +74,10 @@ def name_of(data):
 
 def command_of(row):
     """`zoo fit` or `zoo finetune`, as it can be typed where the set of images is."""
-    pretrained = row["data"] in PRETRAINED
-    settings = shape_of(zoo.get_card(row["model"]), pretrained)
+    card, pretrained = zoo.get_card(row["model"]), row["data"] in PRETRAINED
+    own, _, channels = card.input_shape
+    side = side_of(card, pretrained)
+    settings = [f"model.input_shape=[{side},{side},{channels}]"] if side != own else []
     if row["symmetry"]:
         settings += [f"model.symmetry={row['symmetry']}"]
     words = ["zoo", "finetune" if pretrained else "fit", row["model"]]
@@ -84,14 +86,16 @@ def command_of(row):
     return [*words, *(word for setting in settings for word in ("--set", setting)), "--out", "run"]
 
 
-def shape_of(card, pretrained):
-    """The setting of the images' size, where it is not the card's own."""
+def side_of(card, pretrained):
+    """Pixels of the images that a model is trained on."""
     from zoo.catalogue import macs
 
-    own, _, channels = card.input_shape
-    side = SMALLER if own > LARGEST else own // 2 if macs(card) > DEAR else own
-    side = TUNED if pretrained else side
-    return [f"model.input_shape=[{side},{side},{channels}]"] if side != own else []
+    own = card.input_shape[0]
+    if pretrained:
+        return TUNED
+    if own > LARGEST:
+        return SMALLER
+    return own // 2 if macs(card) > DEAR else own
 
 
 def prepared(arguments, folder):

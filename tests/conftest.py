@@ -57,18 +57,20 @@ def monkeypatch(monkeypatch):
     """
     there, put, given = set(sys.modules), monkeypatch.setattr, []
 
-    def setattr(target, *rest, **options):
-        given.append((target if isinstance(target, str) else f"{getattr(target, '__name__', '')}.{rest[0]}", rest[-1]))
+    def recorded(target, *rest, **options):
+        if callable(rest[-1]):
+            place = target if isinstance(target, str) else f"{getattr(target, '__name__', '')}.{rest[0]}"
+            given.append((place, rest[-1]))
         put(target, *rest, **options)
 
-    monkeypatch.setattr = setattr
+    monkeypatch.setattr = recorded
     yield monkeypatch
     kept = [
         f"{module}.{name}"
         for module in set(sys.modules) - there
         if module.split(".")[0] in ("cli", "recipes", "zoo")
         for name, value in list(vars(sys.modules[module]).items())
-        if any(callable(one) and value is one and place != f"{module}.{name}" for place, one in given)
+        if any(value is one and place != f"{module}.{name}" for place, one in given)
     ]
     assert kept == [], "imported while it was patched: patch what the class or the module looks up when it is called"
 

@@ -128,13 +128,11 @@ def test_examples_and_shared_arguments_of_docstrings_become_what_markdown_knows(
     )
 
 
-def test_a_notebook_is_opened_from_the_repository_that_the_site_is_built_of(monkeypatch):
-    pytest.importorskip("mkdocs")
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
-    hooks = load("hooks")
+def test_a_notebook_is_opened_from_the_repository_that_the_site_is_built_of():
+    colab = load("colab")
     text = (ROOT / "docs" / "get-started.md").read_text("utf-8")
-    assert hooks.opened_in_colab(text, "") == text
+    assert colab.extended(text, "") == text
     address = "https://colab.research.google.com/github/someone/convzoo/blob/main/"
-    found = hooks.opened_in_colab(text, "someone/convzoo").split(address)[1:]
+    found = colab.extended(text, "someone/convzoo").split(address)[1:]
     assert len(found) == len(list((ROOT / "docs" / "notebooks").glob("*.ipynb")))
     assert all((ROOT / rest.split(")")[0]).is_file() for rest in found)

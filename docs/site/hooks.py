@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import colab
 import galleries
 import plots
 import reference
@@ -26,7 +27,6 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
 }
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
-NOTEBOOK = re.compile(r"\[[^\]]+\]\((notebooks/\w+\.ipynb)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -75,17 +75,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
     path = page.file.src_uri
-    markdown = opened_in_colab(markdown, config.extra["repository"])
+    markdown = colab.extended(markdown, config.extra["repository"])
     markdown = plots.extended(path, shipped.extended(path, galleries.extended(path, markdown)))
     return _relinked(markdown, ROOT / "docs" / path, path)
-
-
-def opened_in_colab(markdown: str, repository: str) -> str:
-    """Behind each link to a notebook one that opens it in Colab, which reads notebooks of a repository on GitHub."""
-    if not repository:
-        return markdown
-    address = f"https://colab.research.google.com/github/{repository}/blob/main/docs"
-    return NOTEBOOK.sub(lambda found: f"{found[0]} ([open in Colab]({address}/{found[1]}))", markdown)
 
 
 def _moved(here: str, there: str) -> str:
