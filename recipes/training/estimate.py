@@ -13,6 +13,7 @@ from recipes.data import Data
 from recipes.data.dataset import at_once
 from recipes.training.distill import Teachers
 from recipes.training.loop import train
+from recipes.training.statistics import images_settled
 from zoo.backend import keras, tf
 from zoo.groups import copies_in
 
@@ -92,7 +93,7 @@ def measured(
         steps=steps,
         batch_size=recipe.batch_of(images),
         begin=prepared + watch.begin_seconds() + traced,
-        epoch=watch.epoch_seconds(steps, scored * len(data.validation)),
+        epoch=watch.epoch_seconds(steps, scored * (len(data.validation) + images_settled(model, data.train))),
         end=2 * traced + scored * (len(data.validation) + len(data.test)),
         memory=_most_memory(),
         disk=2 * (2 * weights + optimizer),  # a checkpoint has the best weights too, and is written beside the last one

@@ -21,6 +21,7 @@ from recipes.training.checkpoint import State
 from recipes.training.distill import Teachers
 from recipes.training.model import evaluation_batches, training_batches
 from recipes.training.progress import ProgressBar
+from recipes.training.statistics import SettledStatistics
 from recipes.training.unknown import with_unknown
 from zoo.backend import keras, tf
 from zoo.errors import FailureError
@@ -131,7 +132,8 @@ def _fit_on_one_device(
             epochs=recipe.epochs,
             steps_per_epoch=recipe.steps_per_epoch(len(data.train)),
             validation_data=evaluation_batches(data.validation, recipe, classes, task),
-            callbacks=[keeper, *averages, *callbacks],
+            # Statistics are those of averaged weights, so these are swapped in first.
+            callbacks=[keeper, *averages, SettledStatistics(data.train), *callbacks],
             class_weight=class_weight,
             shuffle=False,  # the batches are shuffled already
             verbose=0,

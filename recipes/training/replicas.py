@@ -14,6 +14,7 @@ from recipes.data import Data
 from recipes.distributed.team import Team
 from recipes.tasks import TASKS, Task
 from recipes.training.model import BatchPart, compile_model, evaluation_batches, training_batches
+from recipes.training.statistics import norms_behind_noise, settle_statistics
 from zoo.backend import keras, tf
 from zoo.errors import RequestError
 from zoo.keras_internals import all_layers, expect_sums
@@ -105,11 +106,21 @@ def fit(
             logs = _named(sums / end, task)
             calls.on_train_batch_end(end - 1, logs)
         model.set_weights(weights_now())
+        settle_statistics(model, data.train)
+        _hand_statistics(model, learner)
         logs |= {f"val_{name}": value for name, value in validate().items()}
         calls.on_epoch_end(epoch, logs)
         if learner.stop_training:
             break
     calls.on_train_end()
+
+
+def _hand_statistics(model: keras.Model, learner: keras.Model) -> None:
+    """Gives the learner the statistics that the model has taken anew."""
+    with learner.distribute_strategy.scope():
+        for its, own in zip(norms_behind_noise(model), norms_behind_noise(learner), strict=True):
+            own.moving_mean.assign(its.moving_mean)
+            own.moving_variance.assign(its.moving_variance)
 
 
 def _named(means: np.ndarray, task: Task) -> dict[str, float]:

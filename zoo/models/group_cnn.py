@@ -115,7 +115,8 @@ def all_cnn_c(
 _all_cnn_c = partial(_register, input_shape=(32, 32, 3), pooling="convolutional", scaling=PLUS_MINUS_ONE)
 ALL_CNN_NOTES = (
     EXACT + f"BatchNorm, dropout, the padded seventh layer and the mean over group and places are from {CODE}; its "
-    "BatchNorm and ReLU on the class scores are left out. {count} parameters in table 2."
+    "BatchNorm and ReLU on the class scores are left out. Before each validation, as there, BatchNorm's statistics are "
+    "taken anew without dropout. {count} parameters in table 2."
 )
 
 
