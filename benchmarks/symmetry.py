@@ -30,8 +30,19 @@ ANGLES_SEED = 2016
 WAYS = {
     "z2_cnn": ("z2_cnn", {}, []),
     "z2_cnn, rotated in training": ("z2_cnn", {}, ["augment=rotated"]),
+    "z2_cnn, no dropout": ("z2_cnn", {"layer_dropout": 0.0}, ["model.options.layer_dropout=0"]),
+    "z2_cnn, no dropout, rotated in training": (
+        "z2_cnn",
+        {"layer_dropout": 0.0},
+        ["model.options.layer_dropout=0", "augment=rotated"],
+    ),
     "z2_cnn, antialias": ("z2_cnn", {"antialias": True}, ["model.options.antialias=true"]),
     "z2_cnn, symmetry c4": ("z2_cnn", {"symmetry": "c4"}, ["model.symmetry=c4"]),
+    "z2_cnn, no dropout, symmetry c4": (
+        "z2_cnn",
+        {"layer_dropout": 0.0, "symmetry": "c4"},
+        ["model.options.layer_dropout=0", "model.symmetry=c4"],
+    ),
     "p4_cnn": ("p4_cnn", {}, []),
     "rosette_d4 (p4m)": ("rosette_d4", {}, []),
     "p4_cnn, rotated in training": ("p4_cnn", {}, ["augment=rotated"]),
