@@ -39,7 +39,8 @@ _register: Callable[..., Callable[[Callable[..., Tensor]], Callable[..., Tensor]
     subsamples=True,
     pooling="flatten",
     notes=f"The plain net beside p4_cnn. BatchNorm, and where dropout stands and its rate, are from {CODE}, which "
-    "standardises pixels; here they become 0 to 1. The last layer, 4x4 in the paper, is the head `flatten`.",
+    "standardises pixels; here they become 0 to 1. Before a validation BatchNorm's statistics are taken anew, there "
+    "with dropout and here without. The last layer, 4x4 in the paper, is the head `flatten`.",
 )
 def z2_cnn(x: Tensor, *, nonlinearity: Nonlinearity = "relu", layer_dropout: Rate = 0.3) -> Tensor:
     """Six 3x3 convolutions of 20 maps and 2x2 pooling after the second: the baseline of p4_cnn (section 8.1)."""
