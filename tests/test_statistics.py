@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from test_devices import TWO_CPUS
 
 import zoo
 from recipes.data import Split
@@ -138,14 +139,6 @@ def test_without_noise_nothing_is_changed():
 
 
 # ---- in a run ----------------------------------------------------------------------------------------------------
-
-TWO_CPUS = """
-import sys, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import cli
-sys.exit(cli.main(sys.argv[1:]))
-"""
 
 
 def assert_settled(run: Run, rtol=0.0):
