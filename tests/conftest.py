@@ -4,6 +4,7 @@ The tests run in several processes, see `addopts` in pyproject.toml. What is cos
 asks for it, in a folder that all of them know.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -87,6 +88,32 @@ def prepared_data_folder():
     folder = Path(os.environ["TFDS_DATA_DIR"])
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """`with interrupted(n):` the training in the block is interrupted from the keyboard as its epoch n begins, of all
+    its phases together, and must say so."""
+
+    @contextlib.contextmanager
+    def stopped_in(epoch):
+        from recipes.training import loop
+        from zoo.errors import FailureError
+
+        reseed, calls = loop.reseed, []
+
+        def stop(*arguments):
+            calls.append(arguments)
+            if len(calls) == epoch:
+                raise KeyboardInterrupt
+            reseed(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "reseed", stop)
+            with pytest.raises(FailureError, match="interrupted"):
+                yield
+
+    return stopped_in
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from recipes.report.run_page import report
 from recipes.run.folder import Run
 from recipes.tflite.file import TFLiteFile
 from recipes.training import loop
-from zoo.errors import FailureError, RequestError
+from zoo.errors import RequestError
 from zoo.groups import EXACT, copies_group, copies_in, find_group, symmetry_of, together
 from zoo.heads import HEADS
 from zoo.layers import CopyPooling, ImageCopies
@@ -309,23 +309,13 @@ def test_a_file_keeps_its_symmetry_and_can_lose_it(symmetric_run, few, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_to_the_same_weights(few, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_to_the_same_weights(few, tmp_path, monkeypatch, interrupted):
     given = {"data": str(few), "recipe": "quick", "quiet": True}
     given["overrides"] = ["epochs=3", "model.input_shape=[32,32,1]", "model.symmetry=c4", "model.dropout=0.3"]
     whole = fit("lenet5", out=tmp_path / "whole", **given).run
-    reseed, calls = loop.reseed, []
-
-    def stop(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        reseed(*arguments)
-
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "reseed", stop)
-        with pytest.raises(FailureError, match="interrupted"):
-            fit("lenet5", out=tmp_path / "part", **given)
+    with interrupted(2):
+        fit("lenet5", out=tmp_path / "part", **given)
     part = resume(tmp_path / "part", quiet=True).run
     for mine, theirs in zip(part.load_model().get_weights(), whole.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)

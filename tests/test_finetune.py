@@ -30,7 +30,7 @@ from recipes.transfer.phases import (
     train_in_phases,
 )
 from recipes.transfer.source import open_source
-from zoo.errors import FailureError, RequestError
+from zoo.errors import RequestError
 from zoo.stages import below_layers, boundaries, chained, cut, take_apart
 
 SHORT = ["epochs=2", "finetune.epochs=2", "augment=none"]
@@ -215,23 +215,13 @@ def test_a_keras_file_gets_the_head_of_its_paper_as_a_run_does(digits_run):
 
 
 @pytest.mark.slow
-def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch):
+def test_a_fine_tuning_that_was_stopped_ends_as_one_that_was_not(digits_run, tmp_path, monkeypatch, interrupted):
     folder, settings = digit_folders(tmp_path / "images", "357"), [*SHORT, "finetune.views=2", "augment.rotation=10"]
     monkeypatch.setattr(recipes.training.loop, "CHECKPOINT_SECONDS", 0)
     how = {"data": str(folder), "recipe": "last-stage", "overrides": settings[:2] + settings[3:], "quiet": True}
     whole = finetune(digits_run.path, out=tmp_path / "whole", **how).run
-    reseed, calls = recipes.training.loop.reseed, []
-
-    def stop(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:  # in the second epoch of the second phase
-            raise KeyboardInterrupt
-        reseed(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(recipes.training.loop, "reseed", stop)
-        with pytest.raises(FailureError, match="interrupted"):
-            finetune(digits_run.path, out=tmp_path / "stopped", **how)
+    with interrupted(4):  # in the second epoch of the second phase
+        finetune(digits_run.path, out=tmp_path / "stopped", **how)
     stopped = resume(tmp_path / "stopped", quiet=True).run
     assert (stopped.path / "history.csv").read_text() == (whole.path / "history.csv").read_text()
     for one, other in zip(whole.load_model().get_weights(), stopped.load_model().get_weights(), strict=True):

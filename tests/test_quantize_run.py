@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import recipes.training.loop
 from recipes.evaluate import evaluate
 from recipes.export.handover import export
 from recipes.finetune import finetune
@@ -13,7 +12,7 @@ from recipes.fit import fit, resume
 from recipes.run.folder import Run
 from recipes.tflite.file import TFLiteFile
 from zoo.anatomy import dissect
-from zoo.errors import FailureError, RequestError
+from zoo.errors import RequestError
 from zoo.ranges import is_quantized
 
 WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
@@ -92,21 +91,12 @@ def test_of_four_bits_only_integers_are_made(four_bits, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["integers", "four_bits"])
-def test_stopped_it_ends_as_if_it_had_not_been(digits_run, name, request, tmp_path, monkeypatch):
+def test_stopped_it_ends_as_if_it_had_not_been(digits_run, name, request, tmp_path, interrupted):
     whole = request.getfixturevalue(name)
     overrides = ["epochs=2", f"finetune.quantize={whole.recipe.finetune.quantize}"]
-    reseed, calls, out = recipes.training.loop.reseed, [], tmp_path / "stopped"
-
-    def stop(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:  # in the second epoch
-            raise KeyboardInterrupt
-        reseed(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(recipes.training.loop, "reseed", stop)
-        with pytest.raises(FailureError, match="interrupted"):
-            finetune(digits_run.path, recipe="qat", overrides=overrides, out=out, quiet=True)
+    out = tmp_path / "stopped"
+    with interrupted(2):  # in the second epoch
+        finetune(digits_run.path, recipe="qat", overrides=overrides, out=out, quiet=True)
     run = resume(out, quiet=True).run
     pairs = zip(run.load_model().get_weights(), whole.load_model().get_weights(), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)

@@ -13,7 +13,6 @@ from recipes.fit import fit, resume
 from recipes.run.folder import Run
 from recipes.training import loop
 from recipes.training.statistics import IMAGES, SettledStatistics, norms_behind_noise, settle_statistics
-from zoo.errors import FailureError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -141,7 +140,7 @@ def test_without_noise_nothing_is_changed():
 # ---- in a run ----------------------------------------------------------------------------------------------------
 
 
-def assert_settled(run: Run, rtol=0.0):
+def assert_settled(run, tolerance):
     """The statistics that a run keeps are those of the weights that it keeps."""
     model, train = run.load_model(), run.load_data().train
     norms = norms_behind_noise(model)
@@ -150,7 +149,7 @@ def assert_settled(run: Run, rtol=0.0):
     own = [np.array(value) for norm in norms for value in (norm.moving_mean, norm.moving_variance)]
     assert kept
     for mine, theirs in zip(kept, own, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.slow
@@ -169,22 +168,12 @@ def test_two_devices_keep_the_statistics_of_their_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, interrupted):
     given = {"data": "digits", "recipe": "quick", "quiet": True, "overrides": ["epochs=3"]}
     whole = fit("z2_cnn", out=tmp_path / "whole", **given).run
-    reseed, calls = loop.reseed, []
-
-    def stop(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        reseed(*arguments)
-
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "reseed", stop)
-        with pytest.raises(FailureError, match="interrupted"):
-            fit("z2_cnn", out=tmp_path / "part", **given)
+    with interrupted(2):
+        fit("z2_cnn", out=tmp_path / "part", **given)
     part = resume(tmp_path / "part", quiet=True).run
     for mine, theirs in zip(part.load_model().get_weights(), whole.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)

@@ -9,12 +9,9 @@ from recipes.data import Split
 from zoo.backend import keras
 
 IMAGES, AT_ONCE = 1024, 64  # that statistics are taken from, and of which each mean and variance is
-# Which number says how strong the noise is that a layer makes.
+# Which number says how strong the noise is that a layer, or one derived of it, makes.
 STRENGTHS = {
     keras.layers.Dropout: "rate",
-    keras.layers.SpatialDropout1D: "rate",
-    keras.layers.SpatialDropout2D: "rate",
-    keras.layers.SpatialDropout3D: "rate",
     keras.layers.GaussianDropout: "rate",
     keras.layers.AlphaDropout: "rate",
     keras.layers.GaussianNoise: "stddev",
@@ -46,18 +43,18 @@ def settle_statistics(model: keras.Model, train: Split) -> None:
     norms = norms_behind_noise(model)
     if not norms:
         return
-    rows = np.linspace(0, len(train) - 1, images_settled(model, train)).astype(int)
+    rows = np.linspace(0, len(train) - 1, min(len(train), IMAGES)).astype(int)
     parts = max(len(rows) // AT_ONCE, 1)
-    momenta = [norm.momentum for norm in norms]
-    try:
-        with _without_noise(model):
-            for number in range(parts):
-                for norm in norms:
-                    norm.momentum = number / (number + 1)  # so that the moving value is the mean
-                model(np.asarray(train[rows[number::parts]].images), training=True)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    noises = [(layer, _strength(layer)) for layer in _in_order(model) if _strength(layer)]
+    with contextlib.ExitStack() as undone:
+        for layer, name in [*noises, *((norm, "momentum") for norm in norms)]:
+            undone.callback(setattr, layer, name, getattr(layer, name))
+        for layer, name in noises:
+            setattr(layer, name, 0.0)
+        for number in range(parts):
+            for norm in norms:
+                norm.momentum = number / (number + 1)  # so that the moving value is the mean
+            model(np.asarray(train[rows[number::parts]].images), training=True)
 
 
 def images_settled(model: keras.Model, train: Split) -> int:
@@ -87,16 +84,3 @@ def _in_order(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _strength(layer: keras.layers.Layer) -> str:
     return next((name for kind, name in STRENGTHS.items() if isinstance(layer, kind)), "")
-
-
-@contextlib.contextmanager
-def _without_noise(model: keras.Model) -> Iterator[None]:
-    before = [(layer, _strength(layer)) for layer in _in_order(model) if _strength(layer)]
-    kept = [getattr(layer, name) for layer, name in before]
-    try:
-        for layer, name in before:
-            setattr(layer, name, 0.0)
-        yield
-    finally:
-        for (layer, name), value in zip(before, kept, strict=True):
-            setattr(layer, name, value)
