@@ -12,6 +12,7 @@ import numpy as np
 
 from recipes.data.names import fault_of_name, quoted
 from recipes.support.numbers import NUMBER_TEXT
+from recipes.support.rows import evenly_spaced
 from zoo.errors import RequestError
 
 BLANKS = " \t"  # around a cell of a table or a name in it: no part of the text. Any other space is.
@@ -285,7 +286,7 @@ class Number(LabelKind):
 
     def in_turn(self, labels: np.ndarray, count: int) -> np.ndarray:
         """From the lowest number to the highest, in equal steps of rank."""
-        places = np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int)
+        places = evenly_spaced(len(labels), count)
         return np.asarray(np.argsort(labels, kind="stable")[places])
 
 

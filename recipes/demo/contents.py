@@ -15,6 +15,7 @@ from recipes.data.decoding import decode_to
 from recipes.evaluate.selection import select
 from recipes.scorers.shares import what_is_missing
 from recipes.scorers.tflite import TFLiteScorer
+from recipes.support.rows import evenly_spaced
 from recipes.tasks import Task
 from zoo.errors import RequestError
 
@@ -194,7 +195,7 @@ def _test_images(scorer: TFLiteScorer, data: str | None) -> tuple[tuple[Split, T
 
 def _scored(scorer: TFLiteScorer, split: Split, task: Task, words: str) -> Examples:
     """Images evenly over a set, with their scores."""
-    rows = np.linspace(0, len(split) - 1, min(MOST_SCORED, len(split))).round().astype(int)
+    rows = evenly_spaced(len(split), MOST_SCORED)
     images = np.ascontiguousarray(split.images[rows])
     scores = scorer.scores(images)
     known = task.labels.has_classes and split.labels.ndim == 1 and scores.shape[1] > split.labels.max()

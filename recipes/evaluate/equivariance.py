@@ -8,6 +8,7 @@ import numpy as np
 
 from recipes.data.decoded import Images
 from recipes.evaluate.inside import backbone_layers, has_map, tap
+from recipes.support.rows import evenly_spaced
 from zoo.anatomy import dissect
 from zoo.backend import as_keras_ships, keras
 
@@ -34,7 +35,7 @@ def equivariance_errors(model: keras.Model, images: Images) -> list[dict[str, An
         0 where a shift is followed exactly, about 1 where the two maps have nothing in common. Layers whose units
         see the whole image, or that have less than two rows and columns, are left out.
     """
-    chosen = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int)]
+    chosen = images[evenly_spaced(len(images), IMAGES)]
     layers, strides = _followed(model)
     if not layers:
         return []

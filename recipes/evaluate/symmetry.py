@@ -9,6 +9,7 @@ import numpy as np
 
 from recipes.data.dataset import at_once
 from recipes.data.decoded import Images
+from recipes.support.rows import evenly_spaced
 from zoo.backend import keras
 from zoo.errors import FailureError
 from zoo.groups import SHIFT, copies_in, find_group, symmetry_of
@@ -57,7 +58,7 @@ def measure_symmetry(
         group: a name in `zoo.groups.EXACT`, or `shift`: some circular shifts.
         most: how many images are used, evenly chosen.
     """
-    chosen = images[np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)]
+    chosen = images[evenly_spaced(len(images), most)]
     found = scores(chosen)
     differences = {
         element: float(np.abs(scores(np.ascontiguousarray(move(chosen))) - found).max())

@@ -9,6 +9,7 @@ from recipes.data import Split
 from recipes.data.dataset import at_once
 from recipes.data.decoded import Images
 from recipes.scorers import Scorer
+from recipes.support.rows import evenly_spaced
 from recipes.training.calibration import SCORES, before_scores, given_to, last_layer
 from zoo.backend import keras
 from zoo.groups import copies_in
@@ -121,7 +122,7 @@ def _directions(features: np.ndarray) -> np.ndarray:
 def _learnt(run: "Run") -> tuple[np.ndarray, np.ndarray]:
     """Training images of a run, evenly over its set, and their labels."""
     train = run.load_data().train
-    rows = np.linspace(0, len(train) - 1, min(LEARNT, len(train))).round().astype(int)
+    rows = evenly_spaced(len(train), LEARNT)
     return np.asarray(train.images[rows]), train.labels[rows]
 
 

@@ -22,6 +22,7 @@ from recipes.export.kinds.tflite import calibrated
 from recipes.export.parity import compare
 from recipes.export.source import ExportSource
 from recipes.support.quiet import native_output_hidden
+from recipes.support.rows import evenly_spaced
 from recipes.tflite.file import TFLiteFile
 from recipes.tflite.graph import Operator, read_graph
 from zoo.groups import copies_in
@@ -134,7 +135,7 @@ def _rank(row: Tried) -> tuple[bool, bool, float]:
 
 
 def _evenly(split: Split, most: int) -> Split:
-    rows = np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(int)
+    rows = evenly_spaced(len(split), most)
     return Split(split.images[rows], split.labels[rows])
 
 

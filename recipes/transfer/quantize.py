@@ -6,6 +6,7 @@ from recipes.config.settings import Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import at_once
 from recipes.run.folder import Run
+from recipes.support.rows import evenly_spaced
 from recipes.tasks import TASKS
 from recipes.training.session import Fitted, hand_over, notes_on, versions
 from zoo.backend import keras
@@ -58,7 +59,7 @@ def twin(model: "keras.Model", images: Data, bits: int) -> "keras.Model":
     from zoo.ranges import calibrate
 
     made = quantized(in_precision(model, "float32"), bits=bits)
-    rows = np.linspace(0, len(images.train) - 1, min(CALIBRATED, len(images.train))).round().astype(int)
+    rows = evenly_spaced(len(images.train), CALIBRATED)
     chosen = np.asarray(images.train.images[rows], np.float32)
     calibrate(made, [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)])
     return made

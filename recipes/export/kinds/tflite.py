@@ -317,8 +317,10 @@ def _representative(train: "Split") -> "Callable[[], Iterator[list[np.ndarray]]]
     """Training images, evenly over the labels; the converter takes the ranges of integers from them."""
     import numpy as np
 
+    from recipes.support.rows import evenly_spaced
+
     by_class = np.lexsort(np.atleast_2d(train.labels.T))
-    rows = by_class[np.linspace(0, len(train) - 1, min(REPRESENTATIVE, len(train))).round().astype(int)]
+    rows = by_class[evenly_spaced(len(train), REPRESENTATIVE)]
     images = train.images[rows].astype(np.float32)
     # Black and white must occur for the pixels' own range to be exactly 0-255, whatever the images hold.
     images[0, 0, 0], images[0, -1, -1] = 0, 255
