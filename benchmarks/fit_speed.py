@@ -16,8 +16,8 @@ from statistics import median
 import keras
 
 import recipes.data
-from recipes.fit import resolve
 from recipes.training.model import compiled_model, training_batches
+from recipes.training.resolving import resolve
 
 
 def main():

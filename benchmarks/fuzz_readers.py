@@ -169,9 +169,9 @@ def read_run(folder: Path) -> None:
 def seed_run(folder: Path) -> None:
     """A run for each task, as a training leaves it without its model."""
     from recipes.data.dataset import Split
-    from recipes.fit import resolve
     from recipes.run.folder import Run
     from recipes.tasks import TASKS
+    from recipes.training.resolving import resolve
 
     draws = np.random.default_rng(0)
     family = {"values": [-45, 0, 45], "accuracy": [0.5, 0.9, 0.6], "consistency": [0.5, 1.0, 0.6]}
@@ -216,9 +216,9 @@ def read_study(folder: Path) -> None:
 
 
 def seed_study(folder: Path) -> None:
-    from recipes.fit import resolve
     from recipes.search.space import Space
     from recipes.search.study import Search, Study
+    from recipes.training.resolving import resolve
 
     space = Space(space={"epochs": [1, 2, 3], "optimizer.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}})
     settings = {"recipe": resolve("lenet5", "digits"), "space": space, "folds": 2}

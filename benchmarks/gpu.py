@@ -22,10 +22,10 @@ import tensorflow as tf
 from recipes.config.presets import load_recipe
 from recipes.data import Split
 from recipes.distributed.team import ALONE
-from recipes.fit import resolve
 from recipes.training.device import settled
 from recipes.training.loop import train
 from recipes.training.model import compiled_model, seed_all
+from recipes.training.resolving import resolve
 from recipes.training.session import load_images
 
 

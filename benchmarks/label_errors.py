@@ -77,8 +77,8 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     from recipes.evaluate.label_errors import find_label_errors
-    from recipes.fit import resolve
     from recipes.search.folds import learnable
+    from recipes.training.resolving import resolve
     from recipes.training.session import load_images
 
     settings = resolve(arguments.model, arguments.data, arguments.recipe, arguments.set)

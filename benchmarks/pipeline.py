@@ -26,8 +26,8 @@ def main():
     arguments = parser.parse_args()
 
     import recipes.data
-    from recipes.fit import resolve
     from recipes.training.model import compiled_model, training_batches
+    from recipes.training.resolving import resolve
 
     recipe = resolve(arguments.model, arguments.data, arguments.recipe, ["epochs=100"])
     data = recipes.data.load(recipe.data.source, image_shape=recipe.data.image_shape)

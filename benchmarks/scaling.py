@@ -123,7 +123,7 @@ def measure(models, batches, rounds):
     """In a worker: seconds a step of every model at every batch size, and the network by itself."""
     import recipes.data
     from recipes.distributed.team import join
-    from recipes.fit import resolve
+    from recipes.training.resolving import resolve
 
     team, steps = join(), {}
     network = measured_network(team) if team.strategy else None

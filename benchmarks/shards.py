@@ -83,6 +83,7 @@ def memory(folder: Path, counts: list[int]) -> dict[int, float]:
     """Megabytes of a process that reads 2,000 images of a set of so many, 8x8 pixels each."""
     start = (
         "import recipes.fit, recipes.training.model, recipes.data.shards, sklearn.model_selection, scipy.sparse\n"
+        "from recipes.training.resolving import resolve\n"
         "from array_record.python import array_record_module\nimport numpy as np, tensorflow as tf\n"
         "tf.random.experimental.stateless_shuffle(tf.range(9), [0, 0])\n"
     )
@@ -92,7 +93,7 @@ def memory(folder: Path, counts: list[int]) -> dict[int, float]:
         _small(shards, count)
         task = (
             f"data = recipes.data.load({str(shards)!r}, on_demand=True, quiet=True)\n"
-            "recipe = recipes.fit.resolve('lenet5', 'digits', 'quick', ['batch_size=100', 'augment=natural'])\n"
+            "recipe = resolve('lenet5', 'digits', 'quick', ['batch_size=100', 'augment=natural'])\n"
             "batches = recipes.training.model.training_batches(data.train, recipe, 10)\n"
             "for batch, _ in zip(batches, range(20)): pass\n"
         )
@@ -134,8 +135,8 @@ def _small(folder: Path, count: int) -> None:
 def workers(folder: Path) -> list[float]:
     """The fraction of the training part's bytes that each of two workers reads in one epoch."""
     from recipes.data import load, open_reader
-    from recipes.fit import resolve
     from recipes.training.model import BatchPart, training_batches
+    from recipes.training.resolving import resolve
 
     shards = str(folder.parent / "shards")
     recipe = resolve("lenet5", shards, "quick", ["batch_size=20", "epochs=1", "model.input_shape=[32,32,3]"])

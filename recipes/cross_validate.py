@@ -16,11 +16,11 @@ from recipes.data.decoding import Resize
 from recipes.data.splits import FRACTIONS
 from recipes.distributed.devices import separately
 from recipes.distributed.team import ALONE, LostWorkerError, join, read_place
-from recipes.fit import model_and_recipe, resolve
 from recipes.search.fold_work import FoldWork, Plan
 from recipes.support.files import write_whole
 from recipes.tasks import TASKS
 from recipes.training.device import settled
+from recipes.training.resolving import model_and_recipe, resolve
 from recipes.training.session import load_images, refuse_teachers
 from zoo.backend import as_keras_ships
 from zoo.errors import RequestError

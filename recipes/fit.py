@@ -8,10 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import recipes.data
-from recipes.config.presets import list_recipes, load_recipe
-from recipes.config.problems import validated
-from recipes.config.settings import DataSettings, Model, Recipe, ResolvedRecipe
+from recipes.config.settings import Model, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import at_once, digest_of
 from recipes.data.decoding import Resize
@@ -21,13 +18,13 @@ from recipes.run.folder import Run, check_free
 from recipes.tasks import TASKS
 from recipes.training import checkpoint
 from recipes.training.device import in_words, settled
-from recipes.training.session import Fitted, hand_over, judged, load_images, notes_on, versions
+from recipes.training.resolving import resolve
+from recipes.training.session import Fitted, hand_over, judged, load_images, notes_on
 from recipes.training.tensorboard import require_tensorboard
-from zoo import get_card, list_models
 from zoo.backend import as_keras_ships, keras
 from zoo.errors import FailureError, RequestError
-from zoo.groups import check_copies, copies_in
-from zoo.registry import check_options, require_plugin
+from zoo.groups import copies_in
+from zoo.registry import require_plugin
 
 if TYPE_CHECKING:
     from recipes.training.distill import Teachers
@@ -281,76 +278,3 @@ def _train(training: _Training, run: Run, *, quiet: bool) -> Fitted:
         metrics = judged(scores, images, calibration)
     warnings = task.warnings(state.history[state.best_epoch - 1], images)
     return Fitted(run, metrics, state.best_epoch, tuple(warnings), (*training.notes, *notes_on(model)))
-
-
-def resolve(
-    model: str | Model | None,
-    data: str,
-    recipe: str | Path | Recipe | None = None,
-    overrides: Sequence[str] = (),
-    *,
-    resize: Resize = "fill",
-    skip_bad: bool = False,
-    split_near_duplicates: bool = False,
-    teachers: Sequence[str | Path] = (),
-) -> ResolvedRecipe:
-    """The recipe with everything in it that decides the training: model, data, teachers and versions.
-
-    Raises:
-        RequestError: as `fit`; it takes no more than reading the registry and a TOML file to know.
-    """
-    recipes.data.check_source(data)
-    model, recipe = model_and_recipe(model, recipe)
-    if recipe is None:
-        recipe = "digits" if data == "digits" else "default"
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, [*([f"model.name={model}"] if isinstance(model, str) else []), *overrides])
-    if recipe.finetune:
-        raise RequestError("this recipe has a table [finetune]: it trains a model on; see `zoo finetune`.")
-    if isinstance(model, str):
-        model = (recipe.model or Model(name=model)).model_copy(update={"name": model})
-    model = model or recipe.model
-    if model is None:
-        raise RequestError("no model is named: give one, or a recipe that names its own.")
-    if recipe.plugin and model.name not in list_models():
-        require_plugin(recipe.plugin, "the recipe")
-    card = get_card(model.name)
-    check_options(card, model.options)
-    shape = model.input_shape or card.input_shape
-    check_copies(model.symmetry, shape, card.symmetry, model.name)
-    if teachers:
-        own = recipe.distill.model_dump(exclude={"digests"}) if recipe.distill else {}
-        distill = own | {"teachers": [str(teacher) for teacher in teachers]}
-        recipe = validated(type(recipe), dict(recipe) | {"distill": distill}, "with these teachers")
-    return ResolvedRecipe(
-        **dict(recipe)
-        | {
-            "model": model.model_copy(update={"input_shape": shape}),
-            "data": DataSettings(
-                source=data,
-                image_shape=shape,
-                resize=resize,
-                skip_bad=skip_bad,
-                split_near_duplicates=split_near_duplicates or None,
-            ),
-            "plugin": card.plugin,
-            "versions": versions(),
-        }
-    )
-
-
-def model_and_recipe(
-    model: str | Model | None, recipe: str | Path | Recipe | None
-) -> tuple[str | Model | None, str | Path | Recipe | None]:
-    """What was named where a model is expected may be a recipe that names its model: a file, or a preset.
-
-    Raises:
-        RequestError: a second recipe is named beside it.
-    """
-    if not isinstance(model, str) or not (
-        model.endswith(".toml") or (model in list_recipes() and model not in list_models())
-    ):
-        return model, recipe
-    if recipe is not None:
-        raise RequestError(f"{model} is a recipe, and so is {recipe}: name one of them.")
-    return None, model

@@ -16,7 +16,7 @@ from recipes.config.problems import validated
 from recipes.config.settings import About, Recipe, ResolvedRecipe
 from recipes.data.decoding import Resize
 from recipes.distributed.launch import call_on_ray
-from recipes.fit import fit, resolve, resume
+from recipes.fit import fit, resume
 from recipes.run.folder import Run
 from recipes.search.progress import shown_live
 from recipes.search.results import COSTS, Tuned, rows_of
@@ -24,6 +24,7 @@ from recipes.search.space import Space, load_space, space_for
 from recipes.search.study import Search, Study, import_optuna
 from recipes.search.trials import check_folds, check_space, trial_recipe, work, work_apart
 from recipes.support.files import write_whole
+from recipes.training.resolving import resolve
 from recipes.training.session import refuse_teachers
 from zoo.backend import as_keras_ships
 from zoo.errors import FailureError, RequestError, unknown

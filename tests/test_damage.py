@@ -281,7 +281,7 @@ def test_a_run_whose_empty_folder_was_not_copied_goes_on(unfinished):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study with two trials that nobody trained."""
-    from recipes.fit import resolve
+    from recipes.training.resolving import resolve
 
     search = Search(
         recipe=resolve("lenet5", "digits"),

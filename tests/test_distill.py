@@ -11,12 +11,13 @@ from recipes.config.settings import Distill
 from recipes.cross_validate import cross_validate
 from recipes.data import Split
 from recipes.finetune import finetune
-from recipes.fit import fit, resolve, resume
+from recipes.fit import fit, resume
 from recipes.report import report
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from recipes.training.distill import LabelMean, Teacher, Teachers, distillation_loss, load_teachers, soft
 from recipes.training.model import training_batches
+from recipes.training.resolving import resolve
 from recipes.training.session import load_images
 from zoo.backend import keras, tf
 from zoo.errors import RequestError

@@ -124,7 +124,7 @@ def test_a_model(two_strides):
 
 
 def test_a_recipe(two_strides, short_recipe):
-    from recipes.fit import resolve
+    from recipes.training.resolving import resolve
 
     settings = resolve("two_strides", "digits", short_recipe)
     assert (settings.epochs, settings.optimizer.learning_rate, settings.model.name) == (6, 3e-3, "two_strides")

@@ -14,10 +14,11 @@ import pytest
 from recipes.config.presets import load_recipe
 from recipes.config.settings import Optimizer
 from recipes.data import Data, Split
-from recipes.fit import fit, resolve
+from recipes.fit import fit
 from recipes.run.folder import Run
 from recipes.tasks import TASKS
 from recipes.training.model import training_batches
+from recipes.training.resolving import resolve
 from zoo.errors import RequestError
 
 

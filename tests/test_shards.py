@@ -13,8 +13,9 @@ from PIL import Image
 from recipes.data import check, load, open_reader, pack, pixels, shards
 from recipes.data.dataset import PARTS
 from recipes.data.decoded import DecodedImages
-from recipes.fit import fit, resolve
+from recipes.fit import fit
 from recipes.training.model import BatchPart, training_batches
+from recipes.training.resolving import resolve
 from zoo.errors import FailureError, RequestError
 
 SHAPE = (14, 12, 3)

@@ -9,11 +9,11 @@ import pytest
 import recipes.tune
 from cli import main
 from recipes.config.presets import list_spaces, load_recipe
-from recipes.fit import resolve
 from recipes.run.folder import Run
 from recipes.search.space import Space, load_space, space_for
 from recipes.search.study import Search, Study
 from recipes.search.trials import _next, check_space
+from recipes.training.resolving import resolve
 from recipes.tune import _with_defaults, epochs_of_trials
 
 SPACE = """

@@ -14,10 +14,11 @@ from recipes.data import Split, open_reader
 from recipes.evaluate import evaluate
 from recipes.evaluate.selection import select_unknown
 from recipes.evaluate.unknown import features_of, mahalanobis, neighbours, told_apart
-from recipes.fit import fit, resolve
+from recipes.fit import fit
 from recipes.scorers import open_scorer
 from recipes.tasks import TASKS
 from recipes.training.model import KnownMean, training_batches
+from recipes.training.resolving import resolve
 from recipes.training.session import load_images
 from recipes.training.unknown import with_unknown
 from zoo.backend import keras
