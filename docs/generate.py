@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -201,15 +202,19 @@ def _results() -> str:
     """The page on results as it stands, with a section for each set."""
     from zoo.results import read_rows
 
-    lines = []
-    for file in sorted((DOCS / "results").glob("*.jsonl")):
-        lines += results_on(file.stem, read_rows(file))
+    sets = {file.stem: read_rows(file) for file in sorted((DOCS / "results").glob("*.jsonl"))}
+    lines = [line for name in sets for line in results_on(name, sets)]
     return _between("results.md", ROWS_BEGIN, ROWS_END, lines)
 
 
-def results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
+def results_on(name: str, sets: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """The section of one set; what it lacks is what another set has of the same recipes."""
     from zoo.results import summarize
 
+    rows = sets[name]
+    models, recipes = {row["model"] for row in rows}, {row["recipe"] for row in rows}
+    elsewhere = {row["model"] for others in sets.values() for row in others if row["recipe"] in recipes}
+    lacking = ", ".join(f"`{model}`" for model in sorted(elsewhere - models))
     good = [row for row in rows if "failed" not in row]
     failed = [row for row in rows if "failed" in row]
     seeds = Counter(row["seed"] for row in rows)
@@ -220,9 +225,9 @@ def results_on(name: str, rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        f"Models: {len({row['model'] for row in rows})}. Trainings: {len(rows)} ({counts}), {len(failed)} failed. Test "
+        f"Models: {len(models)}. Trainings: {len(rows)} ({counts}), {len(failed)} failed. Test "
         f"images: {images}. The rows, each with its command, are in [{name}.jsonl](results/{name}.jsonl). "
-        f"{machines}; at {commits}.",
+        f"{machines}; at {commits}." + (f" Not trained on this set: {lacking}." if lacking else ""),
         "",
         f"<!-- plots: {name} -->",
         "",

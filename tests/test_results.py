@@ -189,11 +189,15 @@ def test_models_with_weights_are_fine_tuned_on_the_table_of_a_set(asked, tmp_pat
 
 def test_the_page_has_a_section_for_each_set_and_says_what_failed():
     failed = {**row("nin"), "failed": "out of memory"}
-    text = "\n".join(generate.results_on("digits", [row(accuracy=0.8), row(seed=1), row(symmetry="c4"), failed]))
+    sets = {"digits": [row(accuracy=0.8), row(seed=1), row(symmetry="c4"), failed]}
+    sets["others"] = [row("nin"), row("mlp"), row("lenet1"), row("pebble", recipe="last-stage")]
+    text = "\n".join(generate.results_on("digits", sets))
     assert "Models: 2. Trainings: 4 (3 of seed 0, 1 of seed 1), 1 failed. Test images: 1,000." in text
     assert "| [lenet5](models/lenet.md#lenet5) | 28x28x1 | quick | 2 | 85.0 ± 7.1 |" in text
     assert "| [lenet5](models/lenet.md#lenet5), copies c4 |" in text
     assert "- `nin`, seed 0, failed: out of memory" in text
+    assert "Not trained on this set: `lenet1`, `mlp`." in text
+    assert "Not trained on this set: `lenet5`." in "\n".join(generate.results_on("others", sets))
 
 
 def test_a_plot_has_a_mark_for_each_result_and_room_for_most():
