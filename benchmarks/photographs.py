@@ -15,12 +15,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 from PIL import Image
+from processes import answer
 
 PACKAGE = "tuxpaint-stamps-default"
 CLASSES = {
@@ -69,16 +69,6 @@ def table_of(rows, file, seed):
     return file
 
 
-def zoo(*arguments):
-    """A command of its own: its answer and its seconds."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "cli", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout), time.perf_counter() - began
-
-
 def fetched(folder):
     subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     (archive,) = folder.glob("*.deb")
@@ -110,13 +100,13 @@ def main():
             given = ["--data", data, "--seed", seed, "--quiet"]
             tuned = folder / f"tuned-{seed}"
             chosen = ["--recipe", arguments.recipe] if arguments.recipe else []
-            got, seconds = zoo("finetune", "efficientnet_lite0", *given, *chosen, "--out", tuned)
+            got, seconds = answer("finetune", "efficientnet_lite0", *given, *chosen, "--out", tuned)
             note("efficientnet_lite0 fine-tuned", accuracy=got["accuracy"], seconds=seconds)
-            file, _ = zoo("export", tuned, "--to", "int8", "--budget", "drop=1", "--out", folder / f"{seed}.tflite")
+            file, _ = answer("export", tuned, "--to", "int8", "--budget", "drop=1", "--out", folder / f"{seed}.tflite")
             note("its int8 file", accuracy=file["accuracy_file"], agreement=file["agreement"])
             for model, shape in SCRATCH.items():
                 size = ["--input-shape", shape, "--recipe", "small-data"]
-                got, seconds = zoo("fit", model, *given, *size, "--out", folder / f"{model}-{seed}")
+                got, seconds = answer("fit", model, *given, *size, "--out", folder / f"{model}-{seed}")
                 note(f"{model} from scratch", accuracy=got["accuracy"], seconds=seconds)
     if arguments.json:
         print(json.dumps(results, indent=1))

@@ -1,5 +1,6 @@
 """A command in a process of its own, and what it took."""
 
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,22 @@ def finished(command, **given):
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     return Finished(process.returncode, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, errors)
+
+
+def zoo(*arguments, check=True, **given):
+    """A `zoo` command and what it printed; ends this program where it fails, unless `check` is off."""
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, **given)
+    if check and done.returncode:
+        sys.exit(f"{' '.join(command)} ended with code {done.returncode}")
+    return done
+
+
+def answer(*arguments):
+    """What a `zoo` command says with `--json`, as objects, and its seconds."""
+    began = time.perf_counter()
+    done = zoo(*arguments, "--json")
+    return json.loads(done.stdout), time.perf_counter() - began
 
 
 def peak(start, task, **environment):

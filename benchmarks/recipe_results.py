@@ -7,35 +7,20 @@ Each training is a process of its own, `zoo fit`, timed from start to end.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from processes import answer
 
 
 def train(arguments, seed, out):
-    command = [
-        sys.executable,
-        "-m",
-        "cli",
-        "fit",
-        *([arguments.model] if arguments.model else []),
-        "--data",
-        arguments.data,
-        "--quiet",
-        "--json",
-    ]
-    command += ["--out", str(out), "--seed", str(seed)]
-    command += ["--recipe", arguments.recipe] if arguments.recipe else []
-    for override in arguments.set:
-        command += ["--set", override]
-    began = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout), time.perf_counter() - began
+    words = ["fit", *([arguments.model] if arguments.model else []), "--data", arguments.data, "--quiet"]
+    words += ["--out", out, "--seed", seed]
+    words += ["--recipe", arguments.recipe] if arguments.recipe else []
+    return answer(*words, *(word for setting in arguments.set for word in ("--set", setting)))
 
 
 # Thirty degrees either way, four pixels in each of the eight directions, and seven tenths of the size.

@@ -22,17 +22,11 @@ import time
 from pathlib import Path
 from statistics import mean, stdev
 
+from processes import answer, zoo
+
 import recipes.tune
 
 SMALL = ["epochs=3", "batch_size=128"]  # of a trial where many of them count, not what they come to
-
-
-def zoo(*arguments, check=True, **settings):
-    command = [sys.executable, "-m", "cli", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, **settings)
-    if check and done.returncode:
-        sys.exit(f"{' '.join(command)} ended with code {done.returncode}")
-    return done
 
 
 def tune_command(arguments, out, settings=(), *more):
@@ -43,10 +37,8 @@ def tune_command(arguments, out, settings=(), *more):
 
 def search(arguments, folder):
     out = arguments.out or Path(folder, "study")
-    began = time.perf_counter()
     budget = ["--time", arguments.time, "--seed", arguments.search_seed]
-    found = json.loads(zoo(*tune_command(arguments, out, arguments.set, *budget, "--json")).stdout)
-    minutes = (time.perf_counter() - began) / 60
+    found, seconds = answer(*tune_command(arguments, out, arguments.set, *budget))
     settings = [part for setting in arguments.set for part in ("--set", setting)]
     contestants = {
         "default": [arguments.model, *settings],
@@ -56,13 +48,13 @@ def search(arguments, folder):
     for seed in range(arguments.seeds):
         for name, what in contestants.items():
             run = Path(folder, f"{name}-{seed}")
-            fitted = zoo("fit", *what, "--data", arguments.data, "--seed", seed, "--out", run, "--json", "--quiet")
-            accuracy[name].append(json.loads(fitted.stdout)["accuracy"])
+            fitted, _ = answer("fit", *what, "--data", arguments.data, "--seed", seed, "--out", run, "--quiet")
+            accuracy[name].append(fitted["accuracy"])
             print(f"seed {seed}: {name} {accuracy[name][-1]:.4f}", file=sys.stderr, flush=True)
     states = [row["state"] for row in found["trials"]]
     return {
         "trials": {state: states.count(state) for state in sorted(set(states))},
-        "minutes, the winner's training included": minutes,
+        "minutes, the winner's training included": seconds / 60,
         "settings": found["best"]["settings"],
         "score in the folds": found["best"]["score"],
         **{name: {"mean": mean(v), "spread": spread(v), "values": v} for name, v in accuracy.items()},
