@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from processes import finished
+from processes import ZOO, finished
 
 ROOT = Path(__file__).parents[1]
 SIDE, BITS = 32, 4  # pixels; a pattern has BITS x BITS squares
@@ -65,7 +65,7 @@ def measured(command: list[str], cache: Path, limit: float) -> dict[str, float |
     """Processor seconds, mebibytes and bytes of output of a process of its own, and how it ended."""
     environment = os.environ | {"CONVZOO_CACHE": str(cache), "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryFile() as output:
-        words = ["timeout", f"{limit:g}", sys.executable, "-m", "cli", *command]
+        words = ["timeout", f"{limit:g}", *ZOO, *command]
         ended = finished(words, stdout=output, env=environment)
         return {
             "seconds": round(ended.processors, 1),

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+ZOO = [sys.executable, "-m", "cli"]  # what stands before the words of a command
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -45,20 +47,19 @@ def finished(command, **given):
     return Finished(process.returncode, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, errors)
 
 
-def zoo(*arguments, check=True, **given):
-    """A `zoo` command and what it printed; ends this program where it fails, unless `check` is off."""
-    command = [sys.executable, "-m", "cli", *map(str, arguments)]
+def zoo(*arguments, **given):
+    """What a `zoo` command prints, `given` as to `subprocess.run`; ends this program where it fails."""
+    command = [*ZOO, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, **given)
-    if check and done.returncode:
+    if done.returncode:
         sys.exit(f"{' '.join(command)} ended with code {done.returncode}")
-    return done
+    return done.stdout
 
 
 def answer(*arguments):
     """What a `zoo` command says with `--json`, as objects, and its seconds."""
     began = time.perf_counter()
-    done = zoo(*arguments, "--json")
-    return json.loads(done.stdout), time.perf_counter() - began
+    return json.loads(zoo(*arguments, "--json")), time.perf_counter() - began
 
 
 def peak(start, task, **environment):

@@ -122,9 +122,9 @@ def workplace(folder, source):
 
 def trained(command, folder):
     """Trains in a process of its own: seconds, and the most memory that it held, in MB."""
-    from processes import finished
+    from processes import ZOO, finished
 
-    words = [sys.executable, "-m", "cli", *command[1:], "--quiet", "--json"]
+    words = [*ZOO, *command[1:], "--quiet", "--json"]
     ended = finished(words, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
     if ended.code:
         raise RuntimeError(ended.last_line or f"exit code {ended.code}")

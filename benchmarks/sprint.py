@@ -20,7 +20,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from processes import finished
+from processes import ZOO, finished
 
 DIGITS = {
     "as it is": [],
@@ -81,7 +81,7 @@ def trained(data, recipe, settings, folder):
     kept = folder / "took.json"
     if not kept.is_file():
         words = [word for setting in settings for word in ("--set", setting)]
-        command = [sys.executable, "-m", "cli", "fit", "--data", data, "--recipe", recipe, *words, "--quiet"]
+        command = [*ZOO, "fit", "--data", data, "--recipe", recipe, *words, "--quiet"]
         ended = finished([*command, "--overwrite", "--out", str(folder)], cwd=Path(__file__).parents[1])
         if ended.code:
             raise SystemExit(ended.errors)

@@ -18,11 +18,12 @@ from pathlib import Path
 from statistics import median
 
 from packaging.requirements import Requirement
+from processes import ZOO
 
 COMMANDS = {
-    "zoo list": [sys.executable, "-m", "cli", "list"],
-    "zoo show lenet5": [sys.executable, "-m", "cli", "show", "lenet5"],
-    "zoo show lennet": [sys.executable, "-m", "cli", "show", "lennet"],
+    "zoo list": [*ZOO, "list"],
+    "zoo show lenet5": [*ZOO, "show", "lenet5"],
+    "zoo show lennet": [*ZOO, "show", "lennet"],
     "import keras": [sys.executable, "-c", "import keras"],
 }
 
@@ -62,7 +63,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder, name)) for name in ("lenet5.tflite", "digit.png")]
         subprocess.run([sys.executable, "-c", PROGRAM, *files], check=True, capture_output=True)
-        seconds = measure(COMMANDS | {"zoo predict FILE": [sys.executable, "-m", "cli", "predict", *files]}, arguments)
+        seconds = measure(COMMANDS | {"zoo predict FILE": [*ZOO, "predict", *files]}, arguments)
     baseline = median(seconds["import keras"])
     result = {
         name: {

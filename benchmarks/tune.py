@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from statistics import mean, stdev
 
-from processes import answer, zoo
+from processes import ZOO, answer, zoo
 
 import recipes.tune
 
@@ -112,14 +112,9 @@ def kills(arguments, folder):
     asked = ["--trials", arguments.trials, "--pruner", "none", "--sampler", "random"]
     asked += ["--workers", arguments.workers, "--quiet"]
     zoo(*tune_command(arguments, alone, [*SMALL, *arguments.set], *asked))
-    command = [
-        sys.executable,
-        "-m",
-        "cli",
-        *map(str, tune_command(arguments, killed, [*SMALL, *arguments.set], *asked)),
-    ]
+    words = list(map(str, tune_command(arguments, killed, [*SMALL, *arguments.set], *asked)))
     while survived < arguments.kills:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen([*ZOO, *words], stdout=subprocess.DEVNULL, start_new_session=True)
         time.sleep(moments.uniform(*arguments.between))
         if process.poll() is not None:
             break
@@ -127,7 +122,7 @@ def kills(arguments, folder):
         process.wait()
         survived += 1
         print(f"{survived} kills, {states_of(killed)}", file=sys.stderr, flush=True)
-    zoo(*command[3:])
+    zoo(*words)
     ended = [result(row) for row in recipes.tune.show(killed) if row["state"] == "complete"]
     wanted = [result(row) for row in recipes.tune.show(alone)]
     return {
