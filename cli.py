@@ -64,8 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("default")  # what a library deprecates is no error of a command
     for library in ("absl", "tensorflow"):  # their remarks on themselves
         logging.getLogger(library).setLevel(logging.ERROR)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "_ZOO_COMPLETE" in os.environ:  # the shell asks for completions; click answers in bytes, which no outlet takes
+        return _run(arguments)
     with outlets() as (out, _):
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        code = _run(arguments)
         out.flush()
         if out.failure and not code:
             why = getattr(out.failure, "strerror", None) or first_line(out.failure)

@@ -124,7 +124,7 @@ def _recipes() -> str:
 
 def _settings() -> str:
     from recipes.augment import Augment
-    from recipes.config.settings import Distill, FineTune, Model, Optimizer, Recipe, Schedule, Unknown
+    from recipes.config.settings import DataRules, Distill, FineTune, Model, Optimizer, Recipe, Schedule, Unknown
 
     lines = [
         "# Settings of a recipe",
@@ -134,7 +134,8 @@ def _settings() -> str:
         '`--set augment.blur.probability=0.5`; `augment = "natural"` takes a named [augmentation](recipes.md).',
         "",
     ]
-    tables = {"": Recipe, "model": Model, "optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
+    tables = {"": Recipe, "model": Model, "data": DataRules, "optimizer": Optimizer, "schedule": Schedule}
+    tables["augment"] = Augment
     operations = {f"augment.{name}": _table_in(Augment, name) for name in Augment.model_fields if name != "about"}
     tables |= {name: table for name, table in operations.items() if table}
     tables |= {"finetune": FineTune, "unknown": Unknown, "distill": Distill}

@@ -67,7 +67,7 @@ def cross_validate(
     against: str | None = None,
     against_recipe: str | Path | Recipe | None = None,
     out: Path | None = None,
-    resize: Resize = "fill",
+    resize: Resize | None = None,
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     devices: str = "1",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import recipes.data
 from recipes.config.presets import load_recipe
-from recipes.config.settings import DataSettings, Recipe, ResolvedRecipe
+from recipes.config.settings import DataRules, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import digest_of
 from recipes.data.decoding import Resize
@@ -45,7 +45,7 @@ def finetune(
     overrides: Sequence[str] = (),
     weights: str | None = None,
     keep_old_classes: bool = False,
-    resize: Resize = "fill",
+    resize: Resize | None = None,
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     devices: str = "1",
@@ -84,7 +84,7 @@ def finetune(
         if recipe is not None and not isinstance(recipe, Recipe):
             recipe = _recipe(opened, recipe, overrides)
         if recipe and recipe.finetune and recipe.finetune.quantize:
-            own = {"resize": resize != "fill", "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
+            own = {"resize": resize is not None, "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
             own |= {"keep_old_classes": keep_old_classes, "weights": weights is not None}
             if given := [name for name, is_set in own.items() if is_set]:
                 raise RequestError(f"{given[0]} is not possible with finetune.quantize: a run goes on as it is.")
@@ -110,9 +110,9 @@ def finetune(
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
         images = load_images(settings, None, quiet=quiet)
-        kept = opened.run if keep_old_classes else None
+        kept = opened.run if settings.finetune and settings.finetune.keep_old_classes else None
         if kept:
-            images = in_parts_of(kept, images, skip_bad=skip_bad)
+            images = in_parts_of(kept, images, skip_bad=settings.data.skip_bad)
         notes: tuple[str, ...] = ()
         if recipe is None:  # it can be chosen now that the images are counted
             recipe = choose(len(images.train), len(images.class_names))
@@ -237,7 +237,7 @@ def _resolve(
     overrides: Sequence[str],
     recipe: str | Path | Recipe,
     *,
-    resize: Resize,
+    resize: Resize | None,
     skip_bad: bool,
     split_near_duplicates: bool,
     keep_old_classes: bool,
@@ -264,7 +264,8 @@ def _resolve(
         raise RequestError(f"{source.name} does not say which size of image it takes.")
     check_copies(model.symmetry, model.input_shape, "", source.name)
     first, also = data, []
-    if keep_old_classes:
+    keep = keep_old_classes or tuning.keep_old_classes
+    if keep:
         if not source.run:
             raise RequestError(f"{source.name} is not a run: only a run has classes to keep.")
         before = source.run.recipe.data
@@ -274,15 +275,15 @@ def _resolve(
         **dict(recipe)
         | {
             "model": model,
-            "data": DataSettings(
-                source=first,
-                also=tuple(also) or None,
-                image_shape=model.input_shape,
+            "data": (recipe.data or DataRules()).of(
+                first,
+                model.input_shape,
+                tuple(also) or None,
                 resize=resize,
                 skip_bad=skip_bad,
-                split_near_duplicates=split_near_duplicates or None,
+                split_near_duplicates=split_near_duplicates,
             ),
-            "finetune": tuning.model_copy(update={"source": source.name, "keep_old_classes": keep_old_classes}),
+            "finetune": tuning.model_copy(update={"source": source.name, "keep_old_classes": keep}),
             "plugin": get_card(model.name).plugin if model.name in list_models() else None,
             "versions": versions(),
         }

@@ -41,7 +41,7 @@ def fit(
     out: str | Path,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
-    resize: Resize = "fill",
+    resize: Resize | None = None,
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     teachers: Sequence[str | Path] = (),
@@ -59,7 +59,8 @@ def fit(
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
         overrides: `key=value` settings, applied to a recipe that is named or a file.
-        resize: how images of another size are brought to the model's, see `recipes.data.decoding.to_array`.
+        resize: how images of another size are brought to the model's, `fill`, `fit` or `stretch`, see
+            `recipes.data.decoding.to_array`; as the recipe says if None.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.
         split_near_duplicates: near duplicates may come into different parts, see `recipes.data.load`.
         teachers: finished runs with the same classes to learn from beside the labels, in place of the recipe's own; the

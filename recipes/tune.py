@@ -55,7 +55,7 @@ def tune(
     limits: Mapping[str, float] | None = None,
     seed: int = 0,
     storage: str | None = None,
-    resize: Resize = "fill",
+    resize: Resize | None = None,
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     quiet: bool = False,
@@ -235,7 +235,8 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
         summary=f"Found by a search of {len(rows):,} trials for {search.recipe.model.name}.",
         reaches=f"{best['measure']} {best['score']:.4f}{spread} in {search.folds} folds{shorter}.",
     )
-    winner = Recipe(**dict(trial_recipe(search, best["settings"])) | {"about": about, "data": None})
+    trial = trial_recipe(search, best["settings"])
+    winner = Recipe(**dict(trial) | {"about": about, "data": trial.data.rules})
     text = tomli_w.dumps(winner.model_dump(mode="json", exclude_none=True))
     with FileLock(study.path / ".end.lock"):  # the same command may have been given twice
         write_whole(study.path / "best.toml", lambda aside: aside.write_text(text, "utf-8"))
@@ -247,16 +248,11 @@ def _end(study: Study, search: Search, *, quiet: bool) -> Tuned:
 
 def _train_winner(run: Run, winner: Recipe, search: Search, *, quiet: bool) -> dict[str, Any]:
     """The winner's metrics on the test images; a training of it that is there is gone on with."""
-    data = search.recipe.data
-    reading: dict[str, Any] = {
-        "resize": data.resize,
-        "skip_bad": data.skip_bad,
-        "split_near_duplicates": bool(data.split_near_duplicates),
-    }
-    if run.is_run and run.recipe == resolve(None, data.source, winner, **reading):
+    source = search.recipe.data.source
+    if run.is_run and run.recipe == resolve(None, source, winner):
         return run.metrics or resume(run, quiet=quiet).metrics
     shutil.rmtree(run.path, ignore_errors=True)
-    return fit(None, data=data.source, out=run.path, recipe=winner, quiet=quiet, **reading).metrics
+    return fit(None, data=source, out=run.path, recipe=winner, quiet=quiet).metrics
 
 
 def show(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 """The command line as a user meets it: a process with arguments, an exit code, stdout and stderr."""
 
 import json
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ from click.testing import CliRunner
 
 import cli
 import zoo
+from zoo.errors import RequestError
 
 WITHOUT_TENSORFLOW = [
     ["--help"],
@@ -118,6 +122,94 @@ def test_an_option_out_of_reach_names_the_nearest(zoo_command):
     _, _, err = zoo_command("list", "--jsn")
     assert "--json" in err
     assert err.count("\n") == 1
+
+
+def test_a_word_that_is_not_among_an_options_names_the_nearest(zoo_command):
+    """Over all commands; click alone prints what is allowed, and leaves it at that."""
+    checked = 0
+    for _, command in every_command(cli.commands):
+        for option in command.params:
+            if isinstance(option.type, click.Choice):
+                with pytest.raises(RequestError) as error:
+                    option.type.convert(f"{option.type.choices[0]}x", option, None)
+                assert str(error.value).startswith(
+                    f"unknown {option.opts[-1]} '{option.type.choices[0]}x': did you mean"
+                )
+                checked += 1
+    assert checked > 8
+    code, out, err = zoo_command("list", "--sort", "accurcy")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("Error: unknown --sort 'accurcy': did you mean 'accuracy'? Allowed: accuracy, arena, ")
+
+
+def completed(*words):
+    """What click tells bash of the last of these words: the kind of each proposal, and the proposal."""
+    environment = os.environ | {"_ZOO_COMPLETE": "bash_complete", "COMP_CWORD": str(len(words))}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli"],
+        env=environment | {"COMP_WORDS": shlex.join(["zoo", *words])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        (["f"], ["plain,finetune", "plain,fit"]),
+        (["fit", "lenet5_"], ["plain,lenet5_1998"]),
+        (["fit", "lenet5", "--rec"], ["plain,--recipe"]),
+        (["fit", "lenet5", "--recipe", "digits-s"], ["file,digits-s", "plain,digits-sprint"]),
+        (["fit", "lenet5", "--data", "dig"], ["file,dig", "plain,digits"]),
+        (["list", "--max-params", "many", "--sort", "ac"], ["plain,accuracy"]),
+        (["recipes", "augment/ae"], ["file,augment/ae", "plain,augment/aerial"]),
+        (["export", "runs/first", "--to", "c-array-"], ["plain,c-array-int16x8"]),
+        (["fitt", "--v"], ["plain,--version"]),
+    ],
+)
+def test_the_shell_completes_commands_options_and_names(words, proposed):
+    assert completed(*words) == proposed
+
+
+def test_all_names_that_are_completed_are_names_that_exist():
+    """Without TensorFlow, or the shell would wait for it; that `Name` proposes what it should is seen above."""
+    program = """
+import sys, cli, click
+from recipes.command_line import names
+def every(command):
+    yield command
+    for below in getattr(command, "commands", {}).values():
+        yield from every(below)
+for command in every(cli.commands):
+    context = click.Context(command, resilient_parsing=True)
+    for parameter in command.params:
+        found = parameter.shell_complete(context, "")
+        assert found or not isinstance(parameter.type, names.Name), (command.name, parameter.name)
+assert "tensorflow.python" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash_takes_what_click_prints_for_it(tmp_path):
+    """As get-started.md says, in a real shell; `zoo` is this checkout's."""
+    (tmp_path / "zoo").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@"\n')
+    (tmp_path / "zoo").chmod(0o755)
+    script = """
+eval "$(_ZOO_COMPLETE=bash_source zoo)"
+COMP_WORDS=(zoo show lenet5_) COMP_CWORD=2 COMPREPLY=()
+_zoo_completion zoo
+echo "${COMPREPLY[@]}"
+"""
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        ["bash", "-c", script], env=os.environ | {"PATH": path, "PYTHONPATH": root}, capture_output=True, text=True
+    )
+    assert done.stdout == "lenet5_1998\n", done.stderr
 
 
 @pytest.mark.slow

@@ -169,6 +169,29 @@ def test_an_optimizer_decays_weights_but_not_biases_and_warms_up():
 
 
 @pytest.mark.parametrize(
+    ("rules", "arguments"),
+    [
+        ([], {}),
+        (["data.resize=fit", "data.split_seed=7", "data.split_near_duplicates=true"], {}),
+        (["data.skip_bad=true"], {"resize": "stretch", "split_near_duplicates": True}),
+    ],
+)
+def test_the_recipe_of_a_run_brings_the_rules_by_which_its_images_were_read(tmp_path, rules, arguments):
+    first = resolve("lenet5", "digits", "quick", rules, **arguments)
+    Run.create(tmp_path / "run").write_recipe(first)
+    file = tmp_path / "run" / "recipe.toml"
+    assert resolve(None, "digits", file) == first
+    for recipe in (file, first):
+        other = resolve(None, str(tmp_path), recipe)
+        assert other.data == first.data.model_copy(update={"source": str(tmp_path)})
+    assert resolve(None, "digits", file, resize="fit", skip_bad=True).data == first.data.model_copy(
+        update={"resize": "fit", "skip_bad": True}
+    )
+    with pytest.raises(RequestError, match=r"unknown setting 'data.source'.* Allowed: data.resize, "):
+        resolve("lenet5", "digits", "quick", ["data.source=digits"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"model": "lenet"}, "did you mean 'lenet5'"),
@@ -180,7 +203,11 @@ def test_an_optimizer_decays_weights_but_not_biases_and_warms_up():
         ({"overrides": ["epochs=0"]}, "epochs=0 is not possible"),
         ({"overrides": ["augment.rotation=400"]}, "augment.rotation=400 is not possible"),
         ({"overrides": ["augment.scale=[2.0,1.0]"]}, "smaller number first"),
-        ({"overrides": ["model.options.nonlinearity=rleu"]}, "nonlinearity='rleu' is not possible"),
+        (
+            {"overrides": ["model.options.nonlinearity=rleu"]},
+            "unknown nonlinearity of lenet5 'rleu': did you mean 'relu'",
+        ),
+        ({"overrides": ["model.options.nonlinearity=3"]}, "nonlinearity=3 is not possible"),
         ({"overrides": ["learning_rate"]}, "KEY=VALUE"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import cli
 from recipes import text
 from recipes.config.presets import SCHEMA, load_recipe
-from recipes.config.settings import Recipe
+from recipes.config.settings import ResolvedRecipe
 from recipes.fit import fit
 from recipes.report.sections import command_to_reproduce
 from recipes.run.folder import Run
@@ -176,15 +176,17 @@ def test_the_command_of_a_fine_tuned_run_is_a_fine_tuning(earlier):
     assert words[:3] == ["zoo", "finetune", "/runs/first"]
     given = cli.commands.commands["finetune"].make_context("finetune", words[2:]).params
     assert given["keep_old_classes"]
-    assert given["skip_bad"]
-    assert (given["data"], given["resize"], given["weights"]) == ("/images/new", "fit", None)
-    assert load_recipe(given["recipe"], kind="finetune") == run.recipe
+    assert (given["data"], given["weights"]) == ("/images/new", None)
+    recipe = load_recipe(given["recipe"], kind="finetune")
+    assert recipe.data == run.recipe.data.rules
+    assert (recipe.data.resize, recipe.data.skip_bad) == ("fit", True)
+    assert recipe.model_copy(update={"data": run.recipe.data}) == run.recipe
 
 
 def test_the_command_of_a_fine_tuned_model_names_its_weights(tmp_path):
     settings = {"model": {"name": "efficientnet_lite0", "weights": "imagenet"}}
     settings["data"] = {"source": "digits", "image_shape": [224, 224, 3]}
-    recipe = Recipe.model_validate(settings | {"finetune": {"source": "efficientnet_lite0"}})
+    recipe = ResolvedRecipe.model_validate(settings | {"finetune": {"source": "efficientnet_lite0"}})
     words = shlex.split(command_to_reproduce(Run(tmp_path), recipe))
     given = cli.commands.commands["finetune"].make_context("finetune", words[2:]).params
     assert (given["source"], given["weights"], given["keep_old_classes"]) == ("efficientnet_lite0", "imagenet", False)

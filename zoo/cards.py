@@ -212,6 +212,8 @@ def check_options(card: Card, received: dict[str, Any]) -> dict[str, Any]:
         try:
             checked[name] = TypeAdapter(annotation, config=ConfigDict(strict=False)).validate_python(value)
         except ValidationError:
+            if get_origin(annotation) is Literal and isinstance(value, str):
+                raise unknown(f"{name} of {card.name}", value, map(str, get_args(annotation))) from None
             allowed = allowed_values(annotation)
             raise RequestError(f"{name}={value!r} is not possible for {card.name}; allowed: {allowed}.") from None
     return checked

@@ -25,6 +25,11 @@ SYMMETRIES = {
 }
 
 
+def list_families() -> list[str]:
+    """Names of the lines of models, sorted."""
+    return sorted({get_card(name).family for name in list_models()})
+
+
 def select(
     pattern: str = "*",
     *,
@@ -58,9 +63,8 @@ def select(
     """
     if symmetry not in (None, *SYMMETRIES):
         raise unknown("symmetry", str(symmetry), SYMMETRIES)
-    families = {get_card(name).family for name in list_models()}
-    if family is not None and family not in families:
-        raise unknown("family", family, families)
+    if family is not None and family not in list_families():
+        raise unknown("family", family, list_families())
     chosen = [
         card
         for card in map(get_card, list_models(pattern))

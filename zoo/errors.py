@@ -56,6 +56,16 @@ def of_machine(error: BaseException | None) -> FailureError | None:
     return None
 
 
+def nearest(received: str, allowed: Iterable[str]) -> str:
+    """The question whether another name was meant, with a space before it; nothing if none is near.
+
+    >>> nearest("lenet", ["lenet5", "mlp"])
+    " did you mean 'lenet5'?"
+    """
+    near = get_close_matches(received.lower(), list(allowed), n=1, cutoff=0.5)
+    return f" did you mean {near[0]!r}?" if near else ""
+
+
 def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") -> RequestError:
     """Returns (does not raise) the error for a name that is not among `allowed`.
 
@@ -70,8 +80,7 @@ def unknown(kind: str, received: str, allowed: Iterable[str], hint: str = "") ->
     zoo.errors.RequestError: unknown model 'lenet': did you mean 'lenet5'? Allowed: lenet5, mlp.
     """
     names, received = sorted(allowed), received[:100]  # a file may have names without end
-    near = get_close_matches(received.lower(), names, n=1, cutoff=0.5)
-    meant = f" did you mean {near[0]!r}?" if near else ""
+    meant = nearest(received, names)
     shown = f" Allowed: {', '.join(names)}." if len(names) <= 12 or not hint else f" {hint}"
     return RequestError(
         f"unknown {kind} {received!r}:{meant}{shown}" if meant else f"unknown {kind} {received!r}.{shown}"

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from recipes import text
+from recipes.command_line.names import DATA, Name
 from recipes.command_line.options import as_json
 from recipes.command_line.printing import answer, warn
 from recipes.export.kinds import KINDS
@@ -17,6 +18,7 @@ from zoo.errors import RequestError
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--to",
+    type=Name(lambda: KINDS),
     default="int8",
     show_default=True,
     help=f"{', '.join(KINDS)}.",
@@ -24,7 +26,7 @@ from zoo.errors import RequestError
 @click.option("--all", "every", is_flag=True, help="Every precision of TFLite, as one table.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/MODEL-TO.tflite]")
 @click.option("--budget", multiple=True, metavar="KEY=FRACTION", help="agreement=0.98 or drop=0.02: what is allowed.")
-@click.option("--data", help="Of a .keras file: images to verify it on. Of a run: where its own are now.")
+@click.option("--data", type=DATA, help="Of a .keras file: images to verify it on. Of a run: where its own are now.")
 @click.option("--output-type", default="uint8", show_default=True, help="Scores of int8: uint8 or float32.")
 @click.option("--dynamic-size", is_flag=True, help="Leave height and width open; needs a pooled head.")
 @click.option("--force", is_flag=True, help="Export a model that hardly beats chance, too.")
@@ -152,7 +154,9 @@ def benchmark(
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option("--data", help="Images to show, and to verify with.  [default: the test images of the file's run]")
+@click.option(
+    "--data", type=DATA, help="Images to show, and to verify with.  [default: the test images of the file's run]"
+)
 @click.option(
     "--runtime",
     type=click.Path(path_type=Path),

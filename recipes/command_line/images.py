@@ -7,6 +7,7 @@ import click
 
 from recipes import text
 from recipes.command_line.group import Commands
+from recipes.command_line.names import AUGMENTATION, DATA, PART, TASK
 from recipes.command_line.options import as_json, overrides, quiet, resize, skip_bad, split_near_duplicates
 from recipes.command_line.printing import answer, line
 from recipes.command_line.values import Shape
@@ -23,9 +24,13 @@ def augment() -> None:
 
 
 @augment.command("preview")
-@click.argument("data")
+@click.argument("data", type=DATA)
 @click.option(
-    "--recipe", default="natural", show_default=True, help="An augmentation of `zoo recipes`, or a TOML file."
+    "--recipe",
+    type=AUGMENTATION,
+    default="natural",
+    show_default=True,
+    help="An augmentation of `zoo recipes`, or a TOML file.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The drawing, PNG, SVG or PDF.")
 @overrides("Change one setting, as in rotation=20.")
@@ -67,13 +72,19 @@ def preview_(
 
 
 @augment.command("write")
-@click.argument("data")
+@click.argument("data", type=DATA)
 @click.option(
-    "--recipe", default="natural", show_default=True, help="An augmentation of `zoo recipes`, or a TOML file."
+    "--recipe",
+    type=AUGMENTATION,
+    default="natural",
+    show_default=True,
+    help="An augmentation of `zoo recipes`, or a TOML file.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @overrides("Change one setting, as in rotation=180.")
-@click.option("--part", "parts", multiple=True, help="Only train, validation or test; give it again for two.")
+@click.option(
+    "--part", "parts", type=PART, multiple=True, help="Only train, validation or test; give it again for two."
+)
 @click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size first; files need it.")
 @resize
 @click.option(
@@ -127,7 +138,7 @@ def data_() -> None:
 
 
 @data_.command("pack")
-@click.argument("data")
+@click.argument("data", type=DATA)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option(
     "--input-shape",
@@ -139,7 +150,7 @@ def data_() -> None:
 @click.option(
     "--split-seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Another seed splits anew."
 )
-@click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
+@click.option("--task", type=TASK, help="classification, multilabel or regression: how a table's labels are meant.")
 @skip_bad
 @split_near_duplicates
 @click.option("--overwrite", is_flag=True, help="Replace the set in --out that this command wrote.")
@@ -167,8 +178,8 @@ def pack_(data: str, out: Path, shape: tuple[int, int, int] | None, as_json: boo
 
 
 @data_.command("check")
-@click.argument("data")
-@click.option("--task", help="classification, multilabel or regression: how a table's labels are meant.")
+@click.argument("data", type=DATA)
+@click.option("--task", type=TASK, help="classification, multilabel or regression: how a table's labels are meant.")
 @split_near_duplicates
 @click.option(
     "--labels",

@@ -6,20 +6,23 @@ from typing import Any
 import click
 
 from recipes import text
+from recipes.command_line.names import DATA
 from recipes.command_line.options import as_json, average, devices, launchable, skip_bad
 from recipes.command_line.printing import answer, line, warn
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--data", help="Other images, instead of the run's test images; a file needs it.")
+@click.option("--data", type=DATA, help="Other images, instead of the run's test images; a file needs it.")
 @click.option("--invariance", is_flag=True, help="Also rotated, shifted, scaled and mirrored.")
 @click.option(
     "--precision",
     type=float,
     help="Choose the score from which on predictions are sure, so that so many of those are right; 0 forgets it.",
 )
-@click.option("--unknown", help="Images of no class that it knows: how well are they told from those it is scored on?")
+@click.option(
+    "--unknown", type=DATA, help="Images of no class that it knows: how well are they told from those it is scored on?"
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrix (PNG, SVG or PDF).")
 @average
 @skip_bad
@@ -55,7 +58,7 @@ def evaluate(source: Path, data: str | None, plot: Path | None, as_json: bool, *
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
-@click.option("--data", help="Score all of them on these images; where there are files, they need it.")
+@click.option("--data", type=DATA, help="Score all of them on these images; where there are files, they need it.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it too (PNG or SVG).")
 @skip_bad
 @as_json

@@ -6,6 +6,7 @@ import click
 
 import zoo
 from recipes import text
+from recipes.command_line.names import ANY_RECIPE, FAMILY, MODEL, RESULTS, Choice
 from recipes.command_line.options import as_json, overrides
 from recipes.command_line.printing import answer
 from recipes.command_line.values import Amount, Shape
@@ -17,8 +18,8 @@ from zoo.results import of_models, read_results, result_sets
 
 
 @click.command("list")
-@click.argument("pattern", default="*")
-@click.option("--family", help="Only this line of models.")
+@click.argument("pattern", type=MODEL, default="*")
+@click.option("--family", type=FAMILY, help="Only this line of models.")
 @click.option("--input", "size", type=int, help="Only models for images of this height by default.")
 @click.option("--max-params", type=Amount(), help="At most so many parameters: 60000, 60k, 1.5M.")
 @click.option("--max-macs", type=Amount(), help="At most so many multiply-adds an image: 10M, 1G.")
@@ -28,13 +29,16 @@ from zoo.results import of_models, read_results, result_sets
     "--symmetry",
     is_flag=False,
     flag_value="any",
-    type=click.Choice(list(SYMMETRIES)),
+    type=Choice(list(SYMMETRIES)),
     help="Only models with exactly the same scores for rotated (c4), mirrored, or both (d4) images.",
 )
 @click.option(
-    "--results", metavar="SET", help="Only models that were measured on this set, digits, with what they reach."
+    "--results",
+    type=RESULTS,
+    metavar="SET",
+    help="Only models that were measured on this set, digits, with what they reach.",
 )
-@click.option("--sort", type=click.Choice([*ORDERS, "accuracy"]), default="name", show_default=True)
+@click.option("--sort", type=Choice([*ORDERS, "accuracy"]), default="name", show_default=True)
 @as_json
 def list_(
     pattern: str,
@@ -79,7 +83,7 @@ def list_(
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--input-shape", "shape", type=Shape(), help="Another image, as in 64x64x3.")
 @overrides("Change one option of the model: --set antialias=true; --set symmetry=c4 for what copies of the image cost.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw feature maps and receptive fields (PNG or SVG).")
@@ -112,7 +116,7 @@ def show(
 
 
 @click.command("recipes")
-@click.argument("name", required=False)
+@click.argument("name", type=ANY_RECIPE, required=False)
 @as_json
 def recipes_(name: str | None, as_json: bool) -> None:
     """List recipes and augmentations, or print the one called NAME with everything in it resolved.

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from recipes.command_line.names import AVERAGE, DATA, Choice
 from recipes.command_line.values import Shape
 from zoo.errors import RequestError
 
@@ -14,7 +15,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value instead of text.")
 quiet = click.option("--quiet", is_flag=True, help="No progress.")
-resize = click.option("--resize", type=click.Choice(["fill", "fit", "stretch"]), default="fill", show_default=True)
+_RESIZE = Choice(["fill", "fit", "stretch"])
+resize = click.option("--resize", type=_RESIZE, default="fill", show_default=True)
+trained_resize = click.option("--resize", type=_RESIZE, help="Short for --set data.resize=RULE.  [default: fill]")
 skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
 split_near_duplicates = click.option(
     "--split-near-duplicates",
@@ -22,7 +25,7 @@ split_near_duplicates = click.option(
     help="Let near duplicates come into different parts: for a fixed camera.",
 )
 data = click.option(
-    "--data", required=True, help="digits, tfds:NAME, a folder of class folders or shards, or a table.csv."
+    "--data", type=DATA, required=True, help="digits, tfds:NAME, a folder of class folders or shards, or a table.csv."
 )
 devices = click.option(
     "--devices",
@@ -34,6 +37,7 @@ devices = click.option(
 
 average = click.option(
     "--average",
+    type=AVERAGE,
     metavar="mirror|c4|d4|6",  # `recipes.evaluate.averaging.AVERAGES`, which would bring in NumPy
     help="Average scores (probabilities) over mirrored (mirror), rotated (c4), both (d4), or mirrored and by a pixel "
     "shifted copies (6) of each image; the model is run 2, 4, 8 or 6 times.",
@@ -52,7 +56,7 @@ def training_options(command: Command, data: Callable[[Command], Command] = data
         click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make."),
         overrides("Change one setting of the recipe."),
         click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C]."),
-        resize,
+        trained_resize,
         click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them."),
         split_near_duplicates,
         click.option("--seed", type=int, help="Short for --set seed=N."),
@@ -71,7 +75,7 @@ def finetuning_options(command: Command) -> Command:
     where = (
         "digits, tfds:NAME, a folder of class folders, or a table.csv; with --recipe qat where the run's own are now."
     )
-    return training_options(command, click.option("--data", help=where))
+    return training_options(command, click.option("--data", type=DATA, help=where))
 
 
 def launchable(
@@ -84,7 +88,7 @@ def launchable(
     """
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
-        @click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
+        @click.option("--launch", type=Choice(["ray"]), help="Have a Ray cluster start the workers.")
         @click.option("--workers", type=click.IntRange(1), help="How many, for --launch.")
         @click.option(
             "--retries",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recipes import text
+from recipes.command_line.names import DATA, FINETUNING, HEAD, MODEL, MODEL_OR_FILE, RECIPE, SPACE, WEIGHTS, Choice
 from recipes.command_line.options import (
     as_json,
     data,
@@ -19,6 +20,7 @@ from recipes.command_line.options import (
     resize,
     skip_bad,
     split_near_duplicates,
+    trained_resize,
     training_options,
 )
 from recipes.command_line.printing import answer, line, warn
@@ -36,16 +38,18 @@ def _resuming(settings: Mapping[str, Any]) -> list[str]:
 
 
 @click.command()
-@click.argument("model", required=False)
-@click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
-@click.option("--pooling", help="Another head: average, max, gem, adaptive_average, convolutional, ...")
+@click.argument("model", type=MODEL, required=False)
+@click.option("--recipe", type=RECIPE, help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
+@click.option("--pooling", type=HEAD, help="Another head: average, max, gem, adaptive_average, convolutional, ...")
 @click.option("--hidden", multiple=True, type=int, help="Units of a hidden layer of the head; give it again for more.")
-@click.option("--weights", help="Start from these: imagenet, a run, a .keras or .weights.h5 file.  [default: none]")
+@click.option(
+    "--weights", type=WEIGHTS, help="Start from these: imagenet, a run, a .keras or .weights.h5 file.  [default: none]"
+)
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--time", "seconds", type=Duration(), help="As many epochs as 90s, 10m or 2h are enough for.")
 @click.option("--until", type=float, help="Short for --set until=ACCURACY: stop when validation is so good, 0 to 1.")
 @click.option("--dry-run", is_flag=True, help="Only say what it will take: time, memory, disk, device.")
-@click.option("--unknown", help="Learn to be unsure of these images, which show none of the classes.")
+@click.option("--unknown", type=DATA, help="Learn to be unsure of these images, which show none of the classes.")
 @click.option(
     "--teacher",
     "teachers",
@@ -107,12 +111,13 @@ def fit(
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", type=MODEL_OR_FILE)
 @click.option(
     "--recipe",
+    type=FINETUNING,
     help="head, last-layers, last-stage, full, full-llrd, qat or a TOML file.  [default: by the number of images]",
 )
-@click.option("--weights", help="Of a model: imagenet, a file, or none.  [default: imagenet]")
+@click.option("--weights", type=WEIGHTS, help="Of a model: imagenet, a file, or none.  [default: imagenet]")
 @click.option(
     "--keep-classes",
     "keep_old_classes",
@@ -148,15 +153,18 @@ def finetune(
 
 
 @click.command()
-@click.argument("model", required=False)
-@click.option("--data", help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
+@click.argument("model", type=MODEL, required=False)
+@click.option("--data", type=DATA, help="digits, tfds:NAME, a folder of class folders, or a table.csv.")
 @click.option(
     "--space",
+    type=SPACE,
     help="What is searched: a name (lenet, vgg-small, augmentation, training) or a TOML file.  [default: by the model]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of the study; one that is there goes on.")
 @click.option(
-    "--recipe", help="What is not searched: a name from `zoo recipes` or a TOML file.  [default: by the data]"
+    "--recipe",
+    type=RECIPE,
+    help="What is not searched: a name from `zoo recipes` or a TOML file.  [default: by the data]",
 )
 @overrides("Change one setting of the recipe.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(1), help="1: the validation part alone.")
@@ -168,9 +176,9 @@ def finetune(
     help="Of a trial; the winner has the recipe's.  [default: all, with --time alone a quarter]",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the cores.")
-@click.option("--launch", type=click.Choice(["ray"]), help="Have a Ray cluster start the workers.")
-@click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
-@click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
+@click.option("--launch", type=Choice(["ray"]), help="Have a Ray cluster start the workers.")
+@click.option("--sampler", type=Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
+@click.option("--pruner", type=Choice(["median", "hyperband", "none"]), default="median", show_default=True)
 @click.option(
     "--objective", "cost", type=Objective(), help="accuracy,COST for a front: parameters, macs, int8_bytes, latency_ms."
 )
@@ -180,7 +188,7 @@ def finetune(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other trials and folds.")
 @click.option("--storage", help="A journal that several machines can reach.  [default: in --out]")
 @click.option("--show", "shown", type=click.Path(path_type=Path), help="Only list the trials of this study.")
-@resize
+@trained_resize
 @skip_bad
 @split_near_duplicates
 @quiet
@@ -217,16 +225,16 @@ def tune(
 
 
 @click.command("cross-validate")
-@click.argument("model", required=False)
+@click.argument("model", type=MODEL, required=False)
 @data
-@click.option("--recipe", help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
+@click.option("--recipe", type=RECIPE, help="A name from `zoo recipes` or a TOML file.  [default: by the data]")
 @click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="How many trainings.")
-@click.option("--against", help="Another model, on the same folds.")
-@click.option("--against-recipe", help="The other's recipe.  [default: the same]")
+@click.option("--against", type=MODEL, help="Another model, on the same folds.")
+@click.option("--against-recipe", type=RECIPE, help="The other's recipe.  [default: the same]")
 @overrides("Change one setting of both recipes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other folds.")
 @click.option("--out", type=click.Path(path_type=Path), help="The prediction for each held-out image, as CSV.")
-@resize
+@trained_resize
 @skip_bad
 @split_near_duplicates
 @devices
@@ -248,8 +256,8 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 
 
 @click.command()
-@click.argument("source")
-@click.argument("data")
+@click.argument("source", type=MODEL_OR_FILE)
+@click.argument("data", type=DATA)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make, .npz.")
 @click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size.  [default: the source's]")
 @click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest images of each.")

@@ -8,12 +8,13 @@ from typing import Any, Literal, TypeVar
 
 from recipes.augment.pipeline import Augment
 from recipes.config.problems import validated
-from recipes.config.settings import Recipe, ResolvedRecipe
+from recipes.config.settings import DataRules, DataSettings, Recipe, ResolvedRecipe
 from recipes.support.reading import Document, parse_toml
 from zoo.errors import RequestError, unknown
 
 PRESETS = files("recipes") / "presets"
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+_OF_A_RUN = DataSettings.model_fields.keys() - DataRules.model_fields.keys()
 SCHEMA = 2  # of the recipe.toml of a run; one that does not name its schema has the first
 
 
@@ -70,6 +71,8 @@ def load_recipe(
         RequestError: no such recipe, or settings that are not possible; the message names the key.
     """
     settings = _settings(kind, str(name_or_file))
+    if isinstance(data := settings.get("data"), dict):  # of a run: which images it had is not for others to follow
+        settings["data"] = {key: value for key, value in data.items() if key not in _OF_A_RUN}
     for override in overrides:
         _override(settings, override)
     return _recipe_of(Recipe, settings, str(name_or_file))

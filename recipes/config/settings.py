@@ -74,7 +74,43 @@ class Model(_Settings):
         return str(Path(weights).absolute()) if weights and Path(weights).exists() else weights
 
 
-class DataSettings(_Settings):
+class DataRules(_Settings):
+    """How images are read, whichever they are; arguments of a call or a command come before it.
+
+    Attributes:
+        resize: how images of another size are brought to the model's, `fill`, `fit` or `stretch`.
+        split_seed: draws the validation and the test part that a source does not bring.
+        skip_bad: leaves files out that cannot be used.
+        split_near_duplicates: lets near duplicates come into different parts.
+    """
+
+    resize: Resize = "fill"
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    skip_bad: bool = False
+    split_near_duplicates: bool | None = None  # written only where it is asked for
+
+    def of(
+        self,
+        source: str,
+        image_shape: tuple[int, int, int],
+        also: tuple[str, ...] | None = None,
+        *,
+        resize: Resize | None = None,
+        skip_bad: bool = False,
+        split_near_duplicates: bool = False,
+    ) -> "DataSettings":
+        """These rules for images of a source; what is given after `also` comes before them."""
+        asked = {"resize": resize, "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
+        rules = dict(self.rules) | {name: value for name, value in asked.items() if value}
+        return DataSettings(source=source, image_shape=image_shape, also=also, **rules)
+
+    @property
+    def rules(self) -> "DataRules":
+        """These rules without the images of a run."""
+        return DataRules(**{name: getattr(self, name) for name in DataRules.model_fields})
+
+
+class DataSettings(DataRules):
     """Which images a run was trained on, and how they were brought to the model's size.
 
     `also` are further sources; classes of one name are one class, and those of the first source come first.
@@ -83,10 +119,6 @@ class DataSettings(_Settings):
     source: str
     also: tuple[str, ...] | None = None
     image_shape: tuple[Side, Side, Side]
-    resize: Resize = "fill"
-    split_seed: int = 0
-    skip_bad: bool = False
-    split_near_duplicates: bool | None = None  # written only where it is asked for
 
     @field_validator("source")
     @classmethod
@@ -271,7 +303,7 @@ class Recipe(_Settings):
 
     about: About = About()
     model: Model | None = None
-    data: DataSettings | None = None
+    data: DataRules | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     steps: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64

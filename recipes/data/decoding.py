@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from recipes.data.deep_colour import deep_eight_bits, raw_mode
 from recipes.data.eight_bits import EightBits, PixelError, eight_bits, is_wide
 from recipes.support.threads import Budget
-from zoo.errors import RequestError, first_line
+from zoo.errors import RequestError, first_line, unknown
 from zoo.files import NOT_A_FILE
 
 Resize = Literal["fill", "fit", "stretch"]
@@ -244,7 +244,7 @@ def check_shape(shape: tuple[int, int, int], resize: str) -> None:
     if shape[2] not in (1, 3):
         raise RequestError(f"images have 1 channel (grey) or 3 (RGB), not {shape[2]}.")
     if resize not in _RULES:
-        raise RequestError(f"resize={resize!r} is not possible; allowed: {', '.join(_RULES)}.")
+        raise unknown("resize", str(resize), _RULES)
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from recipes.distributed.devices import Gpu, chosen, of_this_machine, on_each, use_only, visible_gpus
 from recipes.support.quiet import native_output_hidden
 from zoo.backend import tf
-from zoo.errors import FailureError, RequestError, first_line
+from zoo.errors import FailureError, RequestError, first_line, nearest
 
 GONE = "another worker is gone"
 AT_ONCE = 2**22  # numbers that are sent in one piece
@@ -316,6 +315,4 @@ def _is_address(address: Any) -> bool:
 
 
 def _not_allowed(what: str, received: Any, allowed: tuple[str, ...]) -> str:
-    near = get_close_matches(str(received), allowed, n=1, cutoff=0.5)
-    meant = f" did you mean {near[0]!r}?" if near else ""
-    return f"TF_CONFIG has {what} {received!r};{meant} allowed: {', '.join(allowed)}."
+    return f"TF_CONFIG has {what} {received!r};{nearest(str(received), allowed)} allowed: {', '.join(allowed)}."

@@ -6,7 +6,7 @@ from pathlib import Path
 import recipes.data
 from recipes.config.presets import list_recipes, load_recipe
 from recipes.config.problems import validated
-from recipes.config.settings import DataSettings, Model, Recipe, ResolvedRecipe
+from recipes.config.settings import DataRules, Model, Recipe, ResolvedRecipe
 from recipes.data.decoding import Resize
 from recipes.training.session import versions
 from zoo import get_card, list_models
@@ -21,7 +21,7 @@ def resolve(
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
     *,
-    resize: Resize = "fill",
+    resize: Resize | None = None,
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     teachers: Sequence[str | Path] = (),
@@ -58,12 +58,8 @@ def resolve(
         **dict(recipe)
         | {
             "model": model.model_copy(update={"input_shape": shape}),
-            "data": DataSettings(
-                source=data,
-                image_shape=shape,
-                resize=resize,
-                skip_bad=skip_bad,
-                split_near_duplicates=split_near_duplicates or None,
+            "data": (recipe.data or DataRules()).of(
+                data, shape, resize=resize, skip_bad=skip_bad, split_near_duplicates=split_near_duplicates
             ),
             "plugin": card.plugin,
             "versions": versions(),

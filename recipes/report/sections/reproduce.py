@@ -20,9 +20,6 @@ def command_to_reproduce(run: Run, recipe: ResolvedRecipe) -> str:
             words += ["--keep-classes"]
             source = (source, *(data.also or ()))[-1]
     words += ["--data", source, "--recipe", str(run.path / "recipe.toml")]
-    words += ["--resize", data.resize] if data.resize != "fill" else []
-    words += ["--skip-bad"] if data.skip_bad else []
-    words += ["--split-near-duplicates"] if data.split_near_duplicates else []
     return shlex.join([*words, "--out", f"{run.path}-again"])
 
 
