@@ -100,6 +100,7 @@ def finetune(
             opened,
             data,
             overrides,
+            weights=weights,
             resize=resize,
             skip_bad=skip_bad,
             split_near_duplicates=split_near_duplicates,
@@ -237,6 +238,7 @@ def _resolve(
     overrides: Sequence[str],
     recipe: str | Path | Recipe,
     *,
+    weights: str | None,
     resize: Resize | None,
     skip_bad: bool,
     split_near_duplicates: bool,
@@ -259,6 +261,8 @@ def _resolve(
             'each image, finetune.stages="all" to vary them in every epoch, or augment=none.'
         )
     wanted = recipe.model.model_dump(exclude_unset=True) if recipe.model else {}
+    if weights is not None or source.run or source.file:  # a recipe may be of a run that began with others
+        wanted.pop("weights", None)
     model = source.model.model_copy(update=wanted | {"name": source.model.name})
     if model.input_shape is None:
         raise RequestError(f"{source.name} does not say which size of image it takes.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tomli_w
 from images import digit_folders
 
 import recipes.training.loop
@@ -323,6 +324,19 @@ def test_a_recipe_from_scratch_is_not_one_for_fine_tuning(digits_run, tmp_path):
         finetune(digits_run.path, data="digits", out=tmp_path / "run", recipe=load_recipe("quick"))
     with pytest.raises(RequestError, match="only a run has classes to keep"):
         finetune("efficientnet_lite0", data="digits", out=tmp_path / "run", keep_old_classes=True)
+
+
+@pytest.mark.slow
+def test_what_a_run_began_with_is_not_what_another_begins_with(digits_run, tmp_path):
+    """The recipe.toml of a fine-tuned run names its weights; a source that has its own, and an argument, come first."""
+    file = tmp_path / "recipe.toml"
+    recipe = load_recipe("head", ["model.name=lenet5", "model.weights=/nowhere.weights.h5", *SHORT], kind="finetune")
+    file.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+    own = str(digits_run.path)
+    one = finetune(own, data="digits", out=tmp_path / "one", recipe=file, quiet=True)
+    two = finetune("lenet5", weights=own, data="digits", out=tmp_path / "two", recipe=file, quiet=True)
+    assert (one.run.recipe.model.weights, two.run.recipe.model.weights) == (None, own)
+    assert one.metrics["accuracy"] == two.metrics["accuracy"] > 0.8
 
 
 @pytest.mark.slow
