@@ -51,7 +51,7 @@ def embed(
     out: str | Path,
     input_shape: tuple[int, int, int] | None = None,
     neighbours: int = 0,
-    resize: Resize = "fill",
+    resize: Resize | None = None,
     skip_bad: bool = False,
     split_near_duplicates: bool = False,
     devices: str = "1",
@@ -69,7 +69,8 @@ def embed(
         out: the file; its name ends in `.npz`.
         input_shape: the size that images are brought to; the source's own if None.
         neighbours: K, how many nearest images of each to find; at most all others.
-        resize, skip_bad, split_near_duplicates, quiet: as `recipes.fit.fit`.
+        resize: how they are brought to it, `fill`, `fit` or `stretch`; if None, as a run's own were, or `fill`.
+        skip_bad, split_near_duplicates, quiet: as `recipes.fit.fit`.
         devices: of this machine, share the images, as in `recipes.fit.fit`.
 
     Raises:
@@ -87,7 +88,7 @@ def embed(
         loaded = recipes.data.load(
             reader,
             image_shape=model.input_shape,
-            resize=resize,
+            resize=resize or (opened.run.recipe.data.resize if opened.run else "fill"),
             skip_bad=skip_bad,
             split_near_duplicates=split_near_duplicates,
             purpose="join",

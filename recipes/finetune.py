@@ -68,7 +68,8 @@ def finetune(
         overrides: `key=value` settings, applied to a recipe that is named or a file.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its images are learnt again with those of `data`.
-        resize, skip_bad, split_near_duplicates, devices, tensorboard, overwrite, quiet: as `recipes.fit.fit`.
+        resize, skip_bad, split_near_duplicates, devices, tensorboard, overwrite, quiet: as `recipes.fit.fit`. Where
+            neither they nor the recipe say otherwise, images for a run are resized and split as its own were.
 
     Raises:
         RequestError: a name, setting or folder that is not possible; nothing was written.
@@ -267,6 +268,10 @@ def _resolve(
     if model.input_shape is None:
         raise RequestError(f"{source.name} does not say which size of image it takes.")
     check_copies(model.symmetry, model.input_shape, "", source.name)
+    rules = recipe.data or DataRules()
+    if source.run:  # the same images are then in the same parts, and seen in the same way
+        own = source.run.recipe.data.rules.model_dump(exclude={"skip_bad"})
+        rules = DataRules(**own | rules.model_dump(exclude_unset=True, include=set(DataRules.model_fields)))
     first, also = data, []
     keep = keep_old_classes or tuning.keep_old_classes
     if keep:
@@ -279,7 +284,7 @@ def _resolve(
         **dict(recipe)
         | {
             "model": model,
-            "data": (recipe.data or DataRules()).of(
+            "data": rules.of(
                 first,
                 model.input_shape,
                 tuple(also) or None,

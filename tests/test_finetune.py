@@ -8,15 +8,16 @@ import keras
 import numpy as np
 import pytest
 import tomli_w
-from images import digit_folders
+from images import class_folders, digit_folders
 
 import recipes.training.loop
 import zoo
 from recipes.config.presets import list_finetunings, load_recipe
 from recipes.config.settings import FineTune
 from recipes.data import Data, load
+from recipes.embed import embed
 from recipes.finetune import choose, finetune
-from recipes.fit import resume
+from recipes.fit import fit, resume
 from recipes.run.folder import Run
 from recipes.training.loop import train
 from recipes.training.model import compile_model
@@ -337,6 +338,26 @@ def test_what_a_run_began_with_is_not_what_another_begins_with(digits_run, tmp_p
     two = finetune("lenet5", weights=own, data="digits", out=tmp_path / "two", recipe=file, quiet=True)
     assert (one.run.recipe.model.weights, two.run.recipe.model.weights) == (None, own)
     assert one.metrics["accuracy"] == two.metrics["accuracy"] > 0.8
+
+
+@pytest.mark.slow
+def test_images_for_a_run_are_resized_and_split_as_its_own_were(tmp_path):
+    """Else test images of the one would be training images of the other, and all would look different to it."""
+    images = str(class_folders(tmp_path / "images", {"cat": 20, "dog": 20}))
+    rules = ["data.resize=stretch", "data.split_seed=5", "data.skip_bad=true", "epochs=1"]
+    first = fit("lenet5", data=images, out=tmp_path / "first", recipe="quick", overrides=rules, quiet=True).run
+    more = {"data": images, "recipe": "head", "overrides": ["epochs=1"], "quiet": True}
+    two = finetune(first.path, out=tmp_path / "two", **more).run
+    assert two.recipe.data == first.recipe.data.model_copy(update={"skip_bad": False})
+    assert two.split_table.read_text() == first.split_table.read_text()
+    other = finetune(first.path, out=tmp_path / "other", resize="fit", **more).run
+    assert (other.recipe.data.resize, other.recipe.data.split_seed) == ("fit", 5)
+    found, stretched, filled = (
+        embed(first.path, images, out=tmp_path / "features.npz", resize=rule, quiet=True).features
+        for rule in (None, "stretch", "fill")
+    )
+    assert (found == stretched).all()
+    assert (found != filled).any()
 
 
 @pytest.mark.slow

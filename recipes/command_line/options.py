@@ -17,7 +17,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON v
 quiet = click.option("--quiet", is_flag=True, help="No progress.")
 _RESIZE = Choice(["fill", "fit", "stretch"])
 resize = click.option("--resize", type=_RESIZE, default="fill", show_default=True)
-trained_resize = click.option("--resize", type=_RESIZE, help="Short for --set data.resize=RULE.  [default: fill]")
+resize_if_asked = click.option("--resize", type=_RESIZE, help="[default: that of the recipe or run, else fill]")
 skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
 split_near_duplicates = click.option(
     "--split-near-duplicates",
@@ -56,7 +56,7 @@ def training_options(command: Command, data: Callable[[Command], Command] = data
         click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make."),
         overrides("Change one setting of the recipe."),
         click.option("--input-shape", "shape", type=Shape(), help="Short for --set model.input_shape=[H,W,C]."),
-        trained_resize,
+        resize_if_asked,
         click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used; the run lists them."),
         split_near_duplicates,
         click.option("--seed", type=int, help="Short for --set seed=N."),

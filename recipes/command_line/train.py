@@ -17,10 +17,9 @@ from recipes.command_line.options import (
     launchable,
     overrides,
     quiet,
-    resize,
+    resize_if_asked,
     skip_bad,
     split_near_duplicates,
-    trained_resize,
     training_options,
 )
 from recipes.command_line.printing import answer, line, warn
@@ -188,7 +187,7 @@ def finetune(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other trials and folds.")
 @click.option("--storage", help="A journal that several machines can reach.  [default: in --out]")
 @click.option("--show", "shown", type=click.Path(path_type=Path), help="Only list the trials of this study.")
-@trained_resize
+@resize_if_asked
 @skip_bad
 @split_near_duplicates
 @quiet
@@ -234,7 +233,7 @@ def tune(
 @overrides("Change one setting of both recipes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws other folds.")
 @click.option("--out", type=click.Path(path_type=Path), help="The prediction for each held-out image, as CSV.")
-@trained_resize
+@resize_if_asked
 @skip_bad
 @split_near_duplicates
 @devices
@@ -261,7 +260,7 @@ def cross_validate_(model: str | None, as_json: bool, **settings: Any) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make, .npz.")
 @click.option("--input-shape", "shape", type=Shape(), help="Bring images to this size.  [default: the source's]")
 @click.option("--neighbours", default=0, type=click.IntRange(0), help="Also find so many nearest images of each.")
-@resize
+@resize_if_asked
 @skip_bad
 @split_near_duplicates
 @devices
