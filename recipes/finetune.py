@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import recipes.data
-from recipes.config.presets import load_recipe
+from recipes.config.presets import load_recipe, with_overrides
 from recipes.config.settings import DataRules, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import digest_of
@@ -17,6 +17,7 @@ from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.tasks import TASKS
 from recipes.training.device import in_words, settled
+from recipes.training.resolving import check_name
 from recipes.training.session import Fitted, load_images, refuse_teachers, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import build
@@ -65,7 +66,7 @@ def finetune(
             where they are now, if they were moved.
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the number of images if None.
-        overrides: `key=value` settings, applied to a recipe that is named or a file.
+        overrides: `key=value` settings of the recipe, which come before its own.
         weights: of a model that is named, as `zoo.create_model` takes them; ImageNet's if None.
         keep_old_classes: `source` is a run whose classes stay: its images are learnt again with those of `data`.
         resize, skip_bad, split_near_duplicates, devices, tensorboard, overwrite, quiet: as `recipes.fit.fit`. Where
@@ -82,7 +83,7 @@ def finetune(
         return follow(team, Run(Path(task["run"])), settings, task["split_table"], quiet=quiet)
     with team.told():
         opened = open_source(source, weights)
-        if recipe is not None and not isinstance(recipe, Recipe):
+        if recipe is not None:
             recipe = _recipe(opened, recipe, overrides)
         if recipe and recipe.finetune and recipe.finetune.quantize:
             own = {"resize": resize is not None, "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
@@ -100,14 +101,13 @@ def finetune(
             _resolve,
             opened,
             data,
-            overrides,
             weights=weights,
             resize=resize,
             skip_bad=skip_bad,
             split_near_duplicates=split_near_duplicates,
             keep_old_classes=keep_old_classes,
         )
-        settings = resolved(recipe or "head")
+        settings = resolved(recipe or _recipe(opened, "head", overrides))
         if tensorboard:
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
@@ -119,7 +119,7 @@ def finetune(
         if recipe is None:  # it can be chosen now that the images are counted
             recipe = choose(len(images.train), len(images.class_names))
             notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
-            settings = resolved(recipe)
+            settings = resolved(_recipe(opened, recipe, overrides))
             TASKS[images.task].check(settings)
         left_open = settings.in_epochs(len(images.train))
         settings = settled(left_open, team.gpus, alone=team.strategy is None)
@@ -195,8 +195,12 @@ def _refuse_integers(team: Team) -> None:
         raise RequestError("quantisation-aware training runs on one device: remove the further devices or workers.")
 
 
-def _recipe(source: Source, recipe: str | Path, overrides: Sequence[str]) -> Recipe:
-    return load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
+def _recipe(source: Source, recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return with_overrides(recipe, overrides)
+    found = load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
+    check_name(found, source.model.name)
+    return found
 
 
 def _go_on_as_integers(
@@ -236,8 +240,7 @@ def choose(images: int, classes: int) -> str:
 def _resolve(
     source: Source,
     data: str,
-    overrides: Sequence[str],
-    recipe: str | Path | Recipe,
+    recipe: Recipe,
     *,
     weights: str | None,
     resize: Resize | None,
@@ -246,8 +249,6 @@ def _resolve(
     keep_old_classes: bool,
 ) -> ResolvedRecipe:
     """The recipe with everything in it that decides the training."""
-    if not isinstance(recipe, Recipe):
-        recipe = _recipe(source, recipe, overrides)
     if recipe.finetune is None:
         raise RequestError("this recipe has no table [finetune]: it trains from scratch; see `zoo fit`.")
     if recipe.unknown:

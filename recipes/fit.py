@@ -58,7 +58,7 @@ def fit(
         data: a source, see `recipes.data.load`.
         out: the run folder to make.
         recipe: a name, a TOML file or a `Recipe`; by the data if None.
-        overrides: `key=value` settings, applied to a recipe that is named or a file.
+        overrides: `key=value` settings of the recipe, which come before its own.
         resize: how images of another size are brought to the model's, `fill`, `fit` or `stretch`, see
             `recipes.data.decoding.to_array`; as the recipe says if None.
         skip_bad: leaves files out that cannot be used, and lists them in the run's `skipped.json`.

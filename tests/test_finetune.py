@@ -304,12 +304,19 @@ def test_the_default_follows_the_number_of_images():
         ),
         ("efficientnet_lite0", ["augment.rotation=20"], "augment has no effect on features that are computed once"),
         ("efficientnet_lite0", ["augment.mixup.alpha=0.2"], "mixed images cannot be cached"),
+        ("efficientnet_lite0", ["model.name=lenet5"], "model.name=lenet5 is not efficientnet_lite0"),
     ],
 )
 def test_what_is_not_possible_is_told_before_anything_is_written(tmp_path, source, settings, message):
     with pytest.raises(RequestError, match=message):
         finetune(source, data="digits", out=tmp_path / "run", recipe="head", overrides=settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_overrides_come_before_a_recipe_that_is_read_already(tmp_path):
+    head = load_recipe("head", kind="finetune")
+    with pytest.raises(RequestError, match=r"recipe with these settings: unknown setting 'finetune\.stage'"):
+        finetune("efficientnet_lite0", data="digits", out=tmp_path / "run", recipe=head, overrides=["finetune.stage=1"])
 
 
 def test_a_source_that_brings_code_is_refused(tmp_path):

@@ -209,6 +209,8 @@ def test_the_recipe_of_a_run_brings_the_rules_by_which_its_images_were_read(tmp_
         ),
         ({"overrides": ["model.options.nonlinearity=3"]}, "nonlinearity=3 is not possible"),
         ({"overrides": ["learning_rate"]}, "KEY=VALUE"),
+        ({"overrides": ["model.name=vgg_small"]}, "model.name=vgg_small is not lenet5"),
+        ({"recipe": load_recipe("quick"), "overrides": ["epoch=3"]}, "did you mean 'epochs'"),
     ],
 )
 def test_a_wrong_request_is_answered_in_one_line_and_writes_nothing(tmp_path, arguments, message):
@@ -217,6 +219,14 @@ def test_a_wrong_request_is_answered_in_one_line_and_writes_nothing(tmp_path, ar
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_overrides_come_before_a_recipe_of_any_kind():
+    quick = load_recipe("quick")
+    first = resolve("lenet5", "digits", quick, ["epochs=7", "data.split_seed=3"])
+    assert first == resolve("lenet5", "digits", "quick", ["epochs=7", "data.split_seed=3"])
+    assert (first.epochs, first.data.split_seed) == (7, 3)
+    assert resolve("lenet5", "digits", first, ["epochs=8"]) == first.model_copy(update={"epochs": 8})
 
 
 def test_the_digits_preset_does_not_mirror():

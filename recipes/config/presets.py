@@ -116,6 +116,8 @@ def with_overrides(recipe: AnyRecipe, overrides: Sequence[str]) -> AnyRecipe:
     Raises:
         RequestError: settings that are not possible; the message names the key.
     """
+    if not overrides:
+        return recipe
     settings = recipe.model_dump(mode="json", exclude_none=True)
     for override in overrides:
         _override(settings, override)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import recipes.data
-from recipes.config.presets import list_recipes, load_recipe
+from recipes.config.presets import list_recipes, load_recipe, with_overrides
 from recipes.config.problems import validated
 from recipes.config.settings import DataRules, Model, Recipe, ResolvedRecipe
 from recipes.data.decoding import Resize
@@ -35,8 +35,11 @@ def resolve(
     model, recipe = model_and_recipe(model, recipe)
     if recipe is None:
         recipe = "digits" if data == "digits" else "default"
-    if not isinstance(recipe, Recipe):
+    if isinstance(recipe, Recipe):
+        recipe = with_overrides(recipe, overrides)
+    else:
         recipe = load_recipe(recipe, [*([f"model.name={model}"] if isinstance(model, str) else []), *overrides])
+        check_name(recipe, model)
     if recipe.finetune:
         raise RequestError("this recipe has a table [finetune]: it trains a model on; see `zoo finetune`.")
     if isinstance(model, str):
@@ -65,6 +68,12 @@ def resolve(
             "versions": versions(),
         }
     )
+
+
+def check_name(recipe: Recipe, model: str | Model | None) -> None:
+    """Raises a `RequestError` if a setting names another model than the one that is asked for."""
+    if isinstance(model, str) and recipe.model and recipe.model.name != model:
+        raise RequestError(f"model.name={recipe.model.name} is not {model}, the model that is named: name one of them.")
 
 
 def model_and_recipe(
