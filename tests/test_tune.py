@@ -112,6 +112,8 @@ def test_a_trial_that_kills_every_worker_is_given_up(tmp_path):
         ('"epochs" = { low = 3, high = 1 }', "low=3 is above high=1"),
         ('"epochs" = { low = 0, high = 1, log = true }', "log needs low above 0"),
         ('"epochs" = []', "at least 1 item"),
+        ('"model.input_shape" = [[16, 16, 1], [28, 28, 1]]', "model.input_shape is not searched: about, data, "),
+        ('"unknown.source" = ["digits"]', "unknown.source is not searched: about, data, "),
         ('"epochs" = { lo = 1, high = 3 }', "allowed: a list of values, or {low, high, step, log}"),
     ],
 )

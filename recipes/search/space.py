@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 LARGEST_GRID = 1_000_000
-FIXED = ("about", "data", "finetune", "seed", "steps", "versions")  # of a recipe; a search has no say in them
+# Of a recipe; a search has no say in them. Images are read once, for all trials.
+FIXED = (
+    *("about", "data", "distill", "finetune", "model.input_shape", "plugin"),
+    *("seed", "steps", "unknown.source", "versions"),
+)
 
 
 class Range(BaseModel):

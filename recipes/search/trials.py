@@ -59,7 +59,7 @@ def trial_recipe(search: Search, settings: Sequence[str], seed: int | None = Non
 def check_space(search: Search) -> None:
     """Raises a `RequestError` unless all that the space may draw is what a recipe, and the model, can have."""
     for key in search.space.space:
-        if key.split(".")[0] in FIXED:
+        if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED):
             raise RequestError(f"{key} is not searched: {', '.join(FIXED)} are the same for every trial.")
     if search.epochs and "epochs" in search.space.space:
         raise RequestError(f"trial_epochs={search.epochs} is not possible where the space has epochs.")
