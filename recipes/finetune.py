@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import recipes.data
-from recipes.config.presets import load_recipe, with_overrides
 from recipes.config.settings import DataRules, Recipe, ResolvedRecipe
 from recipes.data import Data
 from recipes.data.dataset import digest_of
@@ -17,7 +16,7 @@ from recipes.run.folder import Run, check_free
 from recipes.run.keras_file import load_keras_file
 from recipes.tasks import TASKS
 from recipes.training.device import in_words, settled
-from recipes.training.resolving import check_name
+from recipes.training.resolving import named_recipe
 from recipes.training.session import Fitted, load_images, refuse_teachers, versions
 from recipes.training.tensorboard import require_tensorboard
 from recipes.transfer.backbone import build
@@ -83,8 +82,9 @@ def finetune(
         return follow(team, Run(Path(task["run"])), settings, task["split_table"], quiet=quiet)
     with team.told():
         opened = open_source(source, weights)
+        named = partial(named_recipe, model=opened.model.name, overrides=overrides, kind="finetune")
         if recipe is not None:
-            recipe = _recipe(opened, recipe, overrides)
+            recipe = named(recipe)
         if recipe and recipe.finetune and recipe.finetune.quantize:
             own = {"resize": resize is not None, "skip_bad": skip_bad, "split_near_duplicates": split_near_duplicates}
             own |= {"keep_old_classes": keep_old_classes, "weights": weights is not None}
@@ -107,7 +107,7 @@ def finetune(
             split_near_duplicates=split_near_duplicates,
             keep_old_classes=keep_old_classes,
         )
-        settings = resolved(recipe or _recipe(opened, "head", overrides))
+        settings = resolved(recipe or named("head"))
         if tensorboard:
             require_tensorboard()
         check_free(Path(out), overwrite=overwrite)
@@ -119,7 +119,7 @@ def finetune(
         if recipe is None:  # it can be chosen now that the images are counted
             recipe = choose(len(images.train), len(images.class_names))
             notes = (f"recipe {recipe}, for {len(images.train):,} training images; --recipe chooses another.",)
-            settings = resolved(_recipe(opened, recipe, overrides))
+            settings = resolved(named(recipe))
             TASKS[images.task].check(settings)
         left_open = settings.in_epochs(len(images.train))
         settings = settled(left_open, team.gpus, alone=team.strategy is None)
@@ -193,14 +193,6 @@ def _trained(tuning: FineTuning, run: Run, *, quiet: bool, scratch: Path | None 
 def _refuse_integers(team: Team) -> None:
     if team.strategy:
         raise RequestError("quantisation-aware training runs on one device: remove the further devices or workers.")
-
-
-def _recipe(source: Source, recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return with_overrides(recipe, overrides)
-    found = load_recipe(recipe, [f"model.name={source.model.name}", *overrides], kind="finetune")
-    check_name(found, source.model.name)
-    return found
 
 
 def _go_on_as_integers(

@@ -54,4 +54,4 @@ def test_a_word_that_is_nearly_right_is_answered_with_the_nearest(key):
         if get_origin(SETTINGS[key][0]) is Literal or type(None) in SETTINGS[key]:
             assert message.startswith(f"recipe quick: unknown {key} '{word}x': did you mean '"), message
         assert word in message
-    assert not any(of_pydantic in message for of_pydantic in ("constrained", "literal["))
+        assert not any(of_pydantic in message for of_pydantic in ("constrained", "literal["))

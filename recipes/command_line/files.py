@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from recipes import text
-from recipes.command_line.names import DATA, Name
+from recipes.command_line.names import DATA, EXPORT_KIND
 from recipes.command_line.options import as_json
 from recipes.command_line.printing import answer, warn
 from recipes.export.kinds import KINDS
@@ -18,7 +18,7 @@ from zoo.errors import RequestError
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--to",
-    type=Name(lambda: KINDS),
+    type=EXPORT_KIND,
     default="int8",
     show_default=True,
     help=f"{', '.join(KINDS)}.",

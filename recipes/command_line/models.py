@@ -6,10 +6,10 @@ import click
 
 import zoo
 from recipes import text
-from recipes.command_line.names import ANY_RECIPE, FAMILY, MODEL, RESULTS, Choice
+from recipes.command_line.names import ANY_RECIPE, FAMILY, MODEL, RESULTS
 from recipes.command_line.options import as_json, overrides
 from recipes.command_line.printing import answer
-from recipes.command_line.values import Amount, Shape
+from recipes.command_line.values import Amount, Choice, Shape
 from zoo.anatomy import complete
 from zoo.cards import check_options
 from zoo.catalogue import ORDERS, SYMMETRIES, facts, select

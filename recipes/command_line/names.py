@@ -1,38 +1,25 @@
-"""Names that are typed on the command line, which the shell completes (see docs/api.md)."""
+"""Names that are typed on the command line, which the shell completes (see docs/get-started.md)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from pkgutil import resolve_name
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
-
-import zoo
-from zoo.catalogue import list_families
-from zoo.errors import unknown
-from zoo.results import result_sets
-
-
-class Choice(click.Choice):
-    """One of a few words."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value not in self.choices:
-            raise unknown(param.opts[-1] if param else "value", str(value), self.choices)
-        return value
 
 
 class Name(click.ParamType):
     """Text that names something. Completed here alone: whoever takes the name knows whether it is right.
 
     Args:
-        known: gives the names that the shell proposes. It is called when it is needed, so that a command does not
-            begin with importing what knows them.
+        known: the names that the shell proposes, or `module:attribute`, which is them or a function that gives them. It
+            is imported when it is needed, so that a command does not begin with importing what knows them.
         path: whether a file or a folder may stand here, too.
     """
 
     name = "text"
 
-    def __init__(self, known: Callable[[], Iterable[str]], *, path: bool = False) -> None:
+    def __init__(self, known: str | tuple[str, ...], *, path: bool = False) -> None:
         self._known = known
         self._path = path
 
@@ -42,56 +29,24 @@ class Name(click.ParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         # The shell's own files come first: the scripts of click begin their list anew with them.
         files = [CompletionItem(incomplete, type="file")] if self._path else []
-        return files + [CompletionItem(name) for name in self._known() if name.startswith(incomplete)]
+        found: Any = resolve_name(self._known) if isinstance(self._known, str) else self._known
+        names: Iterable[str] = found() if callable(found) else found
+        return files + [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def _recipes() -> Iterable[str]:
-    from recipes.config.presets import list_recipes
-
-    return list_recipes()
-
-
-def _finetunings() -> Iterable[str]:
-    from recipes.config.presets import list_finetunings
-
-    return list_finetunings()
-
-
-def _augmentations() -> Iterable[str]:
-    from recipes.config.presets import list_augmentations
-
-    return list_augmentations()
-
-
-def _every_recipe() -> Iterable[str]:
-    found = {"": _recipes(), "finetune/": _finetunings(), "augment/": _augmentations()}
-    return [f"{kind}{name}" for kind, names in found.items() for name in names]
-
-
-def _heads() -> Iterable[str]:
-    from zoo.heads import HEADS
-
-    return HEADS
-
-
-def _spaces() -> Iterable[str]:
-    from recipes.config.presets import list_spaces
-
-    return list_spaces()
-
-
-MODEL = Name(zoo.list_models)
-MODEL_OR_FILE = Name(zoo.list_models, path=True)
-FAMILY = Name(list_families)
-RESULTS = Name(result_sets)
-DATA = Name(lambda: ("digits", "tfds:"), path=True)
-TASK = Name(lambda: ("classification", "multilabel", "regression"))
-PART = Name(lambda: ("train", "validation", "test"))
-HEAD = Name(_heads)
-WEIGHTS = Name(lambda: ("imagenet",), path=True)
-AVERAGE = Name(lambda: ("mirror", "c4", "d4", "6"))
-RECIPE = Name(_recipes, path=True)
-FINETUNING = Name(_finetunings, path=True)
-AUGMENTATION = Name(_augmentations, path=True)
-ANY_RECIPE = Name(_every_recipe, path=True)
-SPACE = Name(_spaces, path=True)
+MODEL = Name("zoo:list_models")
+MODEL_OR_FILE = Name("zoo:list_models", path=True)
+FAMILY = Name("zoo.catalogue:list_families")
+RESULTS = Name("zoo.results:result_sets")
+DATA = Name(("digits", "tfds:"), path=True)
+TASK = Name("recipes.tasks:TASKS")
+PART = Name("recipes.data.dataset:PARTS")
+HEAD = Name("zoo.heads:HEADS")
+WEIGHTS = Name(("imagenet",), path=True)
+AVERAGE = Name("recipes.evaluate.averaging:AVERAGES")
+RECIPE = Name("recipes.config.presets:list_recipes", path=True)
+FINETUNING = Name("recipes.config.presets:list_finetunings", path=True)
+AUGMENTATION = Name("recipes.config.presets:list_augmentations", path=True)
+ANY_RECIPE = Name("recipes.config.presets:list_all", path=True)
+SPACE = Name("recipes.config.presets:list_spaces", path=True)
+EXPORT_KIND = Name("recipes.export.kinds:KINDS")

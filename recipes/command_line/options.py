@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from recipes.command_line.names import AVERAGE, DATA, Choice
-from recipes.command_line.values import Shape
+from recipes.command_line.names import AVERAGE, DATA
+from recipes.command_line.values import Choice, Shape
 from zoo.errors import RequestError
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recipes import text
-from recipes.command_line.names import DATA, FINETUNING, HEAD, MODEL, MODEL_OR_FILE, RECIPE, SPACE, WEIGHTS, Choice
+from recipes.command_line.names import DATA, FINETUNING, HEAD, MODEL, MODEL_OR_FILE, RECIPE, SPACE, WEIGHTS
 from recipes.command_line.options import (
     as_json,
     data,
@@ -23,7 +23,7 @@ from recipes.command_line.options import (
     training_options,
 )
 from recipes.command_line.printing import answer, line, warn
-from recipes.command_line.values import Amount, Duration, Objective, Shape
+from recipes.command_line.values import Amount, Choice, Duration, Objective, Shape
 from zoo.errors import RequestError
 
 if TYPE_CHECKING:

@@ -5,6 +5,16 @@ from typing import Any
 import click
 
 from recipes.support.numbers import to_number, to_whole
+from zoo.errors import unknown
+
+
+class Choice(click.Choice):
+    """One of a few words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            raise unknown(param.opts[-1] if param else "value", str(value), self.choices)
+        return value
 
 
 class Amount(click.ParamType):

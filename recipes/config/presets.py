@@ -38,6 +38,12 @@ def list_spaces() -> list[str]:
     return _names("space")
 
 
+def list_all() -> list[str]:
+    """Names that `zoo recipes` takes: those of recipes, `finetune/NAME` and `augment/NAME`."""
+    named = {"": list_recipes(), "finetune/": list_finetunings(), "augment/": list_augmentations()}
+    return [f"{kind}{name}" for kind, names in named.items() for name in names]
+
+
 def read_preset(kind: str, name_or_file: str) -> dict[str, Any]:
     """What a preset or a TOML file holds, not validated.
 

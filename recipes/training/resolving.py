@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import recipes.data
 from recipes.config.presets import list_recipes, load_recipe, with_overrides
@@ -35,11 +36,7 @@ def resolve(
     model, recipe = model_and_recipe(model, recipe)
     if recipe is None:
         recipe = "digits" if data == "digits" else "default"
-    if isinstance(recipe, Recipe):
-        recipe = with_overrides(recipe, overrides)
-    else:
-        recipe = load_recipe(recipe, [*([f"model.name={model}"] if isinstance(model, str) else []), *overrides])
-        check_name(recipe, model)
+    recipe = named_recipe(recipe, model if isinstance(model, str) else None, overrides)
     if recipe.finetune:
         raise RequestError("this recipe has a table [finetune]: it trains a model on; see `zoo finetune`.")
     if isinstance(model, str):
@@ -70,10 +67,24 @@ def resolve(
     )
 
 
-def check_name(recipe: Recipe, model: str | Model | None) -> None:
-    """Raises a `RequestError` if a setting names another model than the one that is asked for."""
-    if isinstance(model, str) and recipe.model and recipe.model.name != model:
-        raise RequestError(f"model.name={recipe.model.name} is not {model}, the model that is named: name one of them.")
+def named_recipe(
+    recipe: str | Path | Recipe,
+    model: str | None,
+    overrides: Sequence[str],
+    *,
+    kind: Literal["fit", "finetune"] = "fit",
+) -> Recipe:
+    """The recipe with its overrides; one that is named or a file is for `model`, if that is named, too.
+
+    Raises:
+        RequestError: as `recipes.config.presets.load_recipe`, or a setting names another model.
+    """
+    if isinstance(recipe, Recipe):
+        return with_overrides(recipe, overrides)
+    found = load_recipe(recipe, [*([f"model.name={model}"] if model else []), *overrides], kind=kind)
+    if model and found.model and found.model.name != model:
+        raise RequestError(f"model.name={found.model.name} is not {model}, the model that is named: name one of them.")
+    return found
 
 
 def model_and_recipe(

@@ -35,8 +35,7 @@ def resolve(source: Run, recipe: Recipe, data: str | None) -> ResolvedRecipe:
         raise RequestError("class_thresholds is not possible here: the bars of classes go on as the run has them.")
     assert recipe.finetune is not None
     images = source.recipe.data
-    if recipe.data and recipe.data.rules != images.rules:
-        changed = [name for name, value in images.rules if value != getattr(recipe.data, name)]
+    if changed := [name for name, value in images.rules if recipe.data and value != getattr(recipe.data, name)]:
         raise RequestError(f"data.{changed[0]} cannot be set: {source.path} goes on with the images that it has.")
     return ResolvedRecipe(
         **dict(recipe)
