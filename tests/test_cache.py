@@ -152,6 +152,7 @@ def test_damage_of_cached_images_is_healed(tmp_path, folder, capsys, place):
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), length=st.sampled_from([1, 40, 5000]), value=st.integers(0, 255))
 @example(place=0.32421875, length=1, value=128)  # a name in the schema that is not UTF-8
+@example(place=0.6671690036156188, length=40, value=129)  # read without an error, and not written
 def test_damage_of_what_is_known_of_files_is_healed(tmp_path_factory, monkeypatch, capsys, place, length, value):
     root = tmp_path_factory.mktemp("known")
     monkeypatch.setenv("CONVZOO_CACHE", str(root))

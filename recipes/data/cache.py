@@ -73,10 +73,15 @@ def _rows(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, bytes, Sequen
     except (sqlite3.DatabaseError, KeyError, UnicodeDecodeError) as error:  # the last: of a name in the schema
         if _is_no_damage(error):  # things take longer, that is all
             return
-        say(f"{file} is damaged: files are looked at again.")
-        for part in (file, file.with_name(f"{file.name}-journal")):
-            with suppress(OSError):
-                part.unlink()
+        _discard(file)
+
+
+def _discard(file: Path) -> None:
+    """Removes a damaged database, which the next to remember something makes again."""
+    say(f"{file} is damaged: files are looked at again.")
+    for part in (file, file.with_name(f"{file.name}-journal")):
+        with suppress(OSError):
+            part.unlink()
 
 
 def _is_no_damage(error: Exception) -> bool:
@@ -103,6 +108,8 @@ def remember(found: Iterable[tuple[str, Identity | None, bytes, Mapping[str, Any
             database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (path BLOB PRIMARY KEY, {_COLUMNS})")
             database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?)", rows)
     except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
+        if isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError) and not _is_no_damage(error):
+            return _discard(folder / "files.sqlite")  # damage that is in the way of writing alone
         say(f"{folder} cannot be written ({error}): the next start looks at every file again.")
 
 
